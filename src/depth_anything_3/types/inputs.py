@@ -1,0 +1,51 @@
+"""What preprocessing hands to the network, and the way back to the caller's pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResizeRecord:
+    """How the pixels of one image became network pixels.
+
+    Pixel coordinates count from the top-left corner of the image: the centre of the top-left pixel is (0.5, 0.5).
+    Then ``processed = scale * source + offset``, exactly, for both axes.
+
+    Attributes:
+        source_hw: height and width of the image as shown (EXIF orientation applied).
+        processed_hw: height and width of the network image.
+        scale_xy: factors along x and y.
+        offset_xy: shift along x and y in processed pixels; minus the columns and rows cropped at the left and top.
+        exif_orientation: the EXIF orientation tag that was applied (1 = none).
+    """
+
+    source_hw: tuple[int, int]
+    processed_hw: tuple[int, int]
+    scale_xy: tuple[float, float]
+    offset_xy: tuple[float, float]
+    exif_orientation: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelInputs:
+    """N images of one scene at network size, with the cameras that came with them.
+
+    Attributes:
+        images: (N, 3, H, W) float32, ImageNet-normalised RGB, H and W multiples of 14.
+        processed_images: (N, H, W, 3) uint8 RGB, the same pixels (de-normalised, truncated as published).
+        names: N display names (file names, or ``image_0000`` for arrays).
+        records: N resize records.
+        extrinsics: (N, 4, 4) float64 world-to-camera, OpenCV axes, as given; or None.
+        intrinsics: (N, 3, 3) float64 in pixels of the processed images; or None.
+    """
+
+    images: npt.NDArray[np.float32]
+    processed_images: npt.NDArray[np.uint8]
+    names: tuple[str, ...]
+    records: tuple[ResizeRecord, ...]
+    extrinsics: npt.NDArray[np.float64] | None = None
+    intrinsics: npt.NDArray[np.float64] | None = None

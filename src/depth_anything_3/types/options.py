@@ -1,0 +1,78 @@
+"""Options that cross layers, each defined once.
+
+The Python API, the command line and the server derive their parameters from these dataclasses. This module imports
+neither torch nor numpy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from depth_anything_3.errors import InputError
+
+ProcessMethod = Literal["upper_bound_resize", "upper_bound_crop", "lower_bound_resize", "lower_bound_crop"]
+AlphaMode = Literal["composite", "drop"]
+ReferenceViewStrategy = Literal["first", "middle", "saddle_balanced", "saddle_sim_range"]
+
+PROCESS_METHODS: tuple[str, ...] = get_args(ProcessMethod)
+ALPHA_MODES: tuple[str, ...] = get_args(AlphaMode)
+REFERENCE_VIEW_STRATEGIES: tuple[str, ...] = get_args(ReferenceViewStrategy)
+
+PATCH_SIZE = 14
+"""Side of a network patch in pixels; processed images are multiples of it."""
+
+
+def check_choice(argument: str, value: object, choices: Sequence[str]) -> None:
+    """Raise :class:`InputError` unless ``value`` is one of ``choices``."""
+    if value not in choices:
+        raise InputError(argument, repr(value), "one of the valid names", choices)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreprocessOptions:
+    """How images become network inputs.
+
+    Attributes:
+        process_res: target length in pixels of the side that the method bounds.
+        process_res_method: ``upper_bound_*`` bounds the longest side, ``lower_bound_*`` the shortest; ``*_resize``
+            then rounds both sides to multiples of 14 by resizing, ``*_crop`` by a centre crop.
+        alpha: what becomes of transparency: ``composite`` on white, or ``drop`` (the published behaviour, which
+            shows the colour hidden under transparent pixels).
+    """
+
+    process_res: int = 504
+    process_res_method: ProcessMethod = "upper_bound_resize"
+    alpha: AlphaMode = "composite"
+
+    def __post_init__(self) -> None:
+        if isinstance(self.process_res, bool) or not isinstance(self.process_res, int):
+            raise InputError("process_res", repr(self.process_res), "a whole number of pixels")
+        if self.process_res < PATCH_SIZE:
+            raise InputError("process_res", str(self.process_res), f"at least {PATCH_SIZE} pixels (one patch)")
+        check_choice("process_res_method", self.process_res_method, PROCESS_METHODS)
+        check_choice("alpha", self.alpha, ALPHA_MODES)
+
+
+@dataclass(frozen=True, kw_only=True)
+class InferOptions:
+    """What is computed from the network inputs, and in which frame it is returned.
+
+    Attributes:
+        align_to_input_ext_scale: with given poses, return them unchanged and bring the depth to their scale (True),
+            or return them moved into the predicted frame with the depth untouched (False).
+        infer_gs: also predict 3D Gaussians (models with a Gaussian head only).
+        use_ray_pose: cameras from the predicted rays instead of the camera decoder.
+        ref_view_strategy: how the reference view is chosen among three or more views without given poses.
+        export_feat_layers: indices of transformer blocks whose patch features are returned in ``aux``.
+    """
+
+    align_to_input_ext_scale: bool = True
+    infer_gs: bool = False
+    use_ray_pose: bool = False
+    ref_view_strategy: ReferenceViewStrategy = "saddle_balanced"
+    export_feat_layers: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_choice("ref_view_strategy", self.ref_view_strategy, REFERENCE_VIEW_STRATEGIES)

@@ -1,0 +1,183 @@
+"""The result of an inference: plain numpy arrays in one frame and one unit, validated and read-only."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from depth_anything_3.errors import InputError
+from depth_anything_3.types.attr_dict import AttrDict
+from depth_anything_3.types.gaussians import Gaussians
+from depth_anything_3.types.inputs import ResizeRecord
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+_FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=False, eq=False)
+class Prediction:
+    """Depth, cameras and more for the N views of one scene.
+
+    Poses are world-to-camera with OpenCV axes (x right, y down, z forward); depth is z-depth in the same unit as the
+    translations; pixels are those of the processed images, with the centre of the top-left one at (0.5, 0.5).
+    Arrays are read-only, so that exporters cannot change what the next one reads; copy before editing.
+
+    Attributes:
+        depth: (N, H, W) float32.
+        is_metric: True where depth and translations are metres.
+        sky: (N, H, W) bool, or None for models without a sky branch.
+        conf: (N, H, W) float32 confidence, at least 1, or None for models without one. Sky in nested models is
+            exactly 1, the lowest value.
+        extrinsics: (N, 3, 4) float32, or None for models without cameras.
+        intrinsics: (N, 3, 3) float32 in pixels of the processed images, or None.
+        processed_images: (N, H, W, 3) uint8 RGB.
+        gaussians: 3D Gaussians, or None.
+        aux: ``feat_layer_<i>`` (N, H/14, W/14, C) float32 patch features, in input order.
+        scale_factor: the factor that made a nested prediction metric, or None.
+        names: N display names of the inputs.
+        records: N resize records that lead back to the caller's pixels.
+        model_name: the preset that made the prediction, or "" where unknown.
+    """
+
+    depth: npt.NDArray[np.float32]
+    is_metric: bool
+    sky: npt.NDArray[np.bool_] | None = None
+    conf: npt.NDArray[np.float32] | None = None
+    extrinsics: npt.NDArray[np.float32] | None = None
+    intrinsics: npt.NDArray[np.float32] | None = None
+    processed_images: npt.NDArray[np.uint8] | None = None
+    gaussians: Gaussians | None = None
+    aux: Mapping[str, npt.NDArray[np.float32]] = dataclasses.field(default_factory=AttrDict)
+    scale_factor: float | None = None
+    names: tuple[str, ...] = ()
+    records: tuple[ResizeRecord, ...] = ()
+    model_name: str = ""
+
+    def __post_init__(self) -> None:
+        depth = np.asarray(self.depth)
+        if depth.ndim != 3:
+            raise InputError("depth", f"shape {depth.shape}", "shape (N, H, W)")
+        n, h, w = depth.shape
+        expected: dict[str, tuple[tuple[int, ...], npt.DTypeLike]] = {
+            "depth": ((n, h, w), np.float32),
+            "sky": ((n, h, w), np.bool_),
+            "conf": ((n, h, w), np.float32),
+            "extrinsics": ((n, 3, 4), np.float32),
+            "intrinsics": ((n, 3, 3), np.float32),
+            "processed_images": ((n, h, w, 3), np.uint8),
+        }
+        for name, (shape, dtype) in expected.items():
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, _read_only(name, value, shape, dtype))
+        aux = AttrDict({k: _frozen_view(np.asarray(v, np.float32)) for k, v in self.aux.items()})
+        object.__setattr__(self, "aux", aux)
+        object.__setattr__(self, "is_metric", bool(self.is_metric))
+        for name in ("names", "records"):
+            value = tuple(getattr(self, name))
+            if value and len(value) != n:
+                raise InputError(name, f"{len(value)} entries", f"one per view ({n})")
+            object.__setattr__(self, name, value)
+
+    @property
+    def scale(self) -> Literal["metric", "relative"]:
+        """``"metric"`` where lengths are metres, else ``"relative"``: known up to one factor."""
+        return "metric" if self.is_metric else "relative"
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write everything to one compressed ``.npz`` file; :meth:`load` reads it back bit for bit.
+
+        The file appears whole: it is written under a temporary name and renamed.
+        """
+        target = Path(path)
+        if target.suffix != ".npz":
+            raise InputError("path", str(path), "a file name that ends in .npz")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+        try:
+            with temporary.open("wb") as file:
+                np.savez_compressed(file, **_to_arrays(self))
+            os.replace(temporary, target)
+        finally:
+            temporary.unlink(missing_ok=True)
+        return target
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read a file written by :meth:`save`. Gaussians come back as CPU tensors. Nothing is unpickled."""
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                arrays = {name: file[name] for name in file.files}
+        except FileNotFoundError:
+            raise
+        except (OSError, ValueError, EOFError) as error:
+            raise InputError("path", f"{path} ({error})", "a file written by Prediction.save") from error
+        if "metadata" not in arrays:
+            raise InputError("path", str(path), "a file written by Prediction.save (no 'metadata' in it)")
+        return cls(**_from_arrays(arrays))
+
+
+def _read_only(name: str, value: Any, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    array = np.asarray(value)
+    if array.shape != shape:
+        raise InputError(name, f"shape {array.shape}", f"shape {shape}")
+    if array.dtype != dtype:
+        if not np.can_cast(array.dtype, dtype, "same_kind"):
+            raise InputError(name, f"dtype {array.dtype}", f"dtype {np.dtype(dtype)}")
+        array = array.astype(dtype)
+    return _frozen_view(array)
+
+
+def _frozen_view(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+_ARRAY_FIELDS = ("depth", "sky", "conf", "extrinsics", "intrinsics", "processed_images")
+_GAUSSIAN_FIELDS = tuple(field.name for field in dataclasses.fields(Gaussians))
+
+
+def _to_arrays(prediction: Prediction) -> dict[str, npt.NDArray[Any]]:
+    arrays = {name: getattr(prediction, name) for name in _ARRAY_FIELDS if getattr(prediction, name) is not None}
+    arrays |= {f"aux.{name}": value for name, value in prediction.aux.items()}
+    if prediction.gaussians is not None:
+        for name in _GAUSSIAN_FIELDS:
+            arrays[f"gaussians.{name}"] = getattr(prediction.gaussians, name).detach().cpu().numpy()
+    metadata = {
+        "format_version": _FORMAT_VERSION,
+        "is_metric": prediction.is_metric,
+        "scale_factor": prediction.scale_factor,
+        "names": list(prediction.names),
+        "records": [dataclasses.asdict(record) for record in prediction.records],
+        "model_name": prediction.model_name,
+    }
+    arrays["metadata"] = np.frombuffer(json.dumps(metadata, sort_keys=True).encode(), np.uint8)
+    return arrays
+
+
+def _from_arrays(arrays: dict[str, npt.NDArray[Any]]) -> dict[str, Any]:
+    metadata = json.loads(arrays["metadata"].tobytes())
+    if metadata.pop("format_version") != _FORMAT_VERSION:
+        raise InputError("path", "a file of another format version", f"format version {_FORMAT_VERSION}")
+    metadata["records"] = tuple(
+        ResizeRecord(**{k: tuple(v) if isinstance(v, list) else v for k, v in record.items()})
+        for record in metadata["records"]
+    )
+    fields = {**metadata, **{name: arrays[name] for name in _ARRAY_FIELDS if name in arrays}}
+    fields["aux"] = {name[4:]: value for name, value in arrays.items() if name.startswith("aux.")}
+    if "gaussians.means" in arrays:
+        from torch import from_numpy
+
+        fields["gaussians"] = Gaussians(**{n: from_numpy(arrays[f"gaussians.{n}"]) for n in _GAUSSIAN_FIELDS})
+    return fields

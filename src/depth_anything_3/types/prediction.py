@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from depth_anything_3._files import atomic_path
 from depth_anything_3.errors import InputError
 from depth_anything_3.types.attr_dict import AttrDict
 from depth_anything_3.types.gaussians import Gaussians
@@ -102,14 +103,8 @@ class Prediction:
         target = Path(path)
         if target.suffix != ".npz":
             raise InputError("path", str(path), "a file name that ends in .npz")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-        try:
-            with temporary.open("wb") as file:
-                np.savez_compressed(file, **_to_arrays(self))
-            os.replace(temporary, target)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with atomic_path(target) as temporary:
+            np.savez_compressed(temporary, allow_pickle=False, **_to_arrays(self))
         return target
 
     @classmethod

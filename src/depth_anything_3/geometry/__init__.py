@@ -1,1 +1,1 @@
-
+"""Pure functions on arrays: rotations, poses, cameras, rays, alignment, spherical harmonics."""

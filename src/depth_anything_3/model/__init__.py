@@ -1,1 +1,1 @@
-
+"""The networks. Parameter names are exactly those of the published checkpoints."""

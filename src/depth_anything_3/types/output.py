@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from depth_anything_3.types.attr_dict import AttrDict
+from depth_anything_3._attr_dict import AttrDict
 from depth_anything_3.types.gaussians import Gaussians
 
 

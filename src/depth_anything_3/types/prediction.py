@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from depth_anything_3._files import atomic_path
 from depth_anything_3.errors import InputError
-from depth_anything_3.types.attr_dict import AttrDict
+from depth_anything_3._attr_dict import AttrDict
 from depth_anything_3.types.gaussians import Gaussians
 from depth_anything_3.types.inputs import ResizeRecord
 

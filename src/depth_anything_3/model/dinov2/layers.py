@@ -1,0 +1,109 @@
+"""The parts of a transformer block. Letters: n tokens, C channels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn, ones
+
+from depth_anything_3.model.dinov2.rope import rotate
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention with optional query-key normalisation and rotary positions."""
+
+    def __init__(self, dim: int, heads: int, *, qk_norm: bool = False) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.q_norm = nn.LayerNorm(dim // heads, eps=1e-5) if qk_norm else nn.Identity()
+        self.k_norm = nn.LayerNorm(dim // heads, eps=1e-5) if qk_norm else nn.Identity()
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(
+        self, x: Float[Tensor, "batch n C"], rope: Float[Tensor, "2 n head"] | None = None
+    ) -> Float[Tensor, "batch n C"]:
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        q, k = self.q_norm(q), self.k_norm(k)
+        if rope is not None:
+            q, k = rotate(q, rope), rotate(k, rope)
+        attended = F.scaled_dot_product_attention(q.to(v.dtype), k.to(v.dtype), v)
+        return self.proj(attended.transpose(1, 2).flatten(2))
+
+
+class Mlp(nn.Module):
+    """Linear, GELU, linear."""
+
+    def __init__(self, dim: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(dim, hidden)
+        self.fc2 = nn.Linear(hidden, dim)
+
+    def forward(self, x: Float[Tensor, "batch n C"]) -> Float[Tensor, "batch n C"]:
+        return self.fc2(F.gelu(self.fc1(x)))
+
+
+class SwiGLU(nn.Module):
+    """Gated linear unit with SiLU; the hidden size is two thirds of ``hidden``, rounded up to a multiple of 8."""
+
+    def __init__(self, dim: int, hidden: int) -> None:
+        super().__init__()
+        hidden = (int(hidden * 2 / 3) + 7) // 8 * 8
+        self.w12 = nn.Linear(dim, 2 * hidden)
+        self.w3 = nn.Linear(hidden, dim)
+
+    def forward(self, x: Float[Tensor, "batch n C"]) -> Float[Tensor, "batch n C"]:
+        gate, value = self.w12(x).chunk(2, -1)
+        return self.w3(F.silu(gate) * value)
+
+
+class LayerScale(nn.Module):
+    """One learned factor per channel."""
+
+    def __init__(self, dim: int, init: float) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(init * ones(dim))
+
+    def forward(self, x: Float[Tensor, "batch n C"]) -> Float[Tensor, "batch n C"]:
+        return x * self.gamma
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block with LayerScale on both branches."""
+
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        *,
+        ffn: Callable[[int, int], nn.Module] = Mlp,
+        norm_eps: float = 1e-6,
+        scale_init: float = 1.0,
+        qk_norm: bool = False,
+    ) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim, eps=norm_eps)
+        self.attn = Attention(dim, heads, qk_norm=qk_norm)
+        self.ls1 = LayerScale(dim, scale_init)
+        self.norm2 = nn.LayerNorm(dim, eps=norm_eps)
+        self.mlp = ffn(dim, 4 * dim)
+        self.ls2 = LayerScale(dim, scale_init)
+
+    def forward(
+        self, x: Float[Tensor, "batch n C"], rope: Float[Tensor, "2 n head"] | None = None
+    ) -> Float[Tensor, "batch n C"]:
+        x = x + self.ls1(self.attn(self.norm1(x), rope))
+        return x + self.ls2(self.mlp(self.norm2(x)))
+
+
+class PatchEmbed(nn.Module):
+    """Non-overlapping patches to tokens, row by row."""
+
+    def __init__(self, dim: int, patch_size: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(3, dim, patch_size, patch_size)
+
+    def forward(self, images: Float[Tensor, "batch 3 H W"]) -> Float[Tensor, "batch n C"]:
+        return self.proj(images).flatten(2).transpose(1, 2)

@@ -112,6 +112,7 @@ def test_arguments_are_left_alone() -> None:
     project(unproject(depth, k, pose), k, pose)
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_wrong_arguments_are_named() -> None:
     with pytest.raises(InputError, match=r"extrinsics: got shape \(4, 4\)"):
         camera_centres(np.eye(4))

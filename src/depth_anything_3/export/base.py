@@ -1,0 +1,202 @@
+"""Exporters by name, their options, and the one function that runs them.
+
+Every module of this package whose name has no leading underscore, except this one, is an exporter: its name is the
+name of the format, and it defines ``EXPORTER``. Listing exporters and reading their options imports neither torch nor
+numpy. Other packages add exporters through the entry-point group ``depth_anything_3.exporter``.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from depth_anything_3.errors import CapabilityError, InputError, UnknownNameError
+from depth_anything_3.export._options import build_options
+from depth_anything_3.registry import Registry
+
+if TYPE_CHECKING:
+    from depth_anything_3.types.prediction import Prediction
+
+O = TypeVar("O")  # noqa: E741
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exporter(Generic[O]):
+    """One way of writing a prediction to disk.
+
+    Attributes:
+        options: the frozen, keyword-only dataclass of the settings; all of them have defaults.
+        export: writes into the folder (made where needed) and returns the files in the order of ``planned_files``.
+            Files appear whole or not at all. The prediction is only read.
+        planned_files: paths relative to the folder that a prediction of so many views leads to.
+        needs: fields of :class:`Prediction` without which the format is impossible; ``depth`` is always there.
+    """
+
+    options: type[O]
+    export: Callable[[Prediction, Path, O], list[Path]]
+    planned_files: Callable[[int, O], list[str]]
+    needs: frozenset[str] = frozenset()
+
+
+def _find_exporters() -> Registry[Exporter[Any]]:
+    registry: Registry[Exporter[Any]] = Registry("exporter")
+    for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
+        if module.name != "base" and not module.name.startswith("_"):
+            registry.register_lazy(module.name, f"{__package__}.{module.name}:EXPORTER")
+    return registry
+
+
+EXPORTERS: Registry[Exporter[Any]] = _find_exporters()
+"""Exporters by format name, imported when first asked for."""
+
+
+def parse_formats(export_format: str) -> list[str]:
+    """Split ``"glb-npz"`` into format names; the order is kept, duplicates are dropped.
+
+    Raises:
+        InputError: not a string, or an empty name.
+        UnknownNameError: a name is not registered; the known ones are listed. The argument is ``export_format``.
+    """
+    if not isinstance(export_format, str):
+        raise InputError("export_format", repr(export_format), "format names joined by '-'", EXPORTERS.names())
+    names = [name.strip() for name in export_format.split("-")]
+    for name in names:
+        if not name:
+            raise InputError("export_format", repr(export_format), "format names joined by '-'", EXPORTERS.names())
+        if name not in EXPORTERS:
+            raise UnknownNameError("export_format", repr(name), "registered formats", EXPORTERS.names())
+    return list(dict.fromkeys(names))
+
+
+def resolve_options(
+    formats: Sequence[str],
+    export_kwargs: Mapping[str, Mapping[str, object]] | None = None,
+    defaults: Mapping[str, Mapping[str, object]] | None = None,
+) -> dict[str, Any]:
+    """The options of every format, in the order of ``formats``; nothing that was passed is changed.
+
+    Args:
+        formats: names from :func:`parse_formats`.
+        export_kwargs: per format, what the user asks for. It wins over ``defaults``.
+        defaults: per format, what general arguments ask for (``num_max_points``, ...); formats that are not exported
+            are ignored.
+
+    Raises:
+        InputError: an unknown option, or a value of the wrong type or range. The argument is
+            ``export_kwargs[FORMAT].OPTION``, or the option alone where the value comes from ``defaults``.
+        UnknownNameError: ``export_kwargs`` names a format that does not exist.
+
+    Warns:
+        UserWarning: ``export_kwargs`` names a format that is not exported.
+    """
+    wanted, defaults = _check_export_kwargs(export_kwargs), defaults or {}
+    for name in wanted:
+        if name not in formats:
+            warnings.warn(
+                f"export_kwargs[{name}] has no effect: the formats exported are {', '.join(formats)}", stacklevel=2
+            )
+    return {
+        name: build_options(
+            EXPORTERS[name].options,
+            {f"export_kwargs[{name}].": wanted.get(name, {}), "": defaults.get(name, {})},
+        )
+        for name in formats
+    }
+
+
+def _check_export_kwargs(export_kwargs: object) -> Mapping[str, Mapping[str, object]]:
+    if export_kwargs is None:
+        return {}
+    if not isinstance(export_kwargs, Mapping):
+        raise InputError("export_kwargs", repr(export_kwargs), "a mapping from format to a mapping of options")
+    for name, options in export_kwargs.items():
+        if name not in EXPORTERS:
+            raise UnknownNameError("export_kwargs", repr(name), "registered formats", EXPORTERS.names())
+        if not isinstance(options, Mapping):
+            raise InputError(f"export_kwargs[{name}]", repr(options), "a mapping from option to value")
+    return export_kwargs
+
+
+def check_exportable(formats: Iterable[str], abilities: Iterable[str]) -> None:
+    """Refuse formats that need what the prediction will not hold, before anything is computed.
+
+    Args:
+        formats: format names.
+        abilities: names of the fields of :class:`Prediction` that will not be None.
+
+    Raises:
+        CapabilityError: names the format, what is missing, and the formats that are possible.
+    """
+    available = {"depth", *abilities}
+    for name in formats:
+        missing = sorted(EXPORTERS[name].needs - available)
+        if missing:
+            possible = [other for other in EXPORTERS if EXPORTERS[other].needs <= available]
+            raise CapabilityError(
+                "export_format",
+                f"{name!r}, which needs {' and '.join(missing)} that this prediction does not have",
+                f"formats for what is there ({', '.join(sorted(available))})",
+                possible,
+            )
+
+
+def available_fields(prediction: Prediction) -> frozenset[str]:
+    """Names of the fields of a prediction that hold something."""
+    optional = ("sky", "conf", "extrinsics", "intrinsics", "processed_images", "gaussians", "scale_factor")
+    filled = [name for name in optional if getattr(prediction, name) is not None]
+    filled += [name for name in ("aux", "names", "records") if getattr(prediction, name)]
+    return frozenset({"depth", *filled})
+
+
+def planned_files(count: int, options: Mapping[str, object]) -> list[str]:
+    """The files that :func:`export_all` would write for ``count`` views, relative to the folder, each named once."""
+    files = (file for name, chosen in options.items() for file in EXPORTERS[name].planned_files(count, chosen))
+    return list(dict.fromkeys(files))
+
+
+def export_all(
+    prediction: Prediction,
+    folder: str | Path,
+    options: Mapping[str, object],
+    *,
+    on_file: Callable[[Path], None] | None = None,
+) -> list[Path]:
+    """Write a prediction in every format asked for, one after the other; return when all files are there.
+
+    Args:
+        prediction: what to write. It is not changed, and the order of the formats changes no file.
+        folder: where; made if needed. Files of the same names are replaced, others are left alone.
+        options: format name -> its options, from :func:`resolve_options`.
+        on_file: called with the path of each file once its format is complete.
+
+    Returns:
+        The paths of all files, each once, in the order written.
+
+    Raises:
+        CapabilityError: a format needs what the prediction does not have. Nothing is written.
+        InputError: the folder is a file, an option object is of the wrong class, or there are no views.
+    """
+    target = Path(folder)
+    _check_request(prediction, target, options)
+    written: dict[Path, None] = {}
+    for name, chosen in options.items():
+        for path in EXPORTERS[name].export(prediction, target, chosen):
+            if path not in written and on_file is not None:
+                on_file(path)
+            written[path] = None
+    return list(written)
+
+
+def _check_request(prediction: Prediction, target: Path, options: Mapping[str, object]) -> None:
+    if target.exists() and not target.is_dir():
+        raise InputError("export_dir", f"the file {target}", "a folder")
+    if not len(prediction.depth):
+        raise InputError("prediction", "no views", "at least one view")
+    check_exportable(options, available_fields(prediction))
+    for name, chosen in options.items():
+        if not isinstance(chosen, EXPORTERS[name].options):
+            raise InputError(f"options[{name}]", repr(chosen), f"an instance of {EXPORTERS[name].options.__qualname__}")

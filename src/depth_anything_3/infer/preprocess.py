@@ -1,0 +1,369 @@
+"""From photos to network inputs: published sizes and pixels, and an exact record of the way back.
+
+Each image is first scaled so that its longest (``upper_bound_*``) or shortest (``lower_bound_*``) side has the
+requested length, then both sides are brought to multiples of 14 by a second resize (``*_resize``) or a centre crop
+(``*_crop``). Images that still differ in size are cropped at the centre to the common minimum. The two resizes in a
+row are the published ones; fusing them would change the pixels.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from depth_anything_3.errors import ImageError, InputError
+from depth_anything_3.io.images import ImageSource, decode_image
+from depth_anything_3.io.sources import as_image_list
+from depth_anything_3.types.inputs import ModelInputs, ResizeRecord
+from depth_anything_3.types.options import PATCH_SIZE, PreprocessOptions
+
+MAX_ASPECT_RATIO = 20
+"""Longest side over shortest side of an image that is still accepted."""
+
+MATRIX_TOLERANCE = 1e-3
+"""Largest accepted deviation of R Rᵀ from the identity, element by element."""
+
+_LAST_ROW_TOLERANCE = 1e-5
+
+_MEAN = np.array([0.485, 0.456, 0.406])
+_STD = np.array([0.229, 0.224, 0.225])
+
+Size = tuple[int, int]
+Pixels = npt.NDArray[np.uint8]
+Matrices = npt.NDArray[np.float64]
+
+
+def _normalised_values() -> npt.NDArray[np.float32]:
+    """(256, 3): what each 8-bit value of each channel becomes, in float32 throughout as published."""
+    values = np.arange(256, dtype=np.float32)[:, None] / np.float32(255)
+    return np.asarray((values - _MEAN.astype(np.float32)) / _STD.astype(np.float32), np.float32)
+
+
+def _shown_values() -> npt.NDArray[np.uint8]:
+    """(256, 3): the 8-bit value shown for each one that went in; about a third are one lower.
+
+    The published code takes the float32 network input back to pixels in float64 and truncates.
+    """
+    back = _normalised_values().astype(np.float64) * _STD + _MEAN
+    return np.asarray(np.clip(back, 0, 1) * 255, np.uint8)
+
+
+_NORMALISED = _normalised_values()
+_SHOWN = _shown_values()
+
+
+def preprocess(
+    images: Sequence[ImageSource],
+    *,
+    extrinsics: object = None,
+    intrinsics: object = None,
+    options: PreprocessOptions,
+    on_image: Callable[[int, int], None] | None = None,
+    max_workers: int = 8,
+) -> ModelInputs:
+    """Decode, resize and normalise the images of one scene, and bring their cameras along.
+
+    Args:
+        images: N image sources, see :func:`depth_anything_3.io.images.decode_image`.
+        extrinsics: (N, 3, 4) or (N, 4, 4) world-to-camera poses, OpenCV axes; they need ``intrinsics``. Arrays, lists
+            of arrays or nested lists; checked by :func:`check_cameras`.
+        intrinsics: (N, 3, 3) in pixels of the upright source images, the centre of the top-left pixel at (0.5, 0.5).
+        options: target size, method, treatment of transparency.
+        on_image: called as ``on_image(done, total)`` from the calling thread after each image, in order. An exception
+            that it raises ends the work and reaches the caller.
+        max_workers: number of threads that decode and resize; each holds one full-size image at a time.
+
+    Returns:
+        The network inputs; N, order and names as given.
+
+    Raises:
+        InputError: no images, or wrong cameras (found before any image is decoded).
+        ImageError: an image cannot be read, is longer than 20:1, or is cropped to nothing by a ``*_crop`` method.
+
+    Warns:
+        UserWarning: the images differ in shape, so that some were cropped; the message says how much was lost.
+    """
+    sources = as_image_list(images)
+    poses, calibrations = check_cameras(extrinsics, intrinsics, len(sources))
+    if max_workers < 1:
+        raise InputError("max_workers", str(max_workers), "at least 1")
+    resized = _crop_to_common_size(_resize_all(sources, options, on_image, max_workers))
+    records = tuple(image.record for image in resized)
+    names = tuple(image.name for image in resized)
+    network_images, shown = _network_arrays(resized)
+    if calibrations is not None:
+        calibrations = np.stack([_map_intrinsics(K, record) for K, record in zip(calibrations, records, strict=True)])
+    return ModelInputs(
+        images=network_images,
+        processed_images=shown,
+        names=names,
+        records=records,
+        extrinsics=poses,
+        intrinsics=calibrations,
+    )
+
+
+# --- sizes -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ResizePlan:
+    """The sizes (height, width) that one image goes through.
+
+    Attributes:
+        source_hw: the upright source.
+        bounded_hw: after the resize that brings the bounded side to ``process_res``.
+        resized_hw: after the resize to multiples of 14 (``*_resize``); equal to ``bounded_hw`` for ``*_crop``.
+        processed_hw: after the centre crop to multiples of 14 (``*_crop``); equal to ``resized_hw`` for ``*_resize``.
+    """
+
+    source_hw: Size
+    bounded_hw: Size
+    resized_hw: Size
+    processed_hw: Size
+
+
+def plan_resize(source_hw: Size, options: PreprocessOptions, *, index: int = 0, name: str = "image") -> ResizePlan:
+    """The sizes that an image of height and width ``source_hw`` goes through; nothing is allocated.
+
+    Args:
+        source_hw: height and width of the upright image.
+        options: target size and method.
+        index: position of the image, for errors.
+        name: name of the image, for errors.
+
+    Raises:
+        ImageError: the image is longer than 20:1, or the crop would leave less than one patch.
+    """
+    height, width = source_hw
+    label, got = f"image[{index}]", f"{name} of {width}x{height} pixels"
+    if max(source_hw) > MAX_ASPECT_RATIO * min(source_hw):
+        raise ImageError(label, got, f"an aspect ratio of at most {MAX_ASPECT_RATIO}:1")
+    upper = options.process_res_method.startswith("upper_bound")
+    side = max(source_hw) if upper else min(source_hw)
+    bounded = source_hw if side == options.process_res else _scaled(source_hw, options.process_res / side)
+    if options.process_res_method.endswith("resize"):
+        resized = (_nearest_multiple(bounded[0]), _nearest_multiple(bounded[1]))
+        return ResizePlan(source_hw, bounded, resized, resized)
+    cropped = (bounded[0] // PATCH_SIZE * PATCH_SIZE, bounded[1] // PATCH_SIZE * PATCH_SIZE)
+    if min(cropped) < PATCH_SIZE:
+        raise ImageError(
+            label,
+            f"{got}, scaled to {bounded[1]}x{bounded[0]} before the crop",
+            f"both sides at least {PATCH_SIZE} there; raise process_res or choose another process_res_method",
+            (options.process_res_method.replace("crop", "resize"),),
+        )
+    return ResizePlan(source_hw, bounded, bounded, cropped)
+
+
+def _scaled(hw: Size, scale: float) -> Size:
+    # round() takes ties to the even number; neither side comes to 0, because the aspect ratio is bounded
+    return round(hw[0] * scale), round(hw[1] * scale)
+
+
+def _nearest_multiple(length: int) -> int:
+    """The multiple of 14 that is nearest to ``length``, ties up, at least 14."""
+    return max(PATCH_SIZE, (length + PATCH_SIZE // 2) // PATCH_SIZE * PATCH_SIZE)
+
+
+# --- pixels ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Resized:
+    pixels: Pixels
+    name: str
+    record: ResizeRecord
+
+
+def _resize_all(
+    sources: Sequence[ImageSource],
+    options: PreprocessOptions,
+    on_image: Callable[[int, int], None] | None,
+    max_workers: int,
+) -> list[_Resized]:
+    executor = ThreadPoolExecutor(min(max_workers, len(sources)), thread_name_prefix="preprocess")
+    done: list[_Resized] = []
+    try:
+        futures = [executor.submit(_resize_one, source, i, options) for i, source in enumerate(sources)]
+        for future in futures:
+            done.append(future.result())
+            if on_image is not None:
+                on_image(len(done), len(sources))
+    finally:
+        executor.shutdown(cancel_futures=True)
+    return done
+
+
+def _resize_one(source: ImageSource, index: int, options: PreprocessOptions) -> _Resized:
+    image = decode_image(source, index=index, alpha=options.alpha)
+    source_hw = (image.pixels.shape[0], image.pixels.shape[1])
+    plan = plan_resize(source_hw, options, index=index, name=image.name)
+    pixels = _resize(_resize(image.pixels, plan.bounded_hw), plan.resized_hw)
+    record = ResizeRecord(
+        source_hw=source_hw,
+        processed_hw=plan.resized_hw,
+        scale_xy=(plan.resized_hw[1] / source_hw[1], plan.resized_hw[0] / source_hw[0]),
+        offset_xy=(0.0, 0.0),
+        exif_orientation=image.exif_orientation,
+    )
+    return _centre_crop(_Resized(pixels, image.name, record), plan.processed_hw)
+
+
+def _resize(pixels: Pixels, hw: Size) -> Pixels:
+    height, width = pixels.shape[:2]
+    if (height, width) == hw:
+        return pixels
+    grows = hw[0] > height or hw[1] > width
+    resized = cv2.resize(pixels, (hw[1], hw[0]), interpolation=cv2.INTER_CUBIC if grows else cv2.INTER_AREA)
+    return np.asarray(resized, np.uint8)
+
+
+def _centre_crop(image: _Resized, hw: Size) -> _Resized:
+    height, width = image.pixels.shape[:2]
+    if (height, width) == hw:
+        return image
+    top, left = (height - hw[0]) // 2, (width - hw[1]) // 2
+    x, y = image.record.offset_xy
+    record = dataclasses.replace(image.record, processed_hw=hw, offset_xy=(x - left, y - top))
+    return _Resized(image.pixels[top : top + hw[0], left : left + hw[1]], image.name, record)
+
+
+def _crop_to_common_size(images: list[_Resized]) -> list[_Resized]:
+    sizes = [image.record.processed_hw for image in images]
+    common = (min(h for h, _ in sizes), min(w for _, w in sizes))
+    if len(set(sizes)) > 1:
+        _warn_of_loss(images, common)
+    return [_centre_crop(image, common) for image in images]
+
+
+def _warn_of_loss(images: list[_Resized], common: Size) -> None:
+    areas = [image.record.processed_hw[0] * image.record.processed_hw[1] for image in images]
+    kept = common[0] * common[1]
+    lost = sum(areas) - kept * len(areas)
+    worst = int(np.argmax(areas))
+    warnings.warn(
+        f"The images have different shapes; all were cropped at the centre to {common[1]}x{common[0]} network pixels. "
+        f"{lost} of {sum(areas)} pixels were lost ({lost / sum(areas):.0%}), most of them in "
+        f"{images[worst].name} ({1 - kept / areas[worst]:.0%}).",
+        UserWarning,
+        stacklevel=4,  # the caller of preprocess
+    )
+
+
+def _network_arrays(images: list[_Resized]) -> tuple[npt.NDArray[np.float32], Pixels]:
+    """Normalised (N, 3, H, W) and shown (N, H, W, 3) pixels."""
+    height, width = images[0].record.processed_hw
+    normalised = np.empty((len(images), 3, height, width), np.float32)
+    shown = np.empty((len(images), height, width, 3), np.uint8)
+    for i, image in enumerate(images):
+        for c in range(3):
+            normalised[i, c] = _NORMALISED[:, c].take(image.pixels[:, :, c])
+            shown[i, :, :, c] = _SHOWN[:, c].take(image.pixels[:, :, c])
+    return normalised, shown
+
+
+# --- cameras -----------------------------------------------------------------------------------------------------
+
+
+def _map_intrinsics(K: Matrices, record: ResizeRecord) -> Matrices:
+    (sx, sy), (ox, oy) = record.scale_xy, record.offset_xy
+    processed_from_source = np.array([[sx, 0.0, ox], [0.0, sy, oy], [0.0, 0.0, 1.0]])
+    return processed_from_source @ K
+
+
+def check_cameras(extrinsics: object, intrinsics: object, count: int) -> tuple[Matrices | None, Matrices | None]:
+    """Cameras of ``count`` images as fresh float64 arrays, or an error that says what is wrong with them.
+
+    Args:
+        extrinsics: (N, 3, 4) or (N, 4, 4) world-to-camera poses, OpenCV axes; arrays, lists of arrays, nested lists.
+        intrinsics: (N, 3, 3) in pixels of the upright source images; may come alone.
+        count: number of images N.
+
+    Returns:
+        extrinsics (N, 4, 4) and intrinsics (N, 3, 3) as float64 with exact last rows; None for what did not come.
+
+    Raises:
+        InputError: wrong shape or number, values that are not finite, rotations that are not orthonormal or mirror,
+            last rows or focal lengths that cannot be, extrinsics without intrinsics, or ``count`` below 1.
+    """
+    if count < 1:
+        raise InputError("image", "no images", "at least one image")
+    poses = None if extrinsics is None else _checked_extrinsics(extrinsics, count)
+    calibrations = None if intrinsics is None else _checked_intrinsics(intrinsics, count)
+    if poses is not None and calibrations is None:
+        raise InputError("intrinsics", "None beside extrinsics", f"shape ({count}, 3, 3): poses need intrinsics")
+    return poses, calibrations
+
+
+def _checked_extrinsics(value: object, count: int) -> Matrices:
+    given = _checked_matrices("extrinsics", value, count, ((3, 4), (4, 4)))
+    last = np.array([0.0, 0.0, 0.0, 1.0])
+    if given.shape[1] == 4:
+        _check_last_row("extrinsics", given, last)
+    R = given[:, :3, :3]
+    with np.errstate(over="ignore", invalid="ignore"):  # absurdly large numbers: refused below
+        deviation = np.abs(R @ R.swapaxes(1, 2) - np.eye(3)).max(axis=(1, 2))
+    for view in np.flatnonzero(~(deviation <= MATRIX_TOLERANCE))[:1]:
+        raise InputError(
+            "extrinsics",
+            f"a 3x3 part in view {view} that is no rotation (R Rᵀ is off the identity by {deviation[view]:.3g})",
+            f"orthonormal rotations within {MATRIX_TOLERANCE:g}; a scaled or transposed matrix is a likely cause",
+        )
+    for view in np.flatnonzero(np.linalg.det(R) < 0)[:1]:
+        raise InputError(
+            "extrinsics",
+            f"a mirroring 3x3 part in view {view} (determinant -1)",
+            "right-handed rotations (determinant +1): OpenCV axes, x right, y down, z forward",
+        )
+    poses = np.empty((count, 4, 4))
+    poses[:, :3], poses[:, 3] = given[:, :3], last
+    return poses
+
+
+def _checked_intrinsics(value: object, count: int) -> Matrices:
+    K = _checked_matrices("intrinsics", value, count, ((3, 3),))
+    last = np.array([0.0, 0.0, 1.0])
+    _check_last_row("intrinsics", K, last)
+    focals = K[:, [0, 1], [0, 1]]
+    for view in np.flatnonzero((focals <= 0).any(axis=1))[:1]:
+        fx, fy = focals[view]
+        raise InputError("intrinsics", f"focal lengths fx={fx:g}, fy={fy:g} in view {view}", "positive focal lengths")
+    K[:, 2] = last
+    return K
+
+
+def _checked_matrices(argument: str, value: object, count: int, shapes: tuple[Size, ...]) -> Matrices:
+    expected = " or ".join(f"({count}, {rows}, {columns})" for rows, columns in shapes)
+    try:
+        matrices: npt.NDArray[Any] = np.asarray(value)
+        if np.issubdtype(matrices.dtype, np.complexfloating):
+            raise TypeError("complex numbers")
+        matrices = matrices.astype(np.float64)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(argument, f"no array of numbers ({error})", f"numbers of shape {expected}") from error
+    if matrices.ndim != 3 or matrices.shape[1:] not in shapes:
+        raise InputError(argument, f"shape {matrices.shape}", f"shape {expected}, one matrix per image")
+    if len(matrices) != count:
+        raise InputError(argument, f"{len(matrices)} matrices for {count} images", f"shape {expected}")
+    for view in np.flatnonzero(~np.isfinite(matrices).all(axis=(1, 2)))[:1]:
+        raise InputError(argument, f"NaN or infinity in view {view}", "finite numbers")
+    return matrices
+
+
+def _check_last_row(argument: str, matrices: Matrices, expected: Matrices) -> None:
+    deviation = np.abs(matrices[:, -1] - expected).max(axis=1)
+    for view in np.flatnonzero(deviation > _LAST_ROW_TOLERANCE)[:1]:
+        row = ", ".join(f"{x:g}" for x in matrices[view, -1])
+        wanted = ", ".join(f"{x:g}" for x in expected)
+        raise InputError(
+            argument, f"last row ({row}) in view {view}", f"last row ({wanted}); is the matrix transposed or scaled?"
+        )

@@ -1,0 +1,153 @@
+"""What a path or the argument ``image`` stands for: one photo, a folder of photos, arrays."""
+
+from __future__ import annotations
+
+import os
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from depth_anything_3.errors import InputError
+from depth_anything_3.io.images import ACCEPTED_SOURCES, ImageSource, describe_type, readable_formats
+
+VIDEO_EXTENSIONS = frozenset(
+    {".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".webm", ".wmv"}
+)
+"""Lower-case file name extensions that are taken for videos."""
+
+_SUPPORTED = "a photo, or a folder of photos"
+_NOT_YET = "not yet supported in this version"
+
+# PFM holds float maps (depth, disparity); beside photos it is not one of them.
+_NOT_PHOTOS = frozenset({".pfm"})
+
+
+@cache
+def image_extensions() -> frozenset[str]:
+    """Lower-case file name extensions (with the dot) that count as photos, as far as this Pillow decodes them."""
+    formats = set(readable_formats())
+    return frozenset(ext for ext, name in Image.registered_extensions().items() if name in formats) - _NOT_PHOTOS
+
+
+def list_images(path: str | os.PathLike[str], *, recursive: bool = False, argument: str = "INPUT") -> list[Path]:
+    """The photos that a path stands for: the file itself, or the photos in the folder.
+
+    Photos of a folder come in natural order (``img2`` before ``img10``, letter case ignored). They are recognised by
+    extension, in any letter case; hidden files are left out.
+
+    Args:
+        path: an image file or a folder of them.
+        recursive: also look into the folders below ``path`` (hidden ones excepted).
+        argument: the name by which the caller knows ``path``, for errors.
+
+    Raises:
+        InputError: nothing is there, it holds no photos, or it is a video or a COLMAP reconstruction, which this
+            version does not read yet.
+    """
+    root = Path(path)
+    if not os.fspath(path):  # would mean the current folder
+        raise InputError(argument, "an empty path", _SUPPORTED)
+    if _is_folder(root):
+        return _images_in(root, recursive, argument)
+    if not os.path.exists(root):  # noqa: PTH110 - see _is_folder
+        raise InputError(argument, f"{root} (no such file or folder)", _SUPPORTED)
+    if root.suffix.lower() in VIDEO_EXTENSIONS:
+        raise InputError(argument, f"{root} (a video)", f"{_SUPPORTED}; videos are {_NOT_YET}")
+    if root.suffix.lower() not in image_extensions() and not _looks_like_image(root):
+        raise InputError(argument, f"{root} (not an image)", _SUPPORTED, sorted(image_extensions()))
+    return [root]
+
+
+def _is_folder(path: str | os.PathLike[str]) -> bool:
+    return os.path.isdir(path)  # noqa: PTH112 - Path.is_dir raises on names that are too long
+
+
+def _images_in(folder: Path, recursive: bool, argument: str) -> list[Path]:
+    if (folder / "images").is_dir() and (folder / "sparse").is_dir():
+        raise InputError(
+            argument,
+            f"{folder} (a COLMAP reconstruction)",
+            f"{_SUPPORTED}; COLMAP reconstructions are {_NOT_YET}, but the photos in {folder / 'images'} can be given",
+        )
+    files = [file for file in folder.glob("**/*" if recursive else "*") if _is_visible_file(file, folder)]
+    images = [file for file in files if file.suffix.lower() in image_extensions()]
+    if not images:
+        raise InputError(
+            argument, f"{folder} ({_what_is_there(folder, files)})", _SUPPORTED, sorted(image_extensions())
+        )
+    return sorted(images, key=lambda file: _natural_key(file.relative_to(folder)))
+
+
+def _is_visible_file(file: Path, folder: Path) -> bool:
+    return not any(part.startswith(".") for part in file.relative_to(folder).parts) and file.is_file()
+
+
+def _what_is_there(folder: Path, files: list[Path]) -> str:
+    if any(file.suffix.lower() in VIDEO_EXTENSIONS for file in files):
+        return f"a folder with videos and no photos; videos are {_NOT_YET}"
+    if files:
+        return f"a folder with {len(files)} files, none of them a photo, for example {min(files).name}"
+    try:
+        entries = list(folder.iterdir())
+    except OSError as error:
+        return str(error.strerror)
+    return "a folder with nothing but folders" if any(entry.is_dir() for entry in entries) else "an empty folder"
+
+
+def _natural_key(path: Path) -> tuple[list[list[str | int]], str]:
+    """Runs of digits compare as numbers; names that are equal but for case or leading zeros compare as they are."""
+    parts: list[list[str | int]] = [
+        [int(run) if run.isdecimal() else run for run in re.split(r"(\d+)", part.casefold())] for part in path.parts
+    ]
+    return parts, str(path)
+
+
+def _looks_like_image(file: Path) -> bool:
+    try:
+        with Image.open(file, formats=readable_formats()):
+            return True
+    except (OSError, ValueError, SyntaxError):
+        return False
+
+
+def as_image_list(image: object) -> list[ImageSource]:
+    """The argument ``image`` of the Python API as a list with one entry per view.
+
+    Args:
+        image: a list or tuple of sources, one source (see :data:`~depth_anything_3.io.images.ACCEPTED_SOURCES`), the
+            path of a folder of photos, or an array of shape (N, H, W, C) with C of 1, 3 or 4.
+
+    Raises:
+        InputError: there is no image, or something in it is no image source. Files are not opened here.
+    """
+    if isinstance(image, (list, tuple)):
+        sources = [_checked(source, f"image[{index}]") for index, source in enumerate(image)]
+    elif isinstance(image, np.ndarray):
+        sources = _views(image)
+    elif isinstance(image, (str, os.PathLike)) and _is_folder(image):
+        sources = list(list_images(os.fsdecode(image), argument="image"))
+    else:
+        sources = [_checked(image, "image")]
+    if not sources:
+        raise InputError("image", "no images", "at least one image")
+    return sources
+
+
+def _views(array: npt.NDArray[Any]) -> list[ImageSource]:
+    if array.ndim == 4:
+        return list(array)
+    if array.ndim in (2, 3):
+        return [array]
+    raise InputError("image", f"an array of shape {array.shape}", "shape (H, W), (H, W, 3) or (N, H, W, 3)")
+
+
+def _checked(source: object, argument: str) -> ImageSource:
+    known = isinstance(source, (str, os.PathLike, bytes, Image.Image, np.ndarray)) or hasattr(source, "read")
+    if not known:
+        raise InputError(argument, describe_type(source), "an image, or a list or tuple of them", ACCEPTED_SOURCES)
+    return cast(ImageSource, source)

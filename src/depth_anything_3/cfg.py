@@ -136,7 +136,7 @@ def _locate(path: str, folder: Path) -> Path:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        node = yaml.load(file.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 (a SafeLoader)
+        node = yaml.load(file.read_text(encoding="utf-8"), Loader=_Loader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError("path", f"{file} ({error})", "a YAML file of plain data") from error
     if not isinstance(node, dict):
@@ -180,7 +180,7 @@ def _parse_override(override: str) -> dict[str, Any]:
     key, equals, text = override.partition("=")
     if not equals or not all(key.split(".")):
         raise ConfigError("argv", repr(override), "overrides like net.name=vitb")
-    node: Any = yaml.load(text, Loader=_Loader)  # noqa: S506 (a SafeLoader)
+    node: Any = yaml.load(text, Loader=_Loader)
     for part in reversed(key.split(".")):
         node = {part: node}
     return dict(node)

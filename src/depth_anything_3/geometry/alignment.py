@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from jaxtyping import Float
 
+from depth_anything_3.geometry.pinhole import camera_centres
+
 Array = npt.NDArray[np.float64]
 
 AlignmentRule = Literal["umeyama", "ransac", "orientations", "orientations, scale unknown"]
@@ -42,14 +44,8 @@ class Similarity:
     def on_extrinsics(self, extrinsics: Float[np.ndarray, "n rows 4"]) -> Float[np.ndarray, "n 3 4"]:
         """Map world-to-camera poses into the reference world; depth must be multiplied by ``scale``."""
         rotation = extrinsics[:, :3, :3] @ self.rotation.T
-        centres = self.on_points(camera_centres(extrinsics))
+        centres = self.on_points(camera_centres(extrinsics[:, :3]))
         return np.concatenate([rotation, -rotation @ centres[..., None]], -1)
-
-
-def camera_centres(extrinsics: Float[np.ndarray, "n rows 4"]) -> Float[np.ndarray, "n 3"]:
-    """World positions of the cameras: -R^T t."""
-    centres: Array = -np.einsum("nji,nj->ni", extrinsics[:, :3, :3], extrinsics[:, :3, 3])
-    return centres
 
 
 def umeyama(source: Float[np.ndarray, "n 3"], target: Float[np.ndarray, "n 3"]) -> Similarity:
@@ -88,7 +84,7 @@ def align_trajectories(
         seed: of the local generator behind the consensus.
     """
     reference, estimate = np.asarray(reference, np.float64), np.asarray(estimate, np.float64)
-    target, source = camera_centres(reference), camera_centres(estimate)
+    target, source = camera_centres(reference[:, :3]), camera_centres(estimate[:, :3])
     if _is_collinear(source) or _is_collinear(target):
         return _align_orientations(reference, estimate)
     return _umeyama_consensus(source, target, seed) if robust else umeyama(source, target)
@@ -101,18 +97,21 @@ def _is_collinear(points: Array) -> bool:
 
 def _align_orientations(reference: Array, estimate: Array) -> Similarity:
     """Rotation from the cameras' axes together with the line of centres, scale from the spread of the centres."""
-    target, source = camera_centres(reference), camera_centres(estimate)
+    target, source = camera_centres(reference[:, :3]), camera_centres(estimate[:, :3])
     y, x = target - target.mean(0), source - source.mean(0)
     size_y, size_x = float(np.linalg.norm(y)), float(np.linalg.norm(x))
     extent = max(float(np.abs(target).max()), float(np.abs(source).max()), 1.0)
     known = min(size_x, size_y) > _COINCIDENT * extent
-    # Sum of R_ref^T R_est over the views: the chordal mean of the rotations that map one world to the other.
+    # Mean of R_ref^T R_est over the views: the chordal mean of the rotations that map one world to the other.
     votes = np.einsum("nji,njk->ik", reference[:, :3, :3], estimate[:, :3, :3]) / len(reference)
+    scale = 1.0
     if known:
-        votes = votes + y.T @ x / (size_y * size_x)
+        covariance = y.T @ x
+        votes = votes + covariance / (size_y * size_x)
+        # As in the full fit; the sum of singular values does not depend on the roll that is missing.
+        scale = float(np.linalg.svd(covariance, compute_uv=False).sum()) / size_x**2
     u, _, vt = np.linalg.svd(votes)
     rotation = u @ np.diag([1.0, 1.0, np.linalg.det(u) * np.linalg.det(vt)]) @ vt
-    scale = size_y / size_x if known else 1.0
     translation = target.mean(0) - scale * rotation @ source.mean(0)
     return Similarity(rotation, translation, scale, "orientations" if known else "orientations, scale unknown")
 

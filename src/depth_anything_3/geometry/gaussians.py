@@ -10,7 +10,7 @@ from depth_anything_3.geometry.rotations import matrix_from_quat_xyzw, quat_xyzw
 from depth_anything_3.types.gaussians import Gaussians
 
 
-def scale_gaussians(gaussians: Gaussians, scale: Float[Tensor, "B"]) -> Gaussians:
+def scale_gaussians(gaussians: Gaussians, scale: Float[Tensor, " B"]) -> Gaussians:
     """The same Gaussians in another unit of length, one factor per scene."""
     factor = scale[:, None, None]
     return Gaussians(
@@ -23,7 +23,7 @@ def scale_gaussians(gaussians: Gaussians, scale: Float[Tensor, "B"]) -> Gaussian
 
 
 def transform_gaussians(
-    gaussians: Gaussians, rotation: Float[Tensor, "3 3"], translation: Float[Tensor, "3"], scale: float
+    gaussians: Gaussians, rotation: Float[Tensor, "3 3"], translation: Float[Tensor, 3], scale: float
 ) -> Gaussians:
     """Gaussians under x -> scale * rotation @ x + translation; colours turn with them."""
     rotation, translation = rotation.to(gaussians.means), translation.to(gaussians.means)

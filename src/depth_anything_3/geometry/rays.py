@@ -155,7 +155,7 @@ def _candidate_count(rays: int) -> int:
 def _robust_homography(
     source: Float[Tensor, "M 2"],
     target: Float[Tensor, "M 2"],
-    weights: Float[Tensor, "M"],
+    weights: Float[Tensor, " M"],
     table: Int[Tensor, "X sample"],
     generator: torch.Generator,
 ) -> Float[Tensor, "3 3"]:

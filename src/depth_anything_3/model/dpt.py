@@ -9,7 +9,7 @@ H W pixels of the network image.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -26,8 +26,6 @@ CHUNK_VIEWS = 8
 _MAX_RESIZED_ELEMENTS = 1_610_612_736  # stays below 32-bit indexing inside the resize kernels
 _EMBEDDING_WEIGHT = 0.1
 _EMBEDDING_BASE = 100.0
-
-Heads = TypeVar("Heads", bound=tuple[Tensor | None, ...])
 
 
 def conv(inputs: int, outputs: int, kernel: int = 3, *, bias: bool = True) -> nn.Conv2d:
@@ -172,12 +170,13 @@ def resize(x: Float[Tensor, "V c h w"], size: Sequence[int]) -> Float[Tensor, "V
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
-def by_chunks(run: Callable[..., Heads], inputs: Sequence[Tensor], chunk: int) -> Heads:
-    """Run a head on chunks of views and join each of its outputs along the views."""
+def by_chunks(
+    run: Callable[..., Sequence[Tensor | None]], inputs: Sequence[Tensor], views: Sequence[int], chunk: int
+) -> tuple[Any, ...]:
+    """Run a head on chunks of flattened views; each of its outputs joined and split into (B, N) again."""
     chunks = [run(*parts) for parts in zip(*(tensor.split(chunk) for tensor in inputs), strict=True)]
-    joined = [None if column[0] is None else torch.cat(column) for column in zip(*chunks, strict=True)]
-    kind = type(chunks[0])
-    return kind._make(joined) if hasattr(kind, "_make") else kind(joined)
+    columns = zip(*chunks, strict=True)
+    return tuple(None if column[0] is None else torch.cat(list(column)).unflatten(0, list(views)) for column in columns)
 
 
 class DepthMaps(NamedTuple):
@@ -214,13 +213,11 @@ class DPT(DPTTrunk):
         self, layers: Sequence[LayerFeatures], image_hw: tuple[int, int], *, chunk: int = CHUNK_VIEWS
     ) -> DepthMaps:
         """Maps at full image size from the output layers of the backbone."""
-        views = layers[0].patches.shape[:2]
         tokens = [layer.patches.flatten(0, 1) for layer in layers]
-        maps = by_chunks(lambda *t: self._maps(t, image_hw), tokens, chunk)
-        return DepthMaps(*(None if m is None else m.unflatten(0, views) for m in maps))
+        return DepthMaps(*by_chunks(lambda *t: self._maps(t, image_hw), tokens, layers[0].patches.shape[:2], chunk))
 
     def _maps(self, tokens: Sequence[Tensor], image_hw: tuple[int, int]) -> DepthMaps:
         x = resize(self.scratch.output_conv1(self.fuse(self.pyramid(tokens, image_hw))), image_hw)
         depth, *conf = self.scratch.output_conv2(x).unbind(1)
-        sky = self.scratch.sky_output_conv2(x).relu().squeeze(1) if self.sky else None
+        sky = self.scratch.get_submodule("sky_output_conv2")(x).relu().squeeze(1) if self.sky else None
         return DepthMaps(depth.exp(), 1 + conf[0].exp() if conf else None, sky)

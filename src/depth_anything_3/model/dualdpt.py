@@ -19,7 +19,7 @@ RAY_CHANNELS = 6
 
 
 class DualMaps(NamedTuple):
-    """Outputs of :class:`DualDPT`: depth and its confidence (B, N, H, W); rays (B, N, 8gh, 8gw, 6), theirs without 6."""
+    """Outputs of :class:`DualDPT`: depth, conf (B, N, H, W); ray (B, N, 8gh, 8gw, 6), ray_conf (B, N, 8gh, 8gw)."""
 
     depth: Tensor
     conf: Tensor
@@ -79,10 +79,9 @@ class DualDPT(DPTTrunk):
         chunk: int = CHUNK_VIEWS,
     ) -> DualMaps:
         """Depth at full image size; rays, if asked for, at 8 / 14 of it."""
-        views = layers[0].patches.shape[:2]
         tokens = [layer.patches.flatten(0, 1) for layer in layers]
-        maps = by_chunks(lambda *t: self._maps(t, image_hw, rays), tokens, chunk)
-        return DualMaps(*(None if m is None else m.unflatten(0, views) for m in maps))  # type: ignore[arg-type]
+        views = layers[0].patches.shape[:2]
+        return DualMaps(*by_chunks(lambda *t: self._maps(t, image_hw, rays), tokens, views, chunk))
 
     def _maps(self, tokens: Sequence[Tensor], image_hw: tuple[int, int], rays: bool) -> DualMaps:
         levels = self.pyramid(tokens, image_hw)
@@ -92,6 +91,6 @@ class DualDPT(DPTTrunk):
         return DualMaps(depth.exp(), 1 + conf.exp(), ray, ray_conf)
 
     def _rays(self, levels: Sequence[Tensor], image_hw: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        x = self.add_uv(self.scratch.output_conv1_aux[-1](self.fuse(levels, "_aux")), image_hw)
-        x = self.scratch.output_conv2_aux[-1](x).permute(0, 2, 3, 1)
+        x = self.add_uv(self.scratch.get_submodule("output_conv1_aux.3")(self.fuse(levels, "_aux")), image_hw)
+        x = self.scratch.get_submodule("output_conv2_aux.3")(x).permute(0, 2, 3, 1)
         return x[..., :RAY_CHANNELS], 1 + x[..., RAY_CHANNELS].exp()

@@ -81,7 +81,7 @@ class GaussianAdapter(nn.Module):
             depth, extrinsics (world-to-camera), intrinsics (pixels): as predicted.
             given_extrinsics: the cameras that conditioned the network; positions then take their scale.
         """
-        batch, views, height, width, _ = raw.shape
+        batch, _, height, width, _ = raw.shape
         offset_xy, scales, quaternions, colour, offset_z = raw.split(
             [2 * self.pred_offset_xy, 3, 4, 3 * self.coefficients, int(self.pred_offset_depth)], -1
         )
@@ -134,7 +134,7 @@ class GaussianAdapter(nn.Module):
         return rotate_harmonics(harmonics * mask, rotation)
 
 
-def _pose_scale(given: Float[Tensor, "B N rows 4"], predicted: Float[Tensor, "B N 3 4"]) -> Float[Tensor, "B"]:
+def _pose_scale(given: Float[Tensor, "B N rows 4"], predicted: Float[Tensor, "B N 3 4"]) -> Float[Tensor, " B"]:
     """How much larger the given camera path is than the predicted one, within a factor of three; 1 if unknown."""
     given, predicted = (as_homogeneous(e).detach().double().cpu() for e in (given, predicted))
     scales = []

@@ -53,8 +53,7 @@ class GSDPT(DPTTrunk):
     ) -> GaussianMaps:
         """Maps at full image size from the output layers of the backbone and the normalised images."""
         tokens = [layer.patches.flatten(0, 1) for layer in layers]
-        maps = by_chunks(self._maps, [images.flatten(0, 1), *tokens], chunk)
-        return GaussianMaps(*(m.unflatten(0, images.shape[:2]) for m in maps))
+        return GaussianMaps(*by_chunks(self._maps, [images.flatten(0, 1), *tokens], images.shape[:2], chunk))
 
     def _maps(self, images: Float[Tensor, "V 3 H W"], *tokens: Float[Tensor, "V P D"]) -> GaussianMaps:
         image_hw = (images.shape[-2], images.shape[-1])

@@ -56,7 +56,7 @@ def _fill_scene(
     return torch.where(non_sky, depth, value)
 
 
-def quantile(values: Float[Tensor, "n"], q: float) -> Float[Tensor, ""]:
+def quantile(values: Float[Tensor, " n"], q: float) -> Float[Tensor, ""]:
     """Quantile with linear interpolation of any number of values (``torch.quantile`` stops at 16 million)."""
     rank = q * (len(values) - 1)
     below = int(rank)
@@ -76,7 +76,7 @@ def metric_scale(
     depth_conf: Float[Tensor, "B N H W"],
     metres: Float[Tensor, "B N H W"],
     sky: Float[Tensor, "B N H W"],
-) -> Float[Tensor, "B"]:
+) -> Float[Tensor, " B"]:
     """Factor per scene that brings the relative depth to metres; NaN where nothing can tell.
 
     Least squares without shift over the more confident half of the pixels that are not sky.
@@ -99,7 +99,7 @@ def to_metres(
     depth: Float[Tensor, "B N H W"],
     depth_conf: Float[Tensor, "B N H W"],
     extrinsics: Float[Tensor, "B N 3 4"],
-    scale: Float[Tensor, "B"],
+    scale: Float[Tensor, " B"],
     sky: Float[Tensor, "B N H W"],
 ) -> tuple[Float[Tensor, "B N H W"], Float[Tensor, "B N H W"], Float[Tensor, "B N 3 4"]]:
     """Depth, confidence and extrinsics of each scene in metres, sky far away and of lowest confidence.

@@ -18,7 +18,7 @@ MIN_VIEWS = 3
 
 def select_reference(
     class_tokens: Float[Tensor, "batch views C"], strategy: str = "saddle_balanced"
-) -> Int[Tensor, "batch"]:
+) -> Int[Tensor, " batch"]:
     """Index of the reference view of each scene.
 
     Strategies:
@@ -62,13 +62,13 @@ def _saddle_balanced(tokens: Float[Tensor, "batch views C"]) -> Float[Tensor, "b
     return ((metrics - low) / (high - low + 1e-8) - 0.5).abs().sum(-1)
 
 
-def _first_of_best(scores: Float[Tensor, "batch views"]) -> Int[Tensor, "batch"]:
+def _first_of_best(scores: Float[Tensor, "batch views"]) -> Int[Tensor, " batch"]:
     """Lowest index among the scores that differ from the best by no more than rounding."""
     best = scores.amax(-1, keepdim=True)
     return (scores >= best - 1e-6 * best.abs()).int().argmax(-1)
 
 
-def reference_first(reference: Int[Tensor, "batch"], views: int) -> Int[Tensor, "batch views"]:
+def reference_first(reference: Int[Tensor, " batch"], views: int) -> Int[Tensor, "batch views"]:
     """Permutation that moves the reference to the front and keeps the order of the others: [r, 0, ..., views-1]."""
     index = torch.arange(views, device=reference.device)
     shifted = index - (index <= reference[:, None]).long()  # 0..r become -1..r-1, the rest stay

@@ -66,4 +66,5 @@ class NetOutput:
 
     def get(self, name: str, default: Any = None) -> Any:
         """The entry ``name``, or ``default`` where it is absent."""
-        return self[name] if name in self else default
+        value = getattr(self, name, None)
+        return default if value is None else value

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from depth_anything_3._attr_dict import AttrDict
 from depth_anything_3._files import atomic_path
 from depth_anything_3.errors import InputError
-from depth_anything_3._attr_dict import AttrDict
 from depth_anything_3.types.gaussians import Gaussians
 from depth_anything_3.types.inputs import ResizeRecord
 
@@ -104,7 +104,7 @@ class Prediction:
         if target.suffix != ".npz":
             raise InputError("path", str(path), "a file name that ends in .npz")
         with atomic_path(target) as temporary:
-            np.savez_compressed(temporary, allow_pickle=False, **_to_arrays(self))
+            np.savez_compressed(temporary, **_to_arrays(self))
         return target
 
     @classmethod
@@ -165,10 +165,7 @@ def _from_arrays(arrays: dict[str, npt.NDArray[Any]]) -> dict[str, Any]:
     metadata = json.loads(arrays["metadata"].tobytes())
     if metadata.pop("format_version") != _FORMAT_VERSION:
         raise InputError("path", "a file of another format version", f"format version {_FORMAT_VERSION}")
-    metadata["records"] = tuple(
-        ResizeRecord(**{k: tuple(v) if isinstance(v, list) else v for k, v in record.items()})
-        for record in metadata["records"]
-    )
+    metadata["records"] = tuple(_record(**record) for record in metadata["records"])
     fields = {**metadata, **{name: arrays[name] for name in _ARRAY_FIELDS if name in arrays}}
     fields["aux"] = {name[4:]: value for name, value in arrays.items() if name.startswith("aux.")}
     if "gaussians.means" in arrays:
@@ -176,3 +173,8 @@ def _from_arrays(arrays: dict[str, npt.NDArray[Any]]) -> dict[str, Any]:
 
         fields["gaussians"] = Gaussians(**{n: from_numpy(arrays[f"gaussians.{n}"]) for n in _GAUSSIAN_FIELDS})
     return fields
+
+
+def _record(**fields: Any) -> ResizeRecord:
+    values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
+    return ResizeRecord(**values)

@@ -1,0 +1,314 @@
+"""The facade: images in, prediction out."""
+
+from __future__ import annotations
+
+import os
+import threading
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from typing_extensions import Self
+
+from depth_anything_3.cfg import create_object, load_config
+from depth_anything_3.errors import CapabilityError, InputError
+from depth_anything_3.export.base import check_exportable, export_all, parse_formats, planned_files, resolve_options
+from depth_anything_3.infer.device import DeviceLike, DtypeLike, choose_device, choose_dtype
+from depth_anything_3.infer.postprocess import to_prediction
+from depth_anything_3.infer.preprocess import check_cameras, preprocess
+from depth_anything_3.infer.runner import Network, Reporter, run_network
+from depth_anything_3.io.images import ImageSource
+from depth_anything_3.io.sources import as_image_list
+from depth_anything_3.registry import MODEL_REGISTRY
+from depth_anything_3.types.options import AlphaMode, InferOptions, PreprocessOptions
+from depth_anything_3.types.output import NetOutput
+from depth_anything_3.types.prediction import Prediction
+from depth_anything_3.types.progress import ProgressCallback
+from depth_anything_3.zoo.cards import warn_on_load
+from depth_anything_3.zoo.checkpoints import build_network, resolve, save
+
+Images = ImageSource | Sequence[ImageSource]
+
+
+class DepthAnything3(nn.Module):
+    """A network with everything around it that turns images into geometry.
+
+    One instance may serve several threads: inference keeps no state in it.
+
+    Args:
+        model_name: a preset of :data:`depth_anything_3.registry.MODEL_REGISTRY`. Its weights are random; use
+            :meth:`from_pretrained` for trained ones.
+        config: a configuration (see :mod:`depth_anything_3.cfg`) to build instead of the preset's.
+        device, dtype: where and in which precision to run; by default what suits the machine, see
+            :mod:`depth_anything_3.infer.device`.
+
+    Attributes:
+        model: the network.
+        model_name: the preset's name.
+        config: its configuration.
+
+    Raises:
+        UnknownNameError: no such preset (also a KeyError).
+    """
+
+    model: Network
+
+    def __init__(
+        self,
+        model_name: str = "da3-large",
+        *,
+        config: Mapping[str, Any] | None = None,
+        device: DeviceLike = None,
+        dtype: DtypeLike = None,
+    ) -> None:
+        chosen = load_config(MODEL_REGISTRY[model_name]) if config is None else config
+        self._set_up(create_object(chosen), model_name, chosen, device, dtype)
+
+    def _set_up(
+        self, network: nn.Module, model_name: str, config: Mapping[str, Any], device: DeviceLike, dtype: DtypeLike
+    ) -> None:
+        nn.Module.__init__(self)
+        self.model_name, self.config = model_name, config
+        self._dtype = dtype
+        self.model = network  # type: ignore[assignment]
+        self.model.to(choose_device(device))
+        choose_dtype(self.device, dtype)  # an unknown dtype is an error now, not at the first image
+        self.eval()
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | os.PathLike[str],
+        *,
+        revision: str | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        force_download: bool = False,
+        local_files_only: bool = False,
+        token: str | bool | None = None,
+        device: DeviceLike = None,
+        dtype: DtypeLike = None,
+    ) -> Self:
+        """Load trained weights. Every tensor must be there and fit; nothing is unpickled.
+
+        Args:
+            source: a hub id (``depth-anything/DA3-BASE``), a folder with ``config.json`` and ``model.safetensors``,
+                or one ``.safetensors`` file.
+            revision, cache_dir, force_download, local_files_only, token: for the hub, as in ``huggingface_hub``.
+            device, dtype: see the class.
+
+        Raises:
+            HubError: the hub cannot be reached, or has no such model, revision or file.
+            CheckpointError: damaged files, or tensors that are missing, unexpected or of another shape (by name).
+        """
+        checkpoint = resolve(
+            source,
+            revision=revision,
+            cache_dir=cache_dir,
+            force_download=force_download,
+            local_files_only=local_files_only,
+            token=token,
+        )
+        warn_on_load(checkpoint.card)
+        model = cls.__new__(cls)
+        model._set_up(build_network(checkpoint), checkpoint.model_name, checkpoint.config, device, dtype)
+        return model
+
+    def save_pretrained(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+        """Write ``config.json`` and ``model.safetensors``; :meth:`from_pretrained` reads them back bit for bit."""
+        return save(self.model, folder, model_name=self.model_name, config=self.config, overwrite=overwrite)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are now."""
+        return next(self.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision in which the transformer runs; weights stay float32."""
+        return choose_dtype(self.device, self._dtype)
+
+    def to(self, *args: Any, **kwargs: Any) -> Self:
+        """Move the weights to a device; a dtype sets the precision to compute in and leaves the weights alone.
+
+        A device that is not there gives a warning and the CPU.
+        """
+        values = [*args, *(kwargs[name] for name in ("device", "dtype") if kwargs.get(name) is not None)]
+        for value in values:
+            if isinstance(value, torch.dtype):
+                self._dtype = choose_dtype(self.device, value)
+            elif isinstance(value, (str, int, torch.device)) and not isinstance(value, bool):
+                self.model.to(choose_device(value))
+            elif isinstance(value, Tensor):
+                self.model.to(value.device)
+        return self
+
+    @torch.inference_mode()
+    def forward(
+        self,
+        image: Tensor,
+        extrinsics: Tensor | None = None,
+        intrinsics: Tensor | None = None,
+        export_feat_layers: Sequence[int] | None = None,
+        infer_gs: bool = False,
+        use_ray_pose: bool = False,
+        ref_view_strategy: str = "saddle_balanced",
+    ) -> NetOutput:
+        """The network on tensors: (B, N, 3, H, W) normalised images, and what
+        :meth:`depth_anything_3.model.da3.DepthAnything3Net.forward` takes. Runs in this model's precision."""
+        with torch.autocast(image.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            output: NetOutput = self.model(
+                image, extrinsics, intrinsics, export_feat_layers, infer_gs, use_ray_pose, ref_view_strategy
+            )
+        return output
+
+    def inference(
+        self,
+        image: Images,
+        extrinsics: npt.ArrayLike | None = None,
+        intrinsics: npt.ArrayLike | None = None,
+        align_to_input_ext_scale: bool = True,
+        infer_gs: bool = False,
+        use_ray_pose: bool = False,
+        ref_view_strategy: str = "saddle_balanced",
+        render_exts: npt.ArrayLike | None = None,
+        render_ixts: npt.ArrayLike | None = None,
+        render_hw: tuple[int, int] | None = None,
+        process_res: int = 504,
+        process_res_method: str = "upper_bound_resize",
+        export_dir: str | os.PathLike[str] | None = None,
+        export_format: str = "mini_npz",
+        export_feat_layers: Sequence[int] | None = None,
+        conf_thresh_percentile: float = 40.0,
+        num_max_points: int = 1_000_000,
+        show_cameras: bool = True,
+        feat_vis_fps: int = 15,
+        export_kwargs: Mapping[str, Mapping[str, Any]] | None = None,
+        *,
+        alpha: AlphaMode = "composite",
+        progress: ProgressCallback | None = None,
+        cancel: threading.Event | None = None,
+    ) -> Prediction:
+        """Depth, cameras and more for the views of one scene. Everything is checked before the network runs.
+
+        Args:
+            image: the N views: paths, arrays, PIL images, bytes; or the path of a folder of photos.
+            extrinsics: (N, 3, 4) or (N, 4, 4) world-to-camera poses, OpenCV axes, to condition on and to return.
+            intrinsics: (N, 3, 3) in pixels of the upright source images; needed with ``extrinsics``. Given alone they
+                do not influence the network and are returned at processed size.
+            align_to_input_ext_scale, infer_gs, use_ray_pose, ref_view_strategy, export_feat_layers: see
+                :class:`~depth_anything_3.types.options.InferOptions`.
+            process_res, process_res_method, alpha: see :class:`~depth_anything_3.types.options.PreprocessOptions`.
+            export_dir: folder for files; None writes none.
+            export_format: format names joined by ``-``.
+            conf_thresh_percentile, num_max_points, show_cameras: options of ``glb``.
+            export_kwargs: format -> options; wins over the arguments above.
+            render_exts, render_ixts, render_hw, feat_vis_fps: of formats that this version does not have; without
+                effect, and a warning says so.
+            progress: called after each image, transformer block and file.
+            cancel: set it from another thread to stop; :class:`~depth_anything_3.errors.Cancelled` is raised.
+
+        Raises:
+            InputError: a wrong argument; the message names it and the alternatives.
+            CapabilityError: the model cannot do what was asked.
+            Cancelled: ``cancel`` was set.
+        """
+        report = Reporter(progress, cancel)
+        options = InferOptions(
+            align_to_input_ext_scale=align_to_input_ext_scale,
+            infer_gs=infer_gs,
+            use_ray_pose=use_ray_pose,
+            ref_view_strategy=ref_view_strategy,  # type: ignore[arg-type]
+            export_feat_layers=tuple(export_feat_layers or ()),
+        )
+        preprocessing = PreprocessOptions(
+            process_res=process_res,
+            process_res_method=process_res_method,  # type: ignore[arg-type]
+            alpha=alpha,
+        )
+        sources = as_image_list(image)
+        check_cameras(extrinsics, intrinsics, len(sources))
+        self.check_options(options, with_poses=extrinsics is not None, views=len(sources))
+        _warn_of_unused(
+            render_exts=render_exts, render_ixts=render_ixts, render_hw=render_hw, feat_vis_fps=feat_vis_fps
+        )
+        formats: dict[str, Any] = {}
+        if export_dir is not None:
+            glb = {
+                "conf_thresh_percentile": conf_thresh_percentile,
+                "num_max_points": num_max_points,
+                "show_cameras": show_cameras,
+            }
+            formats = resolve_options(parse_formats(export_format), export_kwargs, {"glb": glb})
+            check_exportable(formats, self.predicted_fields(options, with_intrinsics=intrinsics is not None))
+
+        inputs = preprocess(
+            sources,
+            extrinsics=extrinsics,
+            intrinsics=intrinsics,
+            options=preprocessing,
+            on_image=lambda done, total: report("preprocess", done, total),
+        )
+        output = run_network(self.model, inputs, options, device=self.device, dtype=self.dtype, report=report)
+        prediction = to_prediction(output, inputs, options, self.model_name)
+        report("postprocess", 1, 1)
+        if export_dir is not None:
+            self._export(prediction, Path(export_dir), formats, report)
+        return prediction
+
+    @staticmethod
+    def _export(prediction: Prediction, folder: Path, formats: Mapping[str, Any], report: Reporter) -> None:
+        total, done = len(planned_files(len(prediction.depth), formats)), 0
+
+        def on_file(_: Path) -> None:
+            nonlocal done
+            done += 1
+            report("export", done, total)
+
+        export_all(prediction, folder, formats, on_file=on_file)
+
+    def check_options(self, options: InferOptions, *, with_poses: bool = False, views: int = 1) -> None:
+        """Refuse what this model cannot do; warn of what will have no effect.
+
+        Raises:
+            CapabilityError: poses without a pose encoder, Gaussians without a Gaussian head.
+            InputError: feature layers that do not exist.
+        """
+        abilities = self.model.abilities
+        if with_poses and "pose_conditioning" not in abilities:
+            raise CapabilityError("extrinsics", "poses", f"none: {self.model_name} has no pose encoder")
+        if options.infer_gs and "gaussians" not in abilities:
+            raise CapabilityError("infer_gs", "True", f"False: {self.model_name} has no Gaussian head")
+        if wrong := [i for i in options.export_feat_layers if i not in range(self.model.depth)]:
+            raise InputError("export_feat_layers", str(wrong), f"block indices from 0 to {self.model.depth - 1}")
+        if options.use_ray_pose and "rays" not in abilities:
+            warnings.warn(f"use_ray_pose has no effect: {self.model_name} predicts no rays", stacklevel=3)
+        if options.ref_view_strategy != InferOptions.ref_view_strategy and (with_poses or views < 3):
+            warnings.warn("ref_view_strategy has no effect with given poses or fewer than three views", stacklevel=3)
+
+    def predicted_fields(self, options: InferOptions, *, with_intrinsics: bool = False) -> frozenset[str]:
+        """Names of the fields of :class:`Prediction` that an inference with these options will fill."""
+        abilities = self.model.abilities
+        cameras = "cameras" in abilities or (options.use_ray_pose and "rays" in abilities)
+        present = {
+            "extrinsics": cameras,
+            "intrinsics": cameras or with_intrinsics,
+            "conf": "conf" in abilities,
+            "sky": "sky" in abilities,
+            "gaussians": options.infer_gs,
+            "scale_factor": "metric" in abilities,
+            "aux": bool(options.export_feat_layers),
+        }
+        return frozenset(
+            {"depth", "processed_images", "names", "records", *(n for n, there in present.items() if there)}
+        )
+
+
+def _warn_of_unused(*, feat_vis_fps: int, **renderings: object) -> None:
+    given = [name for name, value in renderings.items() if value is not None]
+    given += ["feat_vis_fps"] if feat_vis_fps != 15 else []
+    if given:
+        warnings.warn(f"{', '.join(given)}: no effect, this version has no format that reads it", stacklevel=3)

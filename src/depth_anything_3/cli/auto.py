@@ -1,0 +1,273 @@
+"""``da3 auto``: a photo, or a folder of photos of one scene, to files."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from depth_anything_3.cli._console import command_errors, progress_bars
+from depth_anything_3.errors import InputError
+from depth_anything_3.export.glb import Options as GlbOptions
+from depth_anything_3.types.options import (
+    ALPHA_MODES,
+    PROCESS_METHODS,
+    REFERENCE_VIEW_STRATEGIES,
+    InferOptions,
+    PreprocessOptions,
+)
+
+if TYPE_CHECKING:
+    from depth_anything_3.api import DepthAnything3
+    from depth_anything_3.types.prediction import Prediction
+
+DEFAULT_MODEL = "depth-anything/DA3-BASE"
+_GALLERY = Path("workspace/gallery")
+
+
+def auto(
+    input_path: Path = typer.Argument(..., metavar="INPUT", help="A photo, or a folder of photos of one scene."),
+    model_dir: str = typer.Option(
+        DEFAULT_MODEL, help="Hub id, folder, or .safetensors file of the model; see 'da3 models'."
+    ),
+    revision: str | None = typer.Option(None, help="Revision of a model on the hub."),
+    export_dir: Path | None = typer.Option(
+        None, help="Folder for the results.  [default: workspace/gallery/<name of INPUT>]", show_default=False
+    ),
+    export_format: str = typer.Option("glb", help="Format names joined by '-': glb, npz, mini_npz, depth_vis."),
+    device: str = typer.Option("auto", help="auto, cpu, cuda, cuda:1, mps, ..."),
+    dtype: str = typer.Option("auto", help="Precision of the transformer: auto, float32, bfloat16, float16."),
+    process_res: int = typer.Option(PreprocessOptions.process_res, help="Length of the bounded side, in pixels."),
+    process_res_method: str = typer.Option(
+        PreprocessOptions.process_res_method, help=f"One of {', '.join(PROCESS_METHODS)}."
+    ),
+    alpha: str = typer.Option(PreprocessOptions.alpha, help=f"Transparency: one of {', '.join(ALPHA_MODES)}."),
+    export_feat: str = typer.Option("", help="Transformer blocks whose features to keep, as in '5,11'."),
+    use_ray_pose: bool = typer.Option(InferOptions.use_ray_pose, help="Cameras from the predicted rays."),
+    ref_view_strategy: str = typer.Option(
+        InferOptions.ref_view_strategy, help=f"One of {', '.join(REFERENCE_VIEW_STRATEGIES)}."
+    ),
+    conf_thresh_percentile: float = typer.Option(
+        GlbOptions.conf_thresh_percentile, help="Share of the least confident pixels left out of the GLB, in percent."
+    ),
+    num_max_points: int = typer.Option(GlbOptions.num_max_points, help="Most points in the GLB."),
+    show_cameras: bool = typer.Option(GlbOptions.show_cameras, help="Draw the cameras in the GLB."),
+    overwrite: bool = typer.Option(
+        False, "--overwrite", "--auto-cleanup", help="Write into a folder that holds files; replaces those we write."
+    ),
+    dry_run: bool = typer.Option(False, "--dry-run", help="Check everything and say what would happen."),
+    as_json: bool = typer.Option(False, "--json", help="Print one JSON object instead of text."),
+    quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress and no summary."),
+) -> None:
+    """Reconstruct a photo or a folder of photos: depth, cameras, point cloud."""
+    with command_errors(as_json=as_json):
+        job = _plan(
+            input_path,
+            export_dir,
+            export_format,
+            overwrite=overwrite,
+            preprocessing=PreprocessOptions(
+                process_res=process_res,
+                process_res_method=process_res_method,  # type: ignore[arg-type]
+                alpha=alpha,  # type: ignore[arg-type]
+            ),
+            inference=InferOptions(
+                use_ray_pose=use_ray_pose,
+                ref_view_strategy=ref_view_strategy,  # type: ignore[arg-type]
+                export_feat_layers=_block_indices(export_feat),
+            ),
+            glb={
+                "conf_thresh_percentile": conf_thresh_percentile,
+                "num_max_points": num_max_points,
+                "show_cameras": show_cameras,
+            },
+        )
+        if dry_run:
+            _show_plan(job, model_dir, as_json)
+            return
+        started = time.perf_counter()
+        with progress_bars(quiet=quiet or as_json) as progress:
+            from depth_anything_3.api import DepthAnything3
+
+            model = DepthAnything3.from_pretrained(model_dir, revision=revision, device=device, dtype=dtype)
+            prediction = model.inference(
+                list(job.images),
+                process_res=job.preprocessing.process_res,
+                process_res_method=job.preprocessing.process_res_method,
+                alpha=job.preprocessing.alpha,
+                use_ray_pose=job.inference.use_ray_pose,
+                ref_view_strategy=job.inference.ref_view_strategy,
+                export_feat_layers=job.inference.export_feat_layers,
+                export_dir=job.folder,
+                export_format=export_format,
+                conf_thresh_percentile=conf_thresh_percentile,
+                num_max_points=num_max_points,
+                show_cameras=show_cameras,
+                progress=progress,
+            )
+        if not quiet:
+            _show_result(job, model, model_dir, prediction, time.perf_counter() - started, as_json)
+
+
+@dataclass(frozen=True)
+class _Job:
+    images: tuple[Path, ...]
+    folder: Path
+    formats: dict[str, Any]
+    preprocessing: PreprocessOptions
+    inference: InferOptions
+
+    @property
+    def files(self) -> list[Path]:
+        from depth_anything_3.export.base import planned_files
+
+        return [self.folder / name for name in planned_files(len(self.images), self.formats)]
+
+
+def _plan(
+    input_path: Path,
+    export_dir: Path | None,
+    export_format: str,
+    *,
+    overwrite: bool,
+    preprocessing: PreprocessOptions,
+    inference: InferOptions,
+    glb: dict[str, object],
+) -> _Job:
+    """Everything that can be found out, and can be wrong, before a model is loaded."""
+    from depth_anything_3.export.base import parse_formats, resolve_options
+    from depth_anything_3.io.sources import list_images
+
+    formats = resolve_options(parse_formats(export_format), None, {"glb": glb})
+    images = tuple(list_images(input_path))
+    folder = _free_folder(input_path) if export_dir is None else export_dir
+    if folder.exists() and not folder.is_dir():
+        raise InputError("--export-dir", f"the file {folder}", "a folder")
+    if not overwrite and folder.is_dir() and any(folder.iterdir()):
+        raise InputError("--export-dir", f"{folder}, which holds files", "an empty or new folder, or --overwrite")
+    return _Job(images, folder, formats, preprocessing, inference)
+
+
+def _free_folder(input_path: Path) -> Path:
+    """workspace/gallery/<name>, then <name>-2, <name>-3, ..."""
+    name = input_path.resolve().stem if input_path.is_file() else input_path.resolve().name
+    folder, number = _GALLERY / (name or "scene"), 2
+    while folder.exists():
+        folder, number = _GALLERY / f"{name}-{number}", number + 1
+    return folder
+
+
+def _block_indices(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(",") if part.strip())
+    except ValueError:
+        raise InputError("--export-feat", repr(text), "block indices joined by commas, as in 5,11") from None
+
+
+def _show_plan(job: _Job, source: str, as_json: bool) -> None:
+    plan = {
+        "inputs": [str(path) for path in job.images],
+        "processed_size": _processed_size(job),
+        "model": _describe_model(source, job),
+        "export_dir": str(job.folder),
+        "files": [str(path) for path in job.files],
+    }
+    if as_json:
+        typer.echo(json.dumps(plan))
+        return
+    width, height = plan["processed_size"]  # type: ignore[misc]
+    model: dict[str, Any] = plan["model"]  # type: ignore[assignment]
+    typer.echo(f"{len(job.images)} image(s), processed at {width} x {height} pixels:")
+    for path in job.images:
+        typer.echo(f"  {path}")
+    typer.echo(f"model: {model.pop('name')}")
+    for key, value in model.items():
+        typer.echo(f"  {key.replace('_', ' ')}: {value}")
+    typer.echo("would write:")
+    for path in job.files:
+        typer.echo(f"  {path}")
+
+
+def _processed_size(job: _Job) -> tuple[int, int]:
+    """Common width and height after preprocessing, from the headers alone."""
+    from depth_anything_3.infer.preprocess import plan_resize
+    from depth_anything_3.io.images import image_size
+
+    sizes = [
+        plan_resize(image_size(path), job.preprocessing, index=i, name=path.name).processed_hw
+        for i, path in enumerate(job.images)
+    ]
+    return min(width for _, width in sizes), min(height for height, _ in sizes)
+
+
+def _describe_model(source: str, job: _Job) -> dict[str, object]:
+    """What is known of a model without downloading it."""
+    from depth_anything_3.cfg import load_config
+    from depth_anything_3.registry import MODEL_REGISTRY
+    from depth_anything_3.zoo.cards import describe_licence, find_card
+
+    card = find_card(source)
+    if card is None and not Path(source).exists():
+        return {"name": source, "note": "not a published model and not a local path; unknown until downloaded"}
+    if card is None:
+        from depth_anything_3.zoo.checkpoints import resolve
+
+        checkpoint = resolve(source)
+        return {"name": source, "preset": checkpoint.model_name, **_size(checkpoint.config, job)}
+    facts = {"name": card.hub_id, "licence": card.licence, "note": describe_licence(card)}
+    return {**{k: v for k, v in facts.items() if v}, **_size(load_config(MODEL_REGISTRY[card.preset]), job)}
+
+
+def _size(config: Any, job: _Job) -> dict[str, object]:
+    import torch
+
+    from depth_anything_3.cfg import create_object
+    from depth_anything_3.infer.memory import estimate_memory
+
+    with torch.device("meta"):
+        net = create_object(config)
+    width, height = _processed_size(job)
+    memory = estimate_memory(net, len(job.images), (height, width))
+    return {
+        "parameters": sum(p.numel() for p in net.parameters()),
+        "memory_estimate": f"{memory / 1e9:.1f} GB (float32 on the CPU)",
+    }
+
+
+def _show_result(
+    job: _Job, model: DepthAnything3, source: str, prediction: Prediction, seconds: float, as_json: bool
+) -> None:
+    views, height, width = prediction.depth.shape
+    result = {
+        "inputs": [str(path) for path in job.images],
+        "model": source,
+        "model_name": prediction.model_name,
+        "device": str(model.device),
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "processed_size": [width, height],
+        "scale": prediction.scale,
+        "seconds": round(seconds, 3),
+        "export_dir": str(job.folder),
+        "files": [str(path) for path in job.files],
+    }
+    if as_json:
+        typer.echo(json.dumps(result))
+        return
+    typer.echo(
+        f"{views} view(s) at {width} x {height}, {result['model_name']} in {result['dtype']} on {result['device']}, "
+        f"{seconds:.1f} s, {prediction.scale} scale"
+    )
+    for path in job.files:
+        typer.echo(f"  {path}  ({_human(path.stat().st_size)})")
+
+
+def _human(size: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"

@@ -1,0 +1,77 @@
+"""Running the network on one scene."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from depth_anything_3.errors import Cancelled
+from depth_anything_3.infer.cameras import normalise_extrinsics
+from depth_anything_3.model.da3 import DepthAnything3Net, NestedDepthAnything3Net
+from depth_anything_3.types.inputs import ModelInputs
+from depth_anything_3.types.options import InferOptions
+from depth_anything_3.types.output import NetOutput
+from depth_anything_3.types.progress import Progress, ProgressCallback, Stage
+
+Network = DepthAnything3Net | NestedDepthAnything3Net
+
+
+@dataclass(frozen=True)
+class Reporter:
+    """Tells the caller how far the work is, and stops it where the caller wants that."""
+
+    progress: ProgressCallback | None = None
+    cancel: threading.Event | None = None
+
+    def __call__(self, stage: Stage, done: int, total: int) -> None:
+        """Report one step. Raises :class:`Cancelled` once the caller's event is set."""
+        if self.cancel is not None and self.cancel.is_set():
+            raise Cancelled(f"stopped by the caller during {stage} ({done} of {total})")
+        if self.progress is not None:
+            self.progress(Progress(stage, done, total))
+
+
+def run_network(
+    net: Network,
+    inputs: ModelInputs,
+    options: InferOptions,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    report: Reporter,
+) -> NetOutput:
+    """Outputs for the one scene in ``inputs``, on ``device``, batch axis 1.
+
+    Args:
+        dtype: precision of the transformer; float32 runs without autocast.
+        report: told after every transformer block.
+    """
+    images = torch.from_numpy(inputs.images)[None].to(device)
+    extrinsics, intrinsics = network_cameras(inputs, device)
+    with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+        output: NetOutput = net(
+            images,
+            extrinsics,
+            intrinsics,
+            options.export_feat_layers,
+            options.infer_gs,
+            options.use_ray_pose,
+            options.ref_view_strategy,
+            on_block=lambda done, total: report("network", done, total),
+        )
+    return output
+
+
+def network_cameras(
+    inputs: ModelInputs, device: torch.device
+) -> tuple[Float[Tensor, "1 N 4 4"] | None, Float[Tensor, "1 N 3 3"] | None]:
+    """Given cameras as the network reads them. Without poses it is not conditioned, and intrinsics stay outside."""
+    if inputs.extrinsics is None or inputs.intrinsics is None:
+        return None, None
+    extrinsics = torch.from_numpy(normalise_extrinsics(inputs.extrinsics)).float()
+    intrinsics = torch.from_numpy(inputs.intrinsics).float()
+    return extrinsics[None].to(device), intrinsics[None].to(device)

@@ -6,7 +6,7 @@ import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -30,38 +30,50 @@ _GALLERY = Path("workspace/gallery")
 
 
 def auto(
-    input_path: Path = typer.Argument(..., metavar="INPUT", help="A photo, or a folder of photos of one scene."),
-    model_dir: str = typer.Option(
-        DEFAULT_MODEL, help="Hub id, folder, or .safetensors file of the model; see 'da3 models'."
-    ),
-    revision: str | None = typer.Option(None, help="Revision of a model on the hub."),
-    export_dir: Path | None = typer.Option(
-        None, help="Folder for the results.  [default: workspace/gallery/<name of INPUT>]", show_default=False
-    ),
-    export_format: str = typer.Option("glb", help="Format names joined by '-': glb, npz, mini_npz, depth_vis."),
-    device: str = typer.Option("auto", help="auto, cpu, cuda, cuda:1, mps, ..."),
-    dtype: str = typer.Option("auto", help="Precision of the transformer: auto, float32, bfloat16, float16."),
-    process_res: int = typer.Option(PreprocessOptions.process_res, help="Length of the bounded side, in pixels."),
-    process_res_method: str = typer.Option(
-        PreprocessOptions.process_res_method, help=f"One of {', '.join(PROCESS_METHODS)}."
-    ),
-    alpha: str = typer.Option(PreprocessOptions.alpha, help=f"Transparency: one of {', '.join(ALPHA_MODES)}."),
-    export_feat: str = typer.Option("", help="Transformer blocks whose features to keep, as in '5,11'."),
-    use_ray_pose: bool = typer.Option(InferOptions.use_ray_pose, help="Cameras from the predicted rays."),
-    ref_view_strategy: str = typer.Option(
-        InferOptions.ref_view_strategy, help=f"One of {', '.join(REFERENCE_VIEW_STRATEGIES)}."
-    ),
-    conf_thresh_percentile: float = typer.Option(
-        GlbOptions.conf_thresh_percentile, help="Share of the least confident pixels left out of the GLB, in percent."
-    ),
-    num_max_points: int = typer.Option(GlbOptions.num_max_points, help="Most points in the GLB."),
-    show_cameras: bool = typer.Option(GlbOptions.show_cameras, help="Draw the cameras in the GLB."),
-    overwrite: bool = typer.Option(
-        False, "--overwrite", "--auto-cleanup", help="Write into a folder that holds files; replaces those we write."
-    ),
-    dry_run: bool = typer.Option(False, "--dry-run", help="Check everything and say what would happen."),
-    as_json: bool = typer.Option(False, "--json", help="Print one JSON object instead of text."),
-    quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress and no summary."),
+    input_path: Annotated[Path, typer.Argument(metavar="INPUT", help="A photo, or a folder of photos of one scene.")],
+    model_dir: Annotated[
+        str, typer.Option(help="Hub id, folder, or .safetensors file of the model; see 'da3 models'.")
+    ] = DEFAULT_MODEL,
+    revision: Annotated[str | None, typer.Option(help="Revision of a model on the hub.")] = None,
+    export_dir: Annotated[
+        Path | None,
+        typer.Option(help="Folder for the results. Default: workspace/gallery/<name of INPUT>.", show_default=False),
+    ] = None,
+    export_format: Annotated[
+        str, typer.Option(help="Format names joined by '-', of: glb, npz, mini_npz, depth_vis.")
+    ] = "glb",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps, ...")] = "auto",
+    dtype: Annotated[
+        str, typer.Option(help="Precision of the transformer: auto, float32, bfloat16, float16.")
+    ] = "auto",
+    process_res: Annotated[
+        int, typer.Option(help="Length of the bounded side, in pixels.")
+    ] = PreprocessOptions.process_res,
+    process_res_method: Annotated[
+        str, typer.Option(help=f"One of {', '.join(PROCESS_METHODS)}.")
+    ] = PreprocessOptions.process_res_method,
+    alpha: Annotated[
+        str, typer.Option(help=f"Transparency: one of {', '.join(ALPHA_MODES)}.")
+    ] = PreprocessOptions.alpha,
+    export_feat: Annotated[str, typer.Option(help="Transformer blocks whose features to keep, as in '5,11'.")] = "",
+    use_ray_pose: Annotated[bool, typer.Option(help="Cameras from the predicted rays.")] = InferOptions.use_ray_pose,
+    ref_view_strategy: Annotated[
+        str, typer.Option(help=f"One of {', '.join(REFERENCE_VIEW_STRATEGIES)}.")
+    ] = InferOptions.ref_view_strategy,
+    conf_thresh_percentile: Annotated[
+        float, typer.Option(help="Share of the least confident pixels left out of the GLB, in percent.")
+    ] = GlbOptions.conf_thresh_percentile,
+    num_max_points: Annotated[int, typer.Option(help="Most points in the GLB.")] = GlbOptions.num_max_points,
+    show_cameras: Annotated[bool, typer.Option(help="Draw the cameras in the GLB.")] = GlbOptions.show_cameras,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite", "--auto-cleanup", help="Write into a folder that holds files; replaces only those we write."
+        ),
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything and say what would happen.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")] = False,
 ) -> None:
     """Reconstruct a photo or a folder of photos: depth, cameras, point cloud."""
     with command_errors(as_json=as_json):
@@ -198,7 +210,7 @@ def _processed_size(job: _Job) -> tuple[int, int]:
     from depth_anything_3.io.images import image_size
 
     sizes = [
-        plan_resize(image_size(path), job.preprocessing, index=i, name=path.name).processed_hw
+        plan_resize(image_size(path, index=i), job.preprocessing, index=i, name=path.name).processed_hw
         for i, path in enumerate(job.images)
     ]
     return min(width for _, width in sizes), min(height for height, _ in sizes)

@@ -117,6 +117,22 @@ def decode_image(source: ImageSource, *, index: int, alpha: AlphaMode) -> Decode
     return DecodedImage(pixels=pixels, name=name, exif_orientation=orientation)
 
 
+def image_size(path: str | os.PathLike[str], *, index: int) -> tuple[int, int]:
+    """Height and width of an image file once it is upright, from its header alone.
+
+    Args:
+        path: the file.
+        index: position of the image in the caller's list, for errors.
+
+    Raises:
+        ImageError: the header cannot be read as an image. Damage further down is only found by decoding.
+    """
+    label, shown = f"image[{index}]", os.fspath(path)
+    with _parser_errors(label, str(shown)), Image.open(path, formats=readable_formats()) as image:
+        swapped = _orientation(image) >= 5
+        return (image.width, image.height) if swapped else (image.height, image.width)
+
+
 @cache
 def readable_formats() -> tuple[str, ...]:
     """Names of the still-image formats that the installed Pillow decodes ("PNG", "JPEG", ...)."""

@@ -41,7 +41,7 @@ class Similarity:
         mapped: Array = self.scale * points @ self.rotation.T + self.translation
         return mapped
 
-    def on_extrinsics(self, extrinsics: Float[np.ndarray, "n rows 4"]) -> Float[np.ndarray, "n 3 4"]:
+    def on_extrinsics(self, extrinsics: Float[np.ndarray, "n _ 4"]) -> Float[np.ndarray, "n 3 4"]:
         """Map world-to-camera poses into the reference world; depth must be multiplied by ``scale``."""
         rotation = extrinsics[:, :3, :3] @ self.rotation.T
         centres = self.on_points(camera_centres(extrinsics[:, :3]))
@@ -66,8 +66,8 @@ def umeyama(source: Float[np.ndarray, "n 3"], target: Float[np.ndarray, "n 3"]) 
 
 
 def align_trajectories(
-    reference: Float[np.ndarray, "n rows 4"],
-    estimate: Float[np.ndarray, "n rows 4"],
+    reference: Float[np.ndarray, "n _ 4"],
+    estimate: Float[np.ndarray, "n _ 4"],
     *,
     robust: bool = False,
     seed: int = 42,

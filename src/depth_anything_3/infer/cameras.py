@@ -33,7 +33,7 @@ def normalise_extrinsics(extrinsics: Float[np.ndarray, "n 4 4"]) -> Float[np.nda
     return relative
 
 
-def align_to_given(given: Float[np.ndarray, "n rows 4"], predicted: Float[np.ndarray, "n rows 4"]) -> Similarity:
+def align_to_given(given: Float[np.ndarray, "n _ 4"], predicted: Float[np.ndarray, "n _ 4"]) -> Similarity:
     """The similarity from the world of the given poses to the predicted one.
 
     Never raises: see :func:`~depth_anything_3.geometry.alignment.align_trajectories` for one view, two views and

@@ -35,7 +35,7 @@ class CameraEnc(nn.Module):
 
     def forward(
         self,
-        extrinsics: Float[Tensor, "B N rows 4"],
+        extrinsics: Float[Tensor, "B N _ 4"],
         intrinsics: Float[Tensor, "B N 3 3"],
         image_hw: tuple[int, int],
     ) -> Float[Tensor, "B N C"]:

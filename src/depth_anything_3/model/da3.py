@@ -109,7 +109,7 @@ class DepthAnything3Net(nn.Module):
     def forward(
         self,
         x: Float[Tensor, "B N 3 H W"],
-        extrinsics: Float[Tensor, "B N rows 4"] | None = None,
+        extrinsics: Float[Tensor, "B N _ 4"] | None = None,
         intrinsics: Float[Tensor, "B N 3 3"] | None = None,
         export_feat_layers: Sequence[int] | None = (),
         infer_gs: bool = False,
@@ -159,7 +159,7 @@ class DepthAnything3Net(nn.Module):
     def encode(
         self,
         x: Float[Tensor, "B N 3 H W"],
-        extrinsics: Float[Tensor, "B N rows 4"] | None = None,
+        extrinsics: Float[Tensor, "B N _ 4"] | None = None,
         intrinsics: Float[Tensor, "B N 3 3"] | None = None,
         feature_layers: Sequence[int] = (),
         *,
@@ -192,7 +192,7 @@ class DepthAnything3Net(nn.Module):
     def readout(
         self,
         encoded: Encoded,
-        extrinsics: Float[Tensor, "B N rows 4"] | None = None,
+        extrinsics: Float[Tensor, "B N _ 4"] | None = None,
         *,
         use_ray_pose: bool = False,
         ray_samples: Tensor | None = None,
@@ -294,7 +294,7 @@ class NestedDepthAnything3Net(nn.Module):
     def forward(
         self,
         x: Float[Tensor, "B N 3 H W"],
-        extrinsics: Float[Tensor, "B N rows 4"] | None = None,
+        extrinsics: Float[Tensor, "B N _ 4"] | None = None,
         intrinsics: Float[Tensor, "B N 3 3"] | None = None,
         export_feat_layers: Sequence[int] | None = (),
         infer_gs: bool = False,

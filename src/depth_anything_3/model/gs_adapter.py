@@ -72,7 +72,7 @@ class GaussianAdapter(nn.Module):
         extrinsics: Float[Tensor, "B N 3 4"],
         intrinsics: Float[Tensor, "B N 3 3"],
         *,
-        given_extrinsics: Float[Tensor, "B N rows 4"] | None = None,
+        given_extrinsics: Float[Tensor, "B N _ 4"] | None = None,
     ) -> Gaussians:
         """Gaussians in the world of the predicted cameras.
 
@@ -134,7 +134,7 @@ class GaussianAdapter(nn.Module):
         return rotate_harmonics(harmonics * mask, rotation)
 
 
-def _pose_scale(given: Float[Tensor, "B N rows 4"], predicted: Float[Tensor, "B N 3 4"]) -> Float[Tensor, " B"]:
+def _pose_scale(given: Float[Tensor, "B N _ 4"], predicted: Float[Tensor, "B N 3 4"]) -> Float[Tensor, " B"]:
     """How much larger the given camera path is than the predicted one, within a factor of three; 1 if unknown."""
     given, predicted = (as_homogeneous(e).detach().double().cpu() for e in (given, predicted))
     scales = []

@@ -41,7 +41,7 @@ class Mlp(nn.Module):
         self.fc1 = nn.Linear(dim, hidden)
         self.fc2 = nn.Linear(hidden, dim)
 
-    def forward(self, x: Float[Tensor, "batch n C"]) -> Float[Tensor, "batch n C"]:
+    def forward(self, x: Float[Tensor, "batch n C_in"]) -> Float[Tensor, "batch n C"]:
         return self.fc2(F.gelu(self.fc1(x)))
 
 

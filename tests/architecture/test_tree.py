@@ -19,30 +19,28 @@ BINARY = {".npz", ".npy", ".png", ".jpg", ".glb", ".safetensors", ".mp4", ".bin"
 
 
 @pytest.fixture(scope="module")
-def tracked(repository: Path) -> list[Path]:
-    """Text files under version control."""
+def texts(repository: Path) -> dict[str, str]:
+    """Name -> content of the text files under version control."""
     if shutil.which("git") is None or not (repository / ".git").exists():
         pytest.skip("not a git checkout")
     result = subprocess.run(["git", "ls-files", "-z"], cwd=repository, capture_output=True, text=True, check=True)
-    files = [repository / name for name in result.stdout.split("\0") if name]
-    return [file for file in files if file.is_file() and file.suffix not in BINARY]
+    files = [Path(name) for name in result.stdout.split("\0") if name]
+    kept = [file for file in files if file.suffix not in BINARY and (repository / file).is_file()]
+    return {str(file): (repository / file).read_text(errors="ignore") for file in kept}
 
 
-def test_no_file_names_a_path_of_one_machine(tracked: list[Path], repository: Path) -> None:
+def test_no_file_names_a_path_of_one_machine(texts: dict[str, str], repository: Path) -> None:
     wanted = [PATHS_OF_ONE_MACHINE]
     if len(repository.parts) > 2:
         wanted.append(re.compile(re.escape(str(repository)) + r"\b"))
     found = [
-        f"{file.relative_to(repository)}: {match[0]}"
-        for file in tracked
-        for pattern in wanted
-        for match in pattern.finditer(file.read_text(errors="ignore"))
+        f"{name}: {match[0]}" for name, text in texts.items() for pattern in wanted for match in pattern.finditer(text)
     ]
     assert not found, found
 
 
-def test_no_file_names_a_package_index(tracked: list[Path], repository: Path) -> None:
-    found = [str(file.relative_to(repository)) for file in tracked if PACKAGE_INDEX.search(file.read_text(errors="ignore"))]
+def test_no_file_names_a_package_index(texts: dict[str, str]) -> None:
+    found = [name for name, text in texts.items() if PACKAGE_INDEX.search(text)]
     assert not found, found
 
 

@@ -139,11 +139,12 @@ class DPTTrunk(nn.Module):
     def add_uv(self, x: Float[Tensor, "V c h w"], image_hw: tuple[int, int]) -> Float[Tensor, "V c h w"]:
         """Add the position embedding in place, if this head has one. ``x`` must be fresh."""
         if self.uv_embedding:
-            aspect, (columns, rows) = image_hw[1] / image_hw[0], x.split(x.shape[1] // 2, 1)
-            height, width = x.shape[-2:]
+            aspect, half = image_hw[1] / image_hw[0], x.shape[1] // 2
             span = (aspect * aspect + 1.0) ** 0.5
-            columns.add_(_axis_embedding(width, aspect / span, columns.shape[1], x.device).to(x.dtype)[:, None, :])
-            rows.add_(_axis_embedding(height, 1.0 / span, rows.shape[1], x.device).to(x.dtype)[:, :, None])
+            columns = _axis_embedding(x.shape[3], aspect / span, half, x.device).to(x.dtype)
+            rows = _axis_embedding(x.shape[2], 1.0 / span, half, x.device).to(x.dtype)
+            x[:, :half].add_(columns[:, None, :])
+            x[:, half:].add_(rows[:, :, None])
         return x
 
 

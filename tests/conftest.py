@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from jaxtyping import config, install_import_hook
 
@@ -18,6 +19,10 @@ CHECKED_PACKAGES = ("depth_anything_3.geometry", "depth_anything_3.model", "dept
 _loaded = [name for name in sys.modules if name.startswith(CHECKED_PACKAGES)]
 assert not _loaded, f"imported before their shapes could be checked: {_loaded}"
 install_import_hook(list(CHECKED_PACKAGES), "beartype.beartype")
+
+# The first call of a function also pays for its import; no test is a timed test.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 # No test may reach a hub by accident; those that mean to are marked `network` and only talk to package registries.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")

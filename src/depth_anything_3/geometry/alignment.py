@@ -92,7 +92,12 @@ def align_trajectories(
 
 def _is_collinear(points: Array) -> bool:
     spread = np.linalg.svd(points - points.mean(0), compute_uv=False)
-    return len(points) < 3 or bool(spread[1] <= _COLLINEAR * spread[0])
+    return len(points) < 3 or bool(spread[1] <= max(_COLLINEAR * spread[0], _coincident(points)))
+
+
+def _coincident(points: Array) -> float:
+    """Spread that is rounding noise at this distance from the origin."""
+    return _COINCIDENT * max(float(np.abs(points).max()), 1.0)
 
 
 def _align_orientations(reference: Array, estimate: Array) -> Similarity:
@@ -100,8 +105,7 @@ def _align_orientations(reference: Array, estimate: Array) -> Similarity:
     target, source = camera_centres(reference[:, :3]), camera_centres(estimate[:, :3])
     y, x = target - target.mean(0), source - source.mean(0)
     size_y, size_x = float(np.linalg.norm(y)), float(np.linalg.norm(x))
-    extent = max(float(np.abs(target).max()), float(np.abs(source).max()), 1.0)
-    known = min(size_x, size_y) > _COINCIDENT * extent
+    known = size_y > _coincident(target) and size_x > _coincident(source)
     # Mean of R_ref^T R_est over the views: the chordal mean of the rotations that map one world to the other.
     votes = np.einsum("nji,njk->ik", reference[:, :3, :3], estimate[:, :3, :3]) / len(reference)
     scale = 1.0

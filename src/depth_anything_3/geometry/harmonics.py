@@ -21,7 +21,7 @@ _QUADRATIC_FORMS = (
     ((0, 0, -_A / 2), (0, 0, 0), (-_A / 2, 0, 0)),
     ((_C, 0, 0), (0, -_C, 0), (0, 0, 0)),
 )
-_SQUARED_NORM = 0.5968310832977295
+_SQUARED_NORM = _A**2 / 2
 
 
 def rotate_harmonics(

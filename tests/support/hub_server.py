@@ -138,18 +138,16 @@ class HubServer:
     def connect(self, monkeypatch: pytest.MonkeyPatch, cache: str | os.PathLike[str]) -> None:
         """Let the client in this process use this hub, with ``cache`` as its cache folder, for one test.
 
-        The client read its environment when it was imported, so what it keeps of it is replaced, too.
+        The client read its environment when it was imported, so what it keeps of it is replaced, too; the package
+        passes the address of the hub on by itself.
         """
         from huggingface_hub import constants
 
         for name, value in self.environment(Path(cache).parent).items():
             monkeypatch.setenv(name, value)
-        monkeypatch.setattr(constants, "ENDPOINT", self.url)
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
         monkeypatch.setattr(constants, "HF_HUB_CACHE", os.fspath(cache))
         monkeypatch.setattr(constants, "HF_HUB_DISABLE_PROGRESS_BARS", True)
-        template = self.url + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
 
     def asked(self, method: str = "", ending: str = "") -> int:
         """How many requests of this method came for files with this ending."""

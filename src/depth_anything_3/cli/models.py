@@ -12,7 +12,7 @@ import typer
 
 from depth_anything_3.cli._console import EXIT_FAILED, EXIT_USAGE, command_errors
 from depth_anything_3.errors import CheckpointError, HubError, InputError
-from depth_anything_3.zoo.cards import CARDS, ModelCard, describe_licence, find_card, preferred
+from depth_anything_3.zoo.cards import CARDS, ModelCard, describe_licence, describe_replacement, find_card, preferred
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -59,8 +59,12 @@ class _Row:
 @app.callback()
 def models(context: typer.Context, commercial: Commercial = False, as_json: Json = False) -> None:
     """List, download, verify and remove models."""
-    if context.invoked_subcommand is None:
+    command = context.invoked_subcommand
+    if command is None:
         list_models(commercial, as_json)
+    elif commercial or as_json:
+        with _errors(as_json):
+            raise InputError("options", f"list options in front of {command!r}", f"da3 models {command} [OPTIONS]")
 
 
 @app.command("list")
@@ -93,9 +97,9 @@ def pull(
         checkpoint = resolve(hub_id, revision=revision, force_download=force, on_file=files.append)
         if checkpoint.revision is None:
             raise InputError("ID", f"{hub_id!r}, which is a local path", "a hub id; go to another folder to pull it")
-    licence = describe_licence(checkpoint.card) if checkpoint.card else ""
-    if licence:
-        typer.echo(f"note: {licence}", err=True)
+    if checkpoint.card is not None:
+        for note in filter(None, (describe_licence(checkpoint.card), describe_replacement(checkpoint.card))):
+            typer.echo(f"note: {note}", err=True)
     if as_json:
         _print_json({"hub_id": hub_id, "commit": checkpoint.revision, "files": [_file_dict(file) for file in files]})
         return

@@ -87,7 +87,7 @@ def remove_cached(hub_id: str, *, cache_dir: str | os.PathLike[str] | None = Non
     from huggingface_hub import scan_cache_dir
 
     commits = [revision.commit_hash for revision in _find(hub_id, cache_dir).revisions]
-    strategy = scan_cache_dir(_expand(cache_dir)).delete_revisions(*commits)
+    strategy = scan_cache_dir(cache_folder(cache_dir)).delete_revisions(*commits)
     strategy.execute()
     return int(strategy.expected_freed_size)
 
@@ -171,13 +171,16 @@ def _repositories(cache_dir: str | os.PathLike[str] | None) -> Iterator[CachedRe
     from huggingface_hub.errors import CacheNotFound
 
     try:
-        yield from scan_cache_dir(_expand(cache_dir)).repos
+        yield from scan_cache_dir(cache_folder(cache_dir)).repos
     except CacheNotFound:
         return
 
 
-def _expand(cache_dir: str | os.PathLike[str] | None) -> Path | None:
-    return None if cache_dir is None else Path(cache_dir).expanduser()
+def cache_folder(cache_dir: str | os.PathLike[str] | None = None) -> Path:
+    """``cache_dir``, or the client's own cache folder where None is given."""
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE if cache_dir is None else cache_dir).expanduser()
 
 
 def _find(hub_id: str, cache_dir: str | os.PathLike[str] | None) -> CachedRepoInfo:

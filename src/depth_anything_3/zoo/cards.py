@@ -169,6 +169,11 @@ def describe_licence(card: ModelCard) -> str:
     return f"The weights of {card.hub_id} are licensed {card.licence}: no commercial use."
 
 
+def describe_replacement(card: ModelCard) -> str:
+    """One line that says what to use instead and why; empty for current checkpoints."""
+    return f"{card.hub_id} is deprecated ({card.note}); use {card.replaced_by}." if card.replaced_by else ""
+
+
 def warn_on_load(card: ModelCard | None) -> None:
     """Warn about a non-commercial licence and about a checkpoint that was replaced.
 
@@ -177,9 +182,8 @@ def warn_on_load(card: ModelCard | None) -> None:
     """
     if card is None:
         return
-    licence = describe_licence(card)
-    if licence:
+    if licence := describe_licence(card):
         commercial = ", ".join(c.hub_id for c in CARDS if c.commercial_use and not c.deprecated)
-        warnings.warn(f"{licence} Models that allow it: {commercial}", UserWarning, stacklevel=3)
-    if card.replaced_by:
-        warnings.warn(f"{card.hub_id} is deprecated ({card.note}); use {card.replaced_by}", UserWarning, stacklevel=3)
+        warnings.warn(f"{licence} Models that allow it: {commercial}.", UserWarning, stacklevel=3)
+    if replacement := describe_replacement(card):
+        warnings.warn(replacement, UserWarning, stacklevel=3)

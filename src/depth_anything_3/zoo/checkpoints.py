@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -75,7 +76,7 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class _Hub:
-    """The hub arguments of :func:`resolve`."""
+    """The hub arguments of :func:`resolve`, and whether a part of another checkpoint is looked for."""
 
     revision: str | None = None
     cache_dir: str | os.PathLike[str] | None = None
@@ -83,6 +84,7 @@ class _Hub:
     local_files_only: bool = False
     token: str | bool | None = None
     on_file: Callable[[HubFile], None] | None = None
+    for_part: bool = False
 
 
 def resolve(
@@ -111,10 +113,10 @@ def resolve(
     """
     hub = _Hub(revision, cache_dir, force_download, local_files_only, token, on_file)
     path = Path(source).expanduser()
-    if path.is_dir():
-        return _from_folder(path, hub)
     if path.exists():
-        return _from_file(path, hub)
+        if revision is not None:
+            warnings.warn(f"revision {revision!r} has no effect: {path} is on this disk", UserWarning, stacklevel=2)
+        return _from_folder(path, hub) if path.is_dir() else _from_file(path, hub)
     if isinstance(source, str) and HUB_ID.fullmatch(source) and path.suffix.lower() not in _FILE_ENDINGS:
         return _from_hub(source, hub)
     raise _not_found(source)
@@ -256,7 +258,10 @@ class _Found:
 
 def _assemble(found: _Found, hub: _Hub) -> Checkpoint:
     files = tuple(weight_file(path) for path in found.weights)
-    parts = {name: _part(found, name, source, hub) for name, source in _parts_of(found.raw, found.where).items()}
+    sources = _parts_of(found.raw, found.where)
+    if sources and hub.for_part:
+        raise CheckpointError(f"{found.where}: a part of a nested network cannot be made of parts itself")
+    parts = {name: _part(found, name, source, replace(hub, for_part=True)) for name, source in sources.items()}
     description = _describe(found, files, parts)
     for name, part in parts.items():
         files += tuple(replace(file, add=f"{name}.{file.add}") for file in part.weights)
@@ -302,7 +307,7 @@ def _part(found: _Found, name: str, source: str, hub: _Hub) -> Checkpoint:
     else:
         raise CheckpointError(f"{found.where}: part {name} is {source!r}; expected a hub id or an existing folder")
     if any(entry in part.config for entry in PARTS.values()):
-        raise CheckpointError(f"{found.where}: part {name} ({source}) is itself made of parts")
+        raise CheckpointError(f"{found.where}: part {name} ({source}) is a nested network itself")
     warn_on_load(part.card)
     return part
 

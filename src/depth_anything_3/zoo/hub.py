@@ -23,6 +23,7 @@ from depth_anything_3.zoo.cache import (
     WEIGHTS,
     CachedModel,
     FileCheck,
+    cache_folder,
     check_download,
     list_cached,
     recorded_hash,
@@ -125,7 +126,7 @@ def fetch(
     repository = _Repository(
         hub_id,
         revision or "main",
-        cache_dir=None if cache_dir is None else str(Path(cache_dir).expanduser()),
+        cache_dir=str(cache_folder(cache_dir)),
         token=token,
         force=force_download,
         offline=offline,
@@ -175,7 +176,8 @@ def _has_parts(config: Path) -> bool:
         raw = json.loads(config.read_text(encoding="utf-8"))
     except ValueError:
         return False  # whoever reads the configuration reports it
-    return isinstance(raw, dict) and "parts" in raw
+    inner = raw.get("config") if isinstance(raw, dict) else None
+    return any(isinstance(node, dict) and bool(node.get("parts")) for node in (raw, inner))
 
 
 def _offline() -> bool:
@@ -208,7 +210,7 @@ class _Repository:
 
     hub_id: str
     revision: str
-    cache_dir: str | None
+    cache_dir: str
     token: str | bool | None
     force: bool
     offline: str

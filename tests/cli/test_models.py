@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.hub_server import HubServer
 from typer.testing import CliRunner, Result
 
 from depth_anything_3.cli.models import app
 from depth_anything_3.zoo.cards import CARDS
-from tests.support.hub_server import HubServer
 
 ID = "someone/tiny"
 

@@ -78,5 +78,5 @@ def save_tiny(folder: Path, config: dict[str, Any] | None = None, *, model_name:
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
-    """The files of a checkpoint folder, as :meth:`tests.support.hub_server.HubServer.add_model` takes them."""
+    """The files of a checkpoint folder, as :meth:`support.hub_server.HubServer.add_model` takes them."""
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.hub_server import HubServer
+from support.tiny import files_of, nested_config, save_tiny
 
 from depth_anything_3.zoo.weights import Shapes
-from tests.support.hub_server import HubServer
-from tests.support.tiny import files_of, nested_config, save_tiny
 
 
 @pytest.fixture(scope="session")

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from support.hub_server import HubServer
+from support.tiny import any_view_config, files_of, metric_config, nested_config, save_tiny, seeded_network
 
 from depth_anything_3.errors import CheckpointError, InputError
 from depth_anything_3.zoo.cards import find_card
 from depth_anything_3.zoo.checkpoints import build_network, resolve, save
 from depth_anything_3.zoo.identify import config_of
-from tests.support.hub_server import HubServer
-from tests.support.tiny import any_view_config, files_of, metric_config, nested_config, save_tiny, seeded_network
 
 
 def shard(folder: Path, target: Path, count: int = 3) -> Path:

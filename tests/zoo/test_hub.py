@@ -12,12 +12,12 @@ import time
 from pathlib import Path
 
 import pytest
+from support.hub_server import HubServer, git_sha1
 
 from depth_anything_3.errors import CheckpointError, HubError
 from depth_anything_3.zoo import hub as hub_module
 from depth_anything_3.zoo.checkpoints import build_network, resolve
 from depth_anything_3.zoo.hub import HubFile, HubUnreachableError, fetch, list_cached, remove_cached, verify_cached
-from tests.support.hub_server import HubServer, git_sha1
 
 ID = "someone/tiny"
 WEIGHTS = os.urandom(300_000)

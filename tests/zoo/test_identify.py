@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.tiny import any_view_config, metric_config, nested_config
 
 from depth_anything_3.errors import CheckpointError, ConfigError
 from depth_anything_3.registry import MODEL_REGISTRY
 from depth_anything_3.zoo.identify import config_of, describe, describe_tensors, plain, read_json
 from depth_anything_3.zoo.weights import Shapes
-from tests.support.tiny import any_view_config, metric_config, nested_config
 
 SMALL = config_of("da3-small")
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from support.tiny import any_view_config, seeded_network
 from torch import Tensor, nn
 
 from depth_anything_3.errors import CheckpointError
@@ -18,7 +19,6 @@ from depth_anything_3.zoo import weights
 from depth_anything_3.zoo.checkpoints import build_network, resolve
 from depth_anything_3.zoo.identify import config_of
 from depth_anything_3.zoo.weights import Shapes, alias_target, fitting_presets, skeleton, stored_shapes
-from tests.support.tiny import any_view_config, seeded_network
 
 ALIASES = [f"model.head.scratch.output_conv2_aux.{i}.2.{kind}" for i in (1, 2, 3) for kind in ("weight", "bias")]
 LEVEL0 = "model.head.scratch.output_conv2_aux.0.2.weight"

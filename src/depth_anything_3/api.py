@@ -103,7 +103,10 @@ class DepthAnything3(nn.Module):
         Raises:
             HubError: the hub cannot be reached, or has no such model, revision or file.
             CheckpointError: damaged files, or tensors that are missing, unexpected or of another shape (by name).
+            InputError: an unknown device or dtype, before anything is downloaded.
         """
+        device = choose_device(device)
+        choose_dtype(device, dtype)
         checkpoint = resolve(
             source,
             revision=revision,
@@ -236,7 +239,10 @@ class DepthAnything3(nn.Module):
             render_exts=render_exts, render_ixts=render_ixts, render_hw=render_hw, feat_vis_fps=feat_vis_fps
         )
         formats: dict[str, Any] = {}
-        if export_dir is not None:
+        if export_dir is None:
+            if export_kwargs:
+                warnings.warn("export_kwargs has no effect without export_dir", stacklevel=2)
+        else:
             glb = {
                 "conf_thresh_percentile": conf_thresh_percentile,
                 "num_max_points": num_max_points,

@@ -1,6 +1,6 @@
 """Time and memory of the network, as ratios to a calibration kernel measured in the same run.
 
-usage: python benchmarks/forward.py [--preset da3-small] [--views 1 2 8] [--dtypes float32 bfloat16] [--runs 5] [--out FILE]
+usage: python benchmarks/forward.py [--preset da3-small] [--views 1 2 8] [--dtypes float32 bfloat16] [--out FILE]
 
 Seconds do not carry over between machines. The unit U is the time that the machine takes for one TFLOP of float32
 matrix products of 2048 x 2048 on the same threads, measured before and after every case; run it with nothing else

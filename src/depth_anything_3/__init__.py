@@ -10,6 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
+__all__ = [
+    "DepthAnything3",
+    "Gaussians",
+    "InferOptions",
+    "NetOutput",
+    "Prediction",
+    "PreprocessOptions",
+    "Progress",
+    "ResizeRecord",
+    "__version__",
+]
+
 _HOMES = {
     "DepthAnything3": "depth_anything_3.api",
     "Gaussians": "depth_anything_3.types.gaussians",
@@ -20,8 +32,6 @@ _HOMES = {
     "Progress": "depth_anything_3.types.progress",
     "ResizeRecord": "depth_anything_3.types.inputs",
 }
-
-__all__ = ["__version__", *_HOMES]
 
 if TYPE_CHECKING:
     from depth_anything_3.api import DepthAnything3

@@ -52,7 +52,8 @@ def load_config(path: str | os.PathLike[str], argv: Sequence[str] | None = None)
     node = _read(file)
     for override in argv or ():
         _merge(node, _parse_override(override))
-    return _to_config(_resolve(node, file, (file,)))
+    config: Config = _to_config(_resolve(node, file, (file,)))
+    return config
 
 
 def create_object(config: Mapping[str, Any], *, allow: Collection[str] = ()) -> Any:
@@ -63,9 +64,11 @@ def create_object(config: Mapping[str, Any], *, allow: Collection[str] = ()) -> 
         allow: classes outside this package that may be built, as ``"package.module.Class"``.
 
     Raises:
-        ConfigError: no ``__object__``, a class that does not exist or is not allowed, or arguments that it does not
-            take.
+        ConfigError: not a mapping, no ``__object__``, a class that does not exist or is not allowed, or arguments
+            that it does not take.
     """
+    if not isinstance(config, Mapping):
+        raise ConfigError("config", f"an object of type {type(config).__name__}", "a mapping, as load_config returns")
     if _OBJECT not in config and len(config) == 1 and _is_node(only := next(iter(config.values()))):
         config = only
     if not _is_node(config):
@@ -109,12 +112,15 @@ def _find_class(spec: Mapping[str, Any], allow: Collection[str]) -> type:
 
 
 def _check_arguments(cls: type, arguments: Mapping[str, Any]) -> None:
-    parameters = inspect.signature(cls).parameters
-    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+    try:
+        parameters = inspect.signature(cls).parameters.values()
+    except ValueError:  # classes written in C may not tell what they take
         return
-    if unknown := [name for name in arguments if name not in parameters]:
-        raise ConfigError(cls.__name__, f"unknown argument {', '.join(unknown)}", "known arguments", parameters)
-    required = [p.name for p in parameters.values() if p.default is p.empty]
+    known = [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    if unknown := [name for name in arguments if name not in known and not takes_any]:
+        raise ConfigError(cls.__name__, f"unknown argument {', '.join(unknown)}", "known arguments", known)
+    required = [p.name for p in parameters if p.name in known and p.default is p.empty]
     if missing := [name for name in required if name not in arguments]:
         raise ConfigError(cls.__name__, f"no {', '.join(missing)}", "all required arguments", required)
 
@@ -136,12 +142,12 @@ def _locate(path: str, folder: Path) -> Path:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        node = yaml.load(file.read_text(encoding="utf-8"), Loader=_Loader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        node = _copy(yaml.load(file.read_text(encoding="utf-8"), Loader=_Loader))
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:  # recursion: an anchor that contains itself
         raise ConfigError("path", f"{file} ({error})", "a YAML file of plain data") from error
     if not isinstance(node, dict):
         raise ConfigError("path", f"{file} with a {type(node).__name__} at the top", "a mapping at the top")
-    return _copy(node)
+    return node
 
 
 def _resolve(node: Any, file: Path, chain: tuple[Path, ...]) -> Any:
@@ -180,7 +186,10 @@ def _parse_override(override: str) -> dict[str, Any]:
     key, equals, text = override.partition("=")
     if not equals or not all(key.split(".")):
         raise ConfigError("argv", repr(override), "overrides like net.name=vitb")
-    node: Any = yaml.load(text, Loader=_Loader)
+    try:
+        node: Any = _copy(yaml.load(text, Loader=_Loader))
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ConfigError("argv", f"{override!r} ({error})", "a value that is YAML of plain data") from error
     for part in reversed(key.split(".")):
         node = {part: node}
     return dict(node)

@@ -32,6 +32,10 @@ class InputError(DA3Error, ValueError):
             message += f" (valid: {', '.join(self.alternatives)})"
         super().__init__(message)
 
+    def __reduce__(self) -> tuple[type[InputError], tuple[str, str, str, tuple[str, ...]]]:
+        """What it is made again from in another process; by default the message alone, which is not enough."""
+        return type(self), (self.argument, self.got, self.expected, self.alternatives)
+
 
 class UnknownNameError(InputError, KeyError):
     """A name is not registered; the known ones are listed. Also a :class:`KeyError`, as in the published package."""
@@ -63,5 +67,5 @@ class MissingExtraError(DA3Error, ImportError):
     """An optional dependency is needed and not installed; the message holds the command that installs it."""
 
 
-class Cancelled(DA3Error):
+class Cancelled(DA3Error):  # noqa: N818 - an outcome that was asked for
     """The caller asked for the running inference to stop."""

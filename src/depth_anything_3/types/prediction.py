@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,14 +83,14 @@ class Prediction:
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, _read_only(name, value, shape, dtype))
-        aux = AttrDict({k: _frozen_view(np.asarray(v, np.float32)) for k, v in self.aux.items()})
+        aux = AttrDict({name: _features(f"aux[{name}]", value, n) for name, value in self.aux.items()})
         object.__setattr__(self, "aux", aux)
         object.__setattr__(self, "is_metric", bool(self.is_metric))
-        for name in ("names", "records"):
-            value = tuple(getattr(self, name))
-            if value and len(value) != n:
-                raise InputError(name, f"{len(value)} entries", f"one per view ({n})")
-            object.__setattr__(self, name, value)
+        object.__setattr__(self, "scale_factor", None if self.scale_factor is None else float(self.scale_factor))
+        if not isinstance(self.gaussians, Gaussians | None):
+            raise InputError("gaussians", f"an object of type {type(self.gaussians).__name__}", "Gaussians or None")
+        for name, kind in (("names", str), ("records", ResizeRecord)):
+            object.__setattr__(self, name, _one_per_view(name, getattr(self, name), kind, n))
 
     @property
     def scale(self) -> Literal["metric", "relative"]:
@@ -115,11 +117,9 @@ class Prediction:
                 arrays = {name: file[name] for name in file.files}
         except FileNotFoundError:
             raise
-        except (OSError, ValueError, EOFError) as error:
+        except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise InputError("path", f"{path} ({error})", "a file written by Prediction.save") from error
-        if "metadata" not in arrays:
-            raise InputError("path", str(path), "a file written by Prediction.save (no 'metadata' in it)")
-        return cls(**_from_arrays(arrays))
+        return cls(**_from_arrays(arrays, str(path)))
 
 
 def _read_only(name: str, value: Any, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
@@ -127,10 +127,27 @@ def _read_only(name: str, value: Any, shape: tuple[int, ...], dtype: npt.DTypeLi
     if array.shape != shape:
         raise InputError(name, f"shape {array.shape}", f"shape {shape}")
     if array.dtype != dtype:
-        if not np.can_cast(array.dtype, dtype, "same_kind"):
+        # Floats may lose digits; whole numbers that do not fit would wrap around.
+        if not np.can_cast(array.dtype, dtype, "same_kind" if np.dtype(dtype).kind == "f" else "safe"):
             raise InputError(name, f"dtype {array.dtype}", f"dtype {np.dtype(dtype)}")
         array = array.astype(dtype)
     return _frozen_view(array)
+
+
+def _features(name: str, value: Any, n: int) -> npt.NDArray[np.float32]:
+    shape = np.shape(value)
+    if len(shape) != 4 or shape[0] != n:
+        raise InputError(name, f"shape {shape}", f"shape ({n}, H/14, W/14, C)")
+    return _read_only(name, value, shape, np.float32)
+
+
+def _one_per_view(name: str, value: Any, kind: type, n: int) -> tuple[Any, ...]:
+    entries = tuple(value)
+    if isinstance(value, str) or not all(isinstance(entry, kind) for entry in entries):
+        raise InputError(name, repr(value), f"{kind.__name__} objects, one per view ({n})")
+    if entries and len(entries) != n:
+        raise InputError(name, f"{len(entries)} entries", f"one per view ({n})")
+    return entries
 
 
 def _frozen_view(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -143,8 +160,8 @@ _ARRAY_FIELDS = ("depth", "sky", "conf", "extrinsics", "intrinsics", "processed_
 _GAUSSIAN_FIELDS = tuple(field.name for field in dataclasses.fields(Gaussians))
 
 
-def _to_arrays(prediction: Prediction) -> dict[str, npt.NDArray[Any]]:
-    arrays = {name: getattr(prediction, name) for name in _ARRAY_FIELDS if getattr(prediction, name) is not None}
+def _to_arrays(prediction: Prediction) -> dict[str, Any]:
+    arrays: dict[str, Any] = {name: getattr(prediction, name) for name in _ARRAY_FIELDS if getattr(prediction, name) is not None}
     arrays |= {f"aux.{name}": value for name, value in prediction.aux.items()}
     if prediction.gaussians is not None:
         for name in _GAUSSIAN_FIELDS:
@@ -161,10 +178,10 @@ def _to_arrays(prediction: Prediction) -> dict[str, npt.NDArray[Any]]:
     return arrays
 
 
-def _from_arrays(arrays: dict[str, npt.NDArray[Any]]) -> dict[str, Any]:
-    metadata = json.loads(arrays["metadata"].tobytes())
+def _from_arrays(arrays: dict[str, npt.NDArray[Any]], path: str) -> dict[str, Any]:
+    metadata = _metadata(arrays, path)
     if metadata.pop("format_version") != _FORMAT_VERSION:
-        raise InputError("path", "a file of another format version", f"format version {_FORMAT_VERSION}")
+        raise InputError("path", f"{path}, of another format version", f"format version {_FORMAT_VERSION}")
     metadata["records"] = tuple(_record(**record) for record in metadata["records"])
     fields = {**metadata, **{name: arrays[name] for name in _ARRAY_FIELDS if name in arrays}}
     fields["aux"] = {name[4:]: value for name, value in arrays.items() if name.startswith("aux.")}
@@ -173,6 +190,16 @@ def _from_arrays(arrays: dict[str, npt.NDArray[Any]]) -> dict[str, Any]:
 
         fields["gaussians"] = Gaussians(**{n: from_numpy(arrays[f"gaussians.{n}"]) for n in _GAUSSIAN_FIELDS})
     return fields
+
+
+def _metadata(arrays: Mapping[str, npt.NDArray[Any]], path: str) -> dict[str, Any]:
+    try:
+        metadata = json.loads(arrays["metadata"].tobytes())
+    except (KeyError, ValueError):
+        metadata = None
+    if not isinstance(metadata, dict) or "format_version" not in metadata or "depth" not in arrays:
+        raise InputError("path", f"{path}, which other software wrote", "a file written by Prediction.save")
+    return metadata
 
 
 def _record(**fields: Any) -> ResizeRecord:

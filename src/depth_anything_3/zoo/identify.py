@@ -41,7 +41,7 @@ class Description:
 
 def config_of(preset: str) -> dict[str, Any]:
     """The configuration of a preset as plain dictionaries. Raises :class:`UnknownNameError` for unknown names."""
-    return plain(load_config(MODEL_REGISTRY[preset]))  # type: ignore[no-any-return]
+    return plain(load_config(MODEL_REGISTRY[preset]))
 
 
 def plain(node: Any) -> Any:

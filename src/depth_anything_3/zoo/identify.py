@@ -41,7 +41,8 @@ class Description:
 
 def config_of(preset: str) -> dict[str, Any]:
     """The configuration of a preset as plain dictionaries. Raises :class:`UnknownNameError` for unknown names."""
-    return plain(load_config(MODEL_REGISTRY[preset]))
+    config: dict[str, Any] = plain(load_config(MODEL_REGISTRY[preset]))
+    return config
 
 
 def plain(node: Any) -> Any:

@@ -236,13 +236,14 @@ class DepthAnything3(nn.Module):
         check_cameras(extrinsics, intrinsics, len(sources))
         self.check_options(options, with_poses=extrinsics is not None, views=len(sources))
         _warn_of_unused(
-            render_exts=render_exts, render_ixts=render_ixts, render_hw=render_hw, feat_vis_fps=feat_vis_fps
+            render_exts=render_exts,
+            render_ixts=render_ixts,
+            render_hw=render_hw,
+            feat_vis_fps=None if feat_vis_fps == 15 else feat_vis_fps,
+            export_kwargs=export_kwargs if export_dir is None else None,
         )
         formats: dict[str, Any] = {}
-        if export_dir is None:
-            if export_kwargs:
-                warnings.warn("export_kwargs has no effect without export_dir", stacklevel=2)
-        else:
+        if export_dir is not None:
             glb = {
                 "conf_thresh_percentile": conf_thresh_percentile,
                 "num_max_points": num_max_points,
@@ -313,8 +314,8 @@ class DepthAnything3(nn.Module):
         )
 
 
-def _warn_of_unused(*, feat_vis_fps: int, **renderings: object) -> None:
-    given = [name for name, value in renderings.items() if value is not None]
-    given += ["feat_vis_fps"] if feat_vis_fps != 15 else []
+def _warn_of_unused(**arguments: object) -> None:
+    """Say which arguments were given although nothing here reads them."""
+    given = [name for name, value in arguments.items() if value is not None]
     if given:
-        warnings.warn(f"{', '.join(given)}: no effect, this version has no format that reads it", stacklevel=3)
+        warnings.warn(f"{', '.join(given)}: no effect, because no format that is exported here reads it", stacklevel=3)

@@ -21,7 +21,7 @@ from depth_anything_3.cfg import create_object
 from depth_anything_3.errors import CapabilityError, ConfigError, InputError
 from depth_anything_3.geometry.encoding import decode_cameras
 from depth_anything_3.geometry.gaussians import scale_gaussians
-from depth_anything_3.geometry.rays import cameras_from_rays
+from depth_anything_3.geometry.rays import Decomposition, cameras_from_rays
 from depth_anything_3.model.cam_dec import CameraDec
 from depth_anything_3.model.cam_enc import CameraEnc
 from depth_anything_3.model.dinov2.dinov2 import DinoV2
@@ -118,6 +118,7 @@ class DepthAnything3Net(nn.Module):
         *,
         rays: bool = False,
         ray_samples: Tensor | None = None,
+        ray_decomposition: Decomposition = "published",
         on_block: BlockCallback | None = None,
     ) -> NetOutput:
         """Depth, cameras and more of B scenes.
@@ -133,6 +134,7 @@ class DepthAnything3Net(nn.Module):
             ref_view_strategy: choice of the reference view, see :mod:`depth_anything_3.model.reference_view`.
             rays: also return the predicted rays.
             ray_samples: the (100, 8) table that the ray solver tries instead of drawing one.
+            ray_decomposition: ``published``, or ``exact`` where principal points are not at the image centre.
             on_block: called with (blocks done, blocks) after each transformer block.
 
         Raises:
@@ -151,7 +153,13 @@ class DepthAnything3Net(nn.Module):
             on_block=on_block,
         )
         with _full_precision(x):
-            output = self.readout(encoded, extrinsics, use_ray_pose=use_ray_pose, ray_samples=ray_samples)
+            output = self.readout(
+                encoded,
+                extrinsics,
+                use_ray_pose=use_ray_pose,
+                ray_samples=ray_samples,
+                ray_decomposition=ray_decomposition,
+            )
         if not rays:
             output.ray = output.ray_conf = None
         return output
@@ -196,13 +204,20 @@ class DepthAnything3Net(nn.Module):
         *,
         use_ray_pose: bool = False,
         ray_samples: Tensor | None = None,
+        ray_decomposition: Decomposition = "published",
     ) -> NetOutput:
         """Cameras from the decoder or the rays, sky filled, Gaussians placed in the world."""
         depth, image_hw = encoded.depth, (encoded.depth.shape[-2], encoded.depth.shape[-1])
         cameras = None
         if use_ray_pose:
             if encoded.ray is not None and encoded.ray_conf is not None:
-                cameras = cameras_from_rays(encoded.ray, encoded.ray_conf, image_hw, sample_indices=ray_samples)
+                cameras = cameras_from_rays(
+                    encoded.ray,
+                    encoded.ray_conf,
+                    image_hw,
+                    sample_indices=ray_samples,
+                    decomposition=ray_decomposition,
+                )
         elif encoded.pose_encoding is not None:
             cameras = decode_cameras(encoded.pose_encoding, image_hw)
         output = NetOutput(
@@ -303,6 +318,7 @@ class NestedDepthAnything3Net(nn.Module):
         *,
         rays: bool = False,
         ray_samples: Tensor | None = None,
+        ray_decomposition: Decomposition = "published",
         on_block: BlockCallback | None = None,
     ) -> NetOutput:
         """As :meth:`DepthAnything3Net.forward`, in metres; ``sky`` is the metric network's score.
@@ -321,6 +337,7 @@ class NestedDepthAnything3Net(nn.Module):
             ref_view_strategy,
             rays=rays,
             ray_samples=ray_samples,
+            ray_decomposition=ray_decomposition,
             on_block=None if on_block is None else lambda done, _: on_block(done, depth_total),
         )
         metric = self.da3_metric(

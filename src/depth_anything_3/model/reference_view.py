@@ -28,9 +28,10 @@ def select_reference(
         ``saddle_sim_range``: the view with the largest gap between its highest and lowest similarity. As published,
             the zero similarity of a view with itself takes part, so that the two most alike views tie; the lower
             index wins.
-        ``saddle_sim_range_others``: the same without that zero (not a published rule).
+        ``saddle_sim_range_others``: the same without that zero, as the published description means it; other choices,
+            so it is not the default of anything.
     """
-    check_choice("ref_view_strategy", strategy, (*REFERENCE_VIEW_STRATEGIES, "saddle_sim_range_others"))
+    check_choice("ref_view_strategy", strategy, REFERENCE_VIEW_STRATEGIES)
     batch, views, _ = class_tokens.shape
     if views < MIN_VIEWS or strategy == "first":
         return torch.zeros(batch, dtype=torch.int64, device=class_tokens.device)

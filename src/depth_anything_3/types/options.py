@@ -14,7 +14,7 @@ from depth_anything_3.errors import InputError
 
 ProcessMethod = Literal["upper_bound_resize", "upper_bound_crop", "lower_bound_resize", "lower_bound_crop"]
 AlphaMode = Literal["composite", "drop"]
-ReferenceViewStrategy = Literal["first", "middle", "saddle_balanced", "saddle_sim_range"]
+ReferenceViewStrategy = Literal["first", "middle", "saddle_balanced", "saddle_sim_range", "saddle_sim_range_others"]
 
 PROCESS_METHODS: tuple[str, ...] = get_args(ProcessMethod)
 ALPHA_MODES: tuple[str, ...] = get_args(AlphaMode)

@@ -94,7 +94,9 @@ def test_a_name_with_dots_and_slashes_is_a_file(write: Write) -> None:
     assert load_config(f"{write('v1.2/own.cfg', 'a: 1')}") == {"a": 1}
 
 
-@pytest.mark.parametrize("path", ["nothing.yaml", "depth_anything_3.configs.nothing", "depth_anything_3.configs", "x/."])
+@pytest.mark.parametrize(
+    "path", ["nothing.yaml", "depth_anything_3.configs.nothing", "depth_anything_3.configs", "x/."]
+)
 def test_what_is_not_there_is_named(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match=r"^path: got '.*' \(.*\); expected a YAML file that exists") as caught:

@@ -156,7 +156,9 @@ def test_another_package_is_known_to_every_question(package: Package) -> None:
 
 
 def test_a_package_that_is_broken_disturbs_only_who_asks_for_it(package: Package) -> None:
-    package.install("[depth_anything_3.gadget]\nbroken = someone_elses_package:Outside\n", "raise ImportError('broken')")
+    package.install(
+        "[depth_anything_3.gadget]\nbroken = someone_elses_package:Outside\n", "raise ImportError('broken')"
+    )
     registry: Registry[object] = Registry("gadget")
     registry.register("inside")(1)
     assert registry["inside"] == 1

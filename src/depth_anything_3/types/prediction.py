@@ -161,7 +161,9 @@ _GAUSSIAN_FIELDS = tuple(field.name for field in dataclasses.fields(Gaussians))
 
 
 def _to_arrays(prediction: Prediction) -> dict[str, Any]:
-    arrays: dict[str, Any] = {name: getattr(prediction, name) for name in _ARRAY_FIELDS if getattr(prediction, name) is not None}
+    arrays: dict[str, Any] = {
+        name: getattr(prediction, name) for name in _ARRAY_FIELDS if getattr(prediction, name) is not None
+    }
     arrays |= {f"aux.{name}": value for name, value in prediction.aux.items()}
     if prediction.gaussians is not None:
         for name in _GAUSSIAN_FIELDS:

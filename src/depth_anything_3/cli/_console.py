@@ -25,12 +25,14 @@ _STAGES = {"preprocess": "Reading images", "network": "Running the network", "ex
 def command_errors(*, as_json: bool = False) -> Iterator[None]:
     """Turn the package's errors into one line on stderr (or JSON on stdout) and an exit code; show warnings plainly."""
     with warnings.catch_warnings():
-        warnings.showwarning = lambda message, *_, **__: typer.echo(f"warning: {message}", err=True)
+        warnings.showwarning = lambda message, *_, **__: typer.echo(f"warning: {_one_line(message)}", err=True)
         try:
             yield
         except DA3Error as error:
             code = EXIT_USAGE if isinstance(error, InputError) else EXIT_FAILED
             _report(str(error), type(error).__name__, code, as_json)
+        except OSError as error:  # a full disk, a folder that must not be written to
+            _report(str(error), type(error).__name__, EXIT_FAILED, as_json)
         except KeyboardInterrupt:
             _report("interrupted", "KeyboardInterrupt", EXIT_INTERRUPTED, as_json)
 
@@ -39,8 +41,12 @@ def _report(message: str, kind: str, code: int, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps({"error": {"type": kind, "message": message, "exit_code": code}}))
     else:
-        typer.echo(f"error: {message}", err=True)
+        typer.echo(f"error: {_one_line(message)}", err=True)
     raise typer.Exit(code)
+
+
+def _one_line(message: object) -> str:
+    return " ".join(str(message).split())
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +13,7 @@ import typer
 
 from depth_anything_3.cli._console import command_errors, progress_bars
 from depth_anything_3.errors import InputError
+from depth_anything_3.export.base import EXPORTERS
 from depth_anything_3.export.glb import Options as GlbOptions
 from depth_anything_3.types.options import (
     ALPHA_MODES,
@@ -40,7 +42,7 @@ def auto(
         typer.Option(help="Folder for the results. Default: workspace/gallery/<name of INPUT>.", show_default=False),
     ] = None,
     export_format: Annotated[
-        str, typer.Option(help="Format names joined by '-', of: glb, npz, mini_npz, depth_vis.")
+        str, typer.Option(help=f"Format names joined by '-', of: {', '.join(EXPORTERS)}.")
     ] = "glb",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps, ...")] = "auto",
     dtype: Annotated[
@@ -99,7 +101,8 @@ def auto(
             },
         )
         if dry_run:
-            _show_plan(job, model_dir, as_json)
+            _check_machine(device, dtype)
+            _show_plan(job, _describe_model(model_dir, revision, job), as_json)
             return
         started = time.perf_counter()
         with progress_bars(quiet=quiet or as_json) as progress:
@@ -121,7 +124,7 @@ def auto(
                 show_cameras=show_cameras,
                 progress=progress,
             )
-        if not quiet:
+        if as_json or not quiet:
             _show_result(job, model, model_dir, prediction, time.perf_counter() - started, as_json)
 
 
@@ -155,19 +158,31 @@ def _plan(
     from depth_anything_3.io.sources import list_images
 
     formats = resolve_options(parse_formats(export_format), None, {"glb": glb})
+    _warn_without_effect(formats, inference, glb)
     images = tuple(list_images(input_path))
     folder = _free_folder(input_path) if export_dir is None else export_dir
-    if folder.exists() and not folder.is_dir():
-        raise InputError("--export-dir", f"the file {folder}", "a folder")
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        raise InputError("--export-dir", f"{folder}, where {existing} is a file", "a folder")
     if not overwrite and folder.is_dir() and any(folder.iterdir()):
         raise InputError("--export-dir", f"{folder}, which holds files", "an empty or new folder, or --overwrite")
     return _Job(images, folder, formats, preprocessing, inference)
 
 
+def _warn_without_effect(formats: dict[str, Any], inference: InferOptions, glb: dict[str, object]) -> None:
+    unused = []
+    if inference.export_feat_layers and not any("aux" in EXPORTERS[name].needs for name in formats):
+        unused.append("--export-feat")
+    if "glb" not in formats:
+        unused += [f"--{name.replace('_', '-')}" for name, value in glb.items() if value != getattr(GlbOptions, name)]
+    if unused:
+        warnings.warn(f"{', '.join(unused)}: no effect on {', '.join(formats)}", stacklevel=2)
+
+
 def _free_folder(input_path: Path) -> Path:
     """workspace/gallery/<name>, then <name>-2, <name>-3, ..."""
-    name = input_path.resolve().stem if input_path.is_file() else input_path.resolve().name
-    folder, number = _GALLERY / (name or "scene"), 2
+    name = (input_path.resolve().stem if input_path.is_file() else input_path.resolve().name) or "scene"
+    folder, number = _GALLERY / name, 2
     while folder.exists():
         folder, number = _GALLERY / f"{name}-{number}", number + 1
     return folder
@@ -180,25 +195,31 @@ def _block_indices(text: str) -> tuple[int, ...]:
         raise InputError("--export-feat", repr(text), "block indices joined by commas, as in 5,11") from None
 
 
-def _show_plan(job: _Job, source: str, as_json: bool) -> None:
+def _check_machine(device: str, dtype: str) -> None:
+    from depth_anything_3.infer.device import choose_device, choose_dtype
+
+    choose_dtype(choose_device(device), dtype)
+
+
+def _show_plan(job: _Job, model: dict[str, object], as_json: bool) -> None:
+    width, height = _processed_size(job)
     plan = {
         "inputs": [str(path) for path in job.images],
-        "processed_size": _processed_size(job),
-        "model": _describe_model(source, job),
+        "processed_size": [width, height],
+        "model": model,
         "export_dir": str(job.folder),
         "files": [str(path) for path in job.files],
     }
     if as_json:
         typer.echo(json.dumps(plan))
         return
-    width, height = plan["processed_size"]  # type: ignore[misc]
-    model: dict[str, Any] = plan["model"]  # type: ignore[assignment]
     typer.echo(f"{len(job.images)} image(s), processed at {width} x {height} pixels:")
     for path in job.images:
         typer.echo(f"  {path}")
-    typer.echo(f"model: {model.pop('name')}")
+    typer.echo(f"model: {model['name']}")
     for key, value in model.items():
-        typer.echo(f"  {key.replace('_', ' ')}: {value}")
+        if key != "name":
+            typer.echo(f"  {key.replace('_', ' ')}: {value}")
     typer.echo("would write:")
     for path in job.files:
         typer.echo(f"  {path}")
@@ -216,36 +237,43 @@ def _processed_size(job: _Job) -> tuple[int, int]:
     return min(width for _, width in sizes), min(height for height, _ in sizes)
 
 
-def _describe_model(source: str, job: _Job) -> dict[str, object]:
-    """What is known of a model without downloading it."""
-    from depth_anything_3.cfg import load_config
-    from depth_anything_3.registry import MODEL_REGISTRY
+def _describe_model(source: str, revision: str | None, job: _Job) -> dict[str, object]:
+    """What is known of a model without downloading it; an error if it cannot do the job."""
+    from depth_anything_3.errors import HubError
     from depth_anything_3.zoo.cards import describe_licence, find_card
+    from depth_anything_3.zoo.checkpoints import config_of, resolve
 
-    card = find_card(source)
-    if card is None and not Path(source).exists():
-        return {"name": source, "note": "not a published model and not a local path; unknown until downloaded"}
-    if card is None:
-        from depth_anything_3.zoo.checkpoints import resolve
+    card = None if Path(source).expanduser().exists() else find_card(source)
+    if card is not None:
+        facts = {"name": card.hub_id, "licence": card.licence, "note": describe_licence(card)}
+        return {**{k: v for k, v in facts.items() if v}, **_judge(card.preset, config_of(card.preset), job)}
+    try:
+        checkpoint = resolve(source, revision=revision, local_files_only=True)
+    except HubError:
+        return {"name": source, "note": "not a published model and not on this disk; unknown until downloaded"}
+    return {
+        "name": source,
+        "preset": checkpoint.model_name,
+        **_judge(checkpoint.model_name, checkpoint.config, job),
+    }
 
-        checkpoint = resolve(source)
-        return {"name": source, "preset": checkpoint.model_name, **_size(checkpoint.config, job)}
-    facts = {"name": card.hub_id, "licence": card.licence, "note": describe_licence(card)}
-    return {**{k: v for k, v in facts.items() if v}, **_size(load_config(MODEL_REGISTRY[card.preset]), job)}
 
-
-def _size(config: Any, job: _Job) -> dict[str, object]:
+def _judge(model_name: str, config: dict[str, Any], job: _Job) -> dict[str, object]:
+    """What a model takes; an error if it cannot do the job. No weights are read."""
     import torch
 
-    from depth_anything_3.cfg import create_object
+    from depth_anything_3.api import DepthAnything3
+    from depth_anything_3.export.base import check_exportable
     from depth_anything_3.infer.memory import estimate_memory
 
     with torch.device("meta"):
-        net = create_object(config)
+        model = DepthAnything3(model_name, config=config, device="meta")
+    model.check_options(job.inference, views=len(job.images))
+    check_exportable(job.formats, model.predicted_fields(job.inference))
     width, height = _processed_size(job)
-    memory = estimate_memory(net, len(job.images), (height, width))
+    memory = estimate_memory(model.model, len(job.images), (height, width))
     return {
-        "parameters": sum(p.numel() for p in net.parameters()),
+        "parameters": sum(p.numel() for p in model.parameters()),
         "memory_estimate": f"{memory / 1e9:.1f} GB (float32 on the CPU)",
     }
 

@@ -10,7 +10,7 @@ from depth_anything_3.types.options import PATCH_SIZE
 _BYTES = 4
 _PROCESS = 350_000_000  # interpreter, torch and its kernels
 _BLOCK_WIDTHS = 12  # token-wide tensors alive inside a block: stream, norm, qkv, attention, hidden layer
-_PYRAMID_MAPS = 6  # feature maps at 8/14 of the image alive while the head fuses
+_PYRAMID_MAPS = 3  # feature maps at 8/14 of the image alive while the head fuses
 _PIXEL_VALUES = 24  # per pixel and view: images, maps and their copies in the prediction
 
 

@@ -45,6 +45,15 @@ def _report(message: str, kind: str, code: int, as_json: bool) -> None:
     raise typer.Exit(code)
 
 
+def human_size(count: float) -> str:
+    """A number of bytes for people."""
+    for unit in ("bytes", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
+
+
 def _one_line(message: object) -> str:
     return " ".join(str(message).split())
 

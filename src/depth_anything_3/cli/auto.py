@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from depth_anything_3.cli._console import command_errors, progress_bars
+from depth_anything_3.cli._console import command_errors, human_size, progress_bars
 from depth_anything_3.errors import InputError
 from depth_anything_3.export.base import EXPORTERS
 from depth_anything_3.export.glb import Options as GlbOptions
@@ -302,12 +302,4 @@ def _show_result(
         f"{seconds:.1f} s, {prediction.scale} scale"
     )
     for path in job.files:
-        typer.echo(f"  {path}  ({_human(path.stat().st_size)})")
-
-
-def _human(size: float) -> str:
-    for unit in ("B", "kB", "MB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} GB"
+        typer.echo(f"  {path}  ({human_size(path.stat().st_size)})")

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from depth_anything_3.cli._console import EXIT_FAILED, EXIT_USAGE, command_errors
-from depth_anything_3.errors import CheckpointError, HubError, InputError
+from depth_anything_3.cli._console import EXIT_FAILED, command_errors, human_size
+from depth_anything_3.errors import HubError, InputError
 from depth_anything_3.zoo.cards import CARDS, ModelCard, describe_licence, describe_replacement, find_card, preferred
 
 if TYPE_CHECKING:
@@ -63,14 +62,14 @@ def models(context: typer.Context, commercial: Commercial = False, as_json: Json
     if command is None:
         list_models(commercial, as_json)
     elif commercial or as_json:
-        with _errors(as_json):
+        with command_errors(as_json=as_json):
             raise InputError("options", f"list options in front of {command!r}", f"da3 models {command} [OPTIONS]")
 
 
 @app.command("list")
 def list_models(commercial: Commercial = False, as_json: Json = False) -> None:
     """List the published models: size, licence, abilities, whether they are downloaded."""
-    with _errors(as_json):
+    with command_errors(as_json=as_json):
         cached = _cached()
         complete = {model.hub_id.lower() for model in cached if model.complete}
         cards = [card for card in CARDS if card.commercial_use or not commercial]
@@ -92,7 +91,7 @@ def pull(
     from depth_anything_3.zoo.checkpoints import resolve
 
     files: list[HubFile] = []
-    with _errors(as_json):
+    with command_errors(as_json=as_json):
         _check_id(hub_id)
         checkpoint = resolve(hub_id, revision=revision, force_download=force, on_file=files.append)
         if checkpoint.revision is None:
@@ -105,7 +104,7 @@ def pull(
         return
     for file in files:
         state = "downloaded" if file.downloaded else "cached    "
-        typer.echo(f"{state}  {_size(file.size):>9}  {file.path}")
+        typer.echo(f"{state}  {human_size(file.size):>9}  {file.path}")
     typer.echo(f"{hub_id} is complete: {checkpoint.model_name}, commit {checkpoint.revision}")
 
 
@@ -114,7 +113,7 @@ def verify(hub_id: HubId, as_json: Json = False) -> None:
     """Read a downloaded model again and compare its hashes; the exit code is 1 if a file is damaged."""
     from depth_anything_3.zoo.hub import verify_cached
 
-    with _errors(as_json):
+    with command_errors(as_json=as_json):
         _check_id(hub_id)
         checks = verify_cached(hub_id)
     damaged = [check.name for check in checks if check.ok is False]
@@ -138,7 +137,7 @@ def remove(
     """Remove a downloaded model, all revisions of it, from the cache."""
     from depth_anything_3.zoo.hub import remove_cached
 
-    with _errors(as_json):
+    with command_errors(as_json=as_json):
         _check_id(hub_id)
         if as_json and not yes:
             raise InputError("--json", "no --yes", "--yes, because a program cannot answer the question")
@@ -148,22 +147,7 @@ def remove(
     if as_json:
         _print_json({"hub_id": hub_id, "freed": freed})
     else:
-        typer.echo(f"Removed {hub_id}: {_size(freed)} freed")
-
-
-@contextmanager
-def _errors(as_json: bool) -> Iterator[None]:
-    """As for all commands; but here an id that the hub does not have is wrong input, too: exit code 2."""
-    with command_errors(as_json=as_json):
-        try:
-            yield
-        except (HubError, CheckpointError) as error:
-            message, kind = " ".join(str(error).split()), type(error).__name__
-            if as_json:
-                _print_json({"error": {"type": kind, "message": message, "exit_code": EXIT_USAGE}})
-            else:
-                typer.echo(f"error: {message}", err=True)
-            raise typer.Exit(EXIT_USAGE) from None
+        typer.echo(f"Removed {hub_id}: {human_size(freed)} freed")
 
 
 def _check_id(hub_id: str) -> None:
@@ -183,7 +167,7 @@ def _cached() -> tuple[CachedModel, ...]:
 def _cached_size(hub_id: str) -> str:
     for model in _cached():
         if model.hub_id.lower() == hub_id.lower():
-            return _size(model.size)
+            return human_size(model.size)
     raise HubError(f"{hub_id} is not in the cache")
 
 
@@ -211,15 +195,6 @@ def _check_line(check: FileCheck) -> str:
     return f"{check.name}  {check.actual}  {state}"
 
 
-def _size(count: int) -> str:
-    value, unit = float(count), "bytes"
-    for larger in ("kB", "MB", "GB"):
-        if value < 1000:
-            break
-        value, unit = value / 1000, larger
-    return f"{value:.0f} {unit}" if unit == "bytes" else f"{value:.1f} {unit}"
-
-
 def _parameters(count: int) -> str:
     return f"{count / 1e9:.2f} B" if count >= 1e9 else f"{count / 1e6:.0f} M"
 
@@ -233,7 +208,7 @@ def _print_list(rows: Sequence[_Row], others: Sequence[CachedModel]) -> None:
     for line in [] if wide else _narrow_notes(rows):
         console.print(line, highlight=False)
     if others:
-        console.print("Also in the cache: " + ", ".join(f"{m.hub_id} ({_size(m.size)})" for m in others))
+        console.print("Also in the cache: " + ", ".join(f"{m.hub_id} ({human_size(m.size)})" for m in others))
 
 
 def _table(*columns: str) -> Table:

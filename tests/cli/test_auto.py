@@ -125,7 +125,7 @@ def test_a_photo_goes_to_the_gallery(run: Run, photo: Path, working_directory: P
     assert [line.split("  (")[0].strip() for line in listed] == [
         f"workspace/gallery/Photo of a cup/{name}" for name in GLB_FILES
     ]
-    assert all(re.search(r"\(\d+(\.\d)? (B|kB|MB)\)$", line) for line in listed)
+    assert all(re.search(r"\(\d+(\.\d)? (bytes|kB|MB)\)$", line) for line in listed)
     assert result.stderr == ""
 
 

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 import depth_anything_3
 from depth_anything_3.cli import app
-from depth_anything_3.cli._console import command_errors, progress_bars
+from depth_anything_3.cli._console import command_errors, human_size, progress_bars
 from depth_anything_3.errors import (
     Cancelled,
     CapabilityError,
@@ -175,6 +175,22 @@ def test_no_bars_where_nobody_watches(monkeypatch: pytest.MonkeyPatch) -> None:
     with progress_bars(quiet=False) as report:
         assert report is None
     assert pipe.getvalue() == ""
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 bytes"),
+        (999, "999 bytes"),
+        (1000, "1.0 kB"),
+        (1234, "1.2 kB"),
+        (5_600_000, "5.6 MB"),
+        (7.8e9, "7.8 GB"),
+        (9e12, "9000.0 GB"),
+    ],
+)
+def test_sizes_for_people(count: float, text: str) -> None:
+    assert human_size(count) == text
 
 
 # --- the root command -------------------------------------------------------------------------------------------------

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import warnings
 
 import numpy as np
 import pytest
 import torch
-from support.networks import build, miniature, normal_input, small_gaussians, small_metric, small_nested
-from torch import Tensor, nn
+from support.networks import build, network, normal_input, run, small_gaussians, small_nested
+from torch import Tensor
 
 from depth_anything_3.cfg import create_object
 from depth_anything_3.errors import CapabilityError, InputError
@@ -20,20 +19,8 @@ from depth_anything_3.model.readout import fill_sky, metric_scale, quantile, to_
 from depth_anything_3.model.reference_view import reference_first, reorder, select_reference
 
 
-@functools.cache
-def network(kind: str) -> nn.Module:
-    configs = {"any": miniature, "metric": small_metric, "nested": small_nested, "gaussians": small_gaussians}
-    return build(configs[kind]())
-
-
-def run(kind: str, images: Tensor, **flags: object) -> object:
-    net = network(kind)  # made outside of inference mode, which would mark its weights
-    with torch.inference_mode():
-        return net(images, **flags)
-
-
 def test_01_shared_auxiliary_norm_is_one_module() -> None:
-    norms = [stack[2] for stack in network("any").head.scratch.output_conv2_aux]
+    norms = [stack[2] for stack in network("mini").head.scratch.output_conv2_aux]
     assert all(norm is norms[0] for norm in norms)
 
 
@@ -46,8 +33,8 @@ def test_02_more_than_eight_views_in_a_batch() -> None:
 def test_03_features_follow_the_order_of_the_views() -> None:
     images = normal_input("xC", 1, 5, 3, 42, 56)  # another view than the first becomes the reference
     order = [3, 1, 4, 0, 2]
-    features = run("any", images, export_feat_layers=[2, 7]).aux
-    moved = run("any", images[:, order], export_feat_layers=[2, 7]).aux
+    features = run("mini", images, export_feat_layers=[2, 7]).aux
+    moved = run("mini", images[:, order], export_feat_layers=[2, 7]).aux
     for name in ("feat_layer_2", "feat_layer_7"):
         torch.testing.assert_close(moved[name], features[name][:, order], rtol=1e-4, atol=1e-4)
         assert not torch.allclose(moved[name], features[name], atol=1e-2)
@@ -55,20 +42,20 @@ def test_03_features_follow_the_order_of_the_views() -> None:
 
 def test_04_features_carry_the_block_that_was_asked_for() -> None:
     images = normal_input("defect 4", 1, 2, 3, 28, 28)
-    forwards = run("any", images, export_feat_layers=[2, 7]).aux
-    backwards = run("any", images, export_feat_layers=[7, 2, 7]).aux
+    forwards = run("mini", images, export_feat_layers=[2, 7]).aux
+    backwards = run("mini", images, export_feat_layers=[7, 2, 7]).aux
     assert set(forwards) == set(backwards) == {"feat_layer_2", "feat_layer_7"}
     for name, feature in forwards.items():
         assert torch.equal(feature, backwards[name])
     with pytest.raises(InputError, match=r"export_feat_layers.*0 to 11"):
-        run("any", images, export_feat_layers=[12])
+        run("mini", images, export_feat_layers=[12])
 
 
 def test_05_no_feature_layers_may_be_none() -> None:
-    assert run("any", normal_input("defect 5", 1, 1, 3, 28, 28), export_feat_layers=None).aux == {}
+    assert run("mini", normal_input("defect 5", 1, 1, 3, 28, 28), export_feat_layers=None).aux == {}
 
 
-@pytest.mark.parametrize(("kind", "metric"), [("any", False), ("metric", False), ("nested", True)])
+@pytest.mark.parametrize(("kind", "metric"), [("mini", False), ("metric", False), ("nested", True)])
 def test_06_is_metric_is_honest(kind: str, metric: bool) -> None:
     assert run(kind, normal_input("defect 6", 1, 2, 3, 28, 42)).is_metric is metric
 
@@ -125,7 +112,7 @@ def test_11_statistics_are_per_scene() -> None:
 def test_14_poses_without_intrinsics_and_without_an_encoder_are_errors() -> None:
     images, poses = normal_input("defect 14", 1, 2, 3, 28, 28), torch.eye(4).expand(1, 2, 4, 4)
     with pytest.raises(InputError, match="intrinsics"):
-        run("any", images, extrinsics=poses)
+        run("mini", images, extrinsics=poses)
     with pytest.raises(CapabilityError, match="no pose encoder"):
         run("metric", images, extrinsics=poses, intrinsics=torch.eye(3).expand(1, 2, 3, 3))
 
@@ -135,8 +122,8 @@ def test_14_poses_may_be_3x4() -> None:
     poses = torch.eye(4).repeat(1, 2, 1, 1)
     poses[0, 1, 0, 3] = 1
     intrinsics = torch.tensor([[20.0, 0, 14], [0, 20, 14], [0, 0, 1]]).expand(1, 2, 3, 3)
-    full = run("any", images, extrinsics=poses, intrinsics=intrinsics)
-    short = run("any", images, extrinsics=poses[:, :, :3], intrinsics=intrinsics)
+    full = run("mini", images, extrinsics=poses, intrinsics=intrinsics)
+    short = run("mini", images, extrinsics=poses[:, :, :3], intrinsics=intrinsics)
     assert torch.equal(full.depth, short.depth)
 
 
@@ -274,7 +261,7 @@ def test_33_no_field_of_view_gives_a_finite_camera() -> None:
 
 def test_37_gaussians_without_a_head_are_an_error() -> None:
     with pytest.raises(CapabilityError, match="Gaussian head"):
-        run("any", normal_input("defect 37", 1, 1, 3, 28, 28), infer_gs=True)
+        run("mini", normal_input("defect 37", 1, 1, 3, 28, 28), infer_gs=True)
 
 
 def test_37_head_and_adapter_must_agree() -> None:
@@ -286,7 +273,7 @@ def test_37_head_and_adapter_must_agree() -> None:
 
 def test_43_sides_that_are_no_multiples_of_a_patch_are_an_error() -> None:
     with pytest.raises(InputError, match="30x42 pixels; expected sides that are multiples of 14"):
-        run("any", torch.zeros(1, 1, 3, 30, 42))
+        run("mini", torch.zeros(1, 1, 3, 30, 42))
 
 
 def test_importing_the_api_flips_no_global_switch() -> None:

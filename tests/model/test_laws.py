@@ -6,27 +6,14 @@ import functools
 
 import pytest
 import torch
-from support.networks import build, miniature, node, normal_input, small_gaussians, small_metric, small_nested
+from support.networks import build, miniature, network, node, normal_input, run
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from depth_anything_3.model.da3 import DepthAnything3Net
 from depth_anything_3.model.dinov2.vision_transformer import DinoVisionTransformer
-from depth_anything_3.types.output import NetOutput
 
 TOLERANCE = 2e-5  # of the largest value: batches of another size take other paths through the matrix kernels
-
-
-@functools.cache
-def network(kind: str) -> nn.Module:
-    configs = {"any": miniature, "metric": small_metric, "nested": small_nested, "gaussians": small_gaussians}
-    return build(configs[kind]())
-
-
-def run(kind: str, images: Tensor, **flags: object) -> NetOutput:
-    net = network(kind)  # made outside of inference mode, which would mark its weights
-    with torch.inference_mode():
-        return net(images, **flags)
 
 
 def assert_equal_tensors(a: Tensor, b: Tensor, what: str) -> None:
@@ -37,10 +24,10 @@ def assert_equal_tensors(a: Tensor, b: Tensor, what: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "views", "flags"),
     [
-        ("any", 4, {"rays": True, "export_feat_layers": [0, 7]}),
-        ("any", 9, {}),
-        ("any", 3, {"use_ray_pose": True}),
-        ("any", 3, {"ref_view_strategy": "saddle_sim_range"}),
+        ("mini", 4, {"rays": True, "export_feat_layers": [0, 7]}),
+        ("mini", 9, {}),
+        ("mini", 3, {"use_ray_pose": True}),
+        ("mini", 3, {"ref_view_strategy": "saddle_sim_range"}),
         ("metric", 9, {}),
         ("nested", 3, {}),
         ("gaussians", 9, {"infer_gs": True}),
@@ -61,7 +48,7 @@ def test_a_batch_of_scenes_equals_the_scenes_one_by_one(kind: str, views: int, f
             assert_equal_tensors(together.gaussians.means[i], alone.gaussians.means[0], "means")
 
 
-@pytest.mark.parametrize("kind", ["any", "metric", "gaussians"])
+@pytest.mark.parametrize("kind", ["mini", "metric", "gaussians"])
 def test_chunked_heads_equal_unchunked_ones(kind: str) -> None:
     net, images = network(kind), normal_input("chunks", 1, 5, 3, 28, 42)
     assert isinstance(net, DepthAnything3Net)
@@ -93,10 +80,10 @@ def test_one_view_costs_what_a_plain_vision_transformer_costs() -> None:
 
 
 def test_rays_cost_nothing_unless_asked_for_and_change_nothing() -> None:
-    net, images = network("any"), normal_input("rays", 1, 2, 3, 42, 56)
+    net, images = network("mini"), normal_input("rays", 1, 2, 3, 42, 56)
     assert isinstance(net, DepthAnything3Net)
     assert flops(net.encode, images) < 0.95 * flops(functools.partial(net.encode, rays=True), images)
-    without, with_rays = run("any", images), run("any", images, rays=True)
+    without, with_rays = run("mini", images), run("mini", images, rays=True)
     assert "ray" not in without and "ray_conf" not in without
     assert with_rays["ray"].shape == (1, 2, 24, 32, 6) and with_rays["ray_conf"].shape == (1, 2, 24, 32)
     for name in without.keys():  # noqa: SIM118
@@ -104,7 +91,7 @@ def test_rays_cost_nothing_unless_asked_for_and_change_nothing() -> None:
             assert torch.equal(without[name], with_rays[name]), name
 
 
-@pytest.mark.parametrize(("kind", "flags"), [("any", {"use_ray_pose": True}), ("nested", {}), ("metric", {})])
+@pytest.mark.parametrize(("kind", "flags"), [("mini", {"use_ray_pose": True}), ("nested", {}), ("metric", {})])
 def test_two_runs_are_bit_identical_and_leave_the_global_generator_alone(kind: str, flags: dict[str, object]) -> None:
     images = normal_input("twice", 1, 3, 3, 56, 56)
     torch.manual_seed(1)
@@ -122,14 +109,14 @@ def test_views_without_choice_of_reference_permute_with_their_images() -> None:
     """With poses given, views keep their order, and moving two of them moves their results and nothing else."""
     images = normal_input("permute", 1, 3, 3, 28, 42)
     order = [2, 0, 1]
-    first = run("any", images, ref_view_strategy="saddle_balanced")
-    moved = run("any", images[:, order], ref_view_strategy="saddle_balanced")
+    first = run("mini", images, ref_view_strategy="saddle_balanced")
+    moved = run("mini", images[:, order], ref_view_strategy="saddle_balanced")
     # The rule looks at the views, not at their order, so the same view is the reference; the rest may be permuted.
     assert_equal_tensors(moved.depth, first.depth[:, order], "depth")
 
 
 def test_encode_is_traced_without_data_dependent_control_flow() -> None:
-    net = network("any")
+    net = network("mini")
     assert isinstance(net, DepthAnything3Net)
 
     class Encode(nn.Module):
@@ -148,12 +135,12 @@ def test_encode_is_traced_without_data_dependent_control_flow() -> None:
             for traced, eager in zip(program(images), Encode()(images), strict=True):
                 assert_equal_tensors(traced, eager, "traced")
     # Tables made while tracing must not stay behind.
-    assert torch.isfinite(run("any", normal_input("after", 1, 2, 3, 42, 56)).depth).all()
+    assert torch.isfinite(run("mini", normal_input("after", 1, 2, 3, 42, 56)).depth).all()
 
 
 def test_gradients_flow_after_inference_with_the_same_tables() -> None:
     images = normal_input("train", 1, 2, 3, 28, 42)
-    run("any", images)
+    run("mini", images)
     net = build(miniature())
     assert isinstance(net, DepthAnything3Net)
     encoded = net.encode(images, rays=True)
@@ -184,9 +171,9 @@ def test_a_configuration_without_cameras_gives_depth_and_rays() -> None:
 
 def test_bfloat16_stays_near_float32() -> None:
     images = normal_input("half", 1, 2, 3, 56, 56)
-    exact = run("any", images).depth
+    exact = run("mini", images).depth
     with torch.autocast("cpu", torch.bfloat16):
-        near = run("any", images).depth
+        near = run("mini", images).depth
     assert near.dtype == torch.float32
     error = ((near - exact) / exact).abs()
     assert 0 < error.median() < 0.02

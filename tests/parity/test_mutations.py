@@ -164,20 +164,16 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return copy
 
 
-def run(package: Path, check: str) -> subprocess.CompletedProcess[str]:
+def run(package: Path, *checks: str) -> subprocess.CompletedProcess[str]:
     path = os.pathsep.join([str(package.parent), str(ROOT / "tests")])
     environment = {**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [sys.executable, "-m", "support.reference", check]
+    command = [sys.executable, "-m", "support.reference", *checks]
     return subprocess.run(command, env=environment, cwd=package.parent, capture_output=True, text=True, check=False)
 
 
 def test_unchanged_copy_passes(package: Path) -> None:
     checks = sorted({mutation.check for mutation in MUTATIONS})
-    path = os.pathsep.join([str(package.parent), str(ROOT / "tests")])
-    command = [sys.executable, "-m", "support.reference", *checks]
-    done = subprocess.run(
-        command, env={**os.environ, "PYTHONPATH": path}, cwd=package.parent, capture_output=True, text=True, check=False
-    )
+    done = run(package, *checks)
     assert done.returncode == 0, done.stderr
 
 

@@ -6,6 +6,7 @@ down here. Both depend on names and shapes alone.
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 import zlib
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 
 from depth_anything_3.cfg import create_object, load_config
 from depth_anything_3.registry import MODEL_REGISTRY
+from depth_anything_3.types.output import NetOutput
 from depth_anything_3.zoo.seeded import seeded_tensor
 
 Fill = Callable[[str, tuple[int, ...]], np.ndarray]
@@ -72,6 +74,29 @@ def miniature(**changes: Any) -> dict[str, Any]:
     config = preset("da3-small")
     config["head"] = {**config["head"], "features": 32, "out_channels": [16, 16, 32, 32]}
     return {**config, **changes}
+
+
+CONFIGS: dict[str, Callable[[], Mapping[str, Any]]] = {
+    "mini": miniature,
+    "small": lambda: preset("da3-small"),
+    "metric": small_metric,
+    "nested": small_nested,
+    "gaussians": small_gaussians,
+}
+
+
+@functools.lru_cache(maxsize=4)
+def network(kind: str, fill: Fill = seeded_tensor) -> nn.Module:
+    """The seeded network of one of :data:`CONFIGS`; shared, so leave it as it is."""
+    return build(CONFIGS[kind](), fill)
+
+
+def run(kind: str, images: Tensor, **flags: Any) -> NetOutput:
+    """The output of one of :data:`CONFIGS` in inference mode."""
+    net = network(kind)  # made outside of inference mode, which would mark its weights
+    with torch.inference_mode():
+        output: NetOutput = net(images, **flags)
+    return output
 
 
 def build(config: Mapping[str, Any], fill: Fill = seeded_tensor) -> nn.Module:

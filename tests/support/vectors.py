@@ -5,44 +5,18 @@ Letters and settings are those of the reference document's table of test vectors
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from depth_anything_3.model.da3 import DepthAnything3Net
 from depth_anything_3.model.dinov2.vision_transformer import DinoVisionTransformer
 from depth_anything_3.model.dpt import DPTTrunk
 from depth_anything_3.zoo.seeded import seeded_tensor
-from support.networks import (
-    Fill,
-    build,
-    fill_weights,
-    normal_input,
-    normal_tensor,
-    preset,
-    small_gaussians,
-    small_metric,
-    small_nested,
-)
+from support.networks import fill_weights, network, normal_input, normal_tensor
 
 Arrays = dict[str, np.ndarray]
-
-CONFIGS: dict[str, Callable[[], Mapping[str, Any]]] = {
-    "small": lambda: preset("da3-small"),
-    "metric": small_metric,
-    "nested": small_nested,
-    "gaussians": small_gaussians,
-}
-
-
-@functools.lru_cache(maxsize=2)
-def network(kind: str, fill: Fill = normal_tensor) -> nn.Module:
-    """A seeded network of one of :data:`CONFIGS`."""
-    return build(CONFIGS[kind](), fill)
 
 
 def _fields(output: Any, *names: str) -> Arrays:
@@ -50,7 +24,7 @@ def _fields(output: Any, *names: str) -> Arrays:
 
 
 def _any_view(tag: str, shape: tuple[int, ...], strategy: str = "saddle_balanced") -> Arrays:
-    net = network("small")
+    net = network("small", normal_tensor)
     output = net(normal_input(tag, 1, *shape), export_feat_layers=[2, 7], ref_view_strategy=strategy, rays=True)
     arrays = _fields(output, "depth", "depth_conf", "ray", "ray_conf", "extrinsics", "intrinsics")
     return {**arrays, **{f"feat{i}": np.asarray(output.aux[f"feat_layer_{i}"]) for i in (2, 7)}}
@@ -84,7 +58,7 @@ def case_d(_: Arrays) -> Arrays:
 
 def case_e(given: Arrays) -> Arrays:
     """Four views with poses."""
-    net = network("small")
+    net = network("small", normal_tensor)
     assert isinstance(net, DepthAnything3Net) and net.cam_enc is not None
     extrinsics = torch.from_numpy(given["ext_in"])
     intrinsics = torch.tensor([[50.0, 0, 27], [0, 45, 22], [0, 0, 1]]).expand(1, 4, 3, 3)
@@ -95,12 +69,12 @@ def case_e(given: Arrays) -> Arrays:
 
 def case_f(_: Arrays) -> Arrays:
     """The metric network, with some sky."""
-    return _fields(network("metric")(normal_input("xF", 1, 2, 3, 42, 56)), "depth", "sky")
+    return _fields(network("metric", normal_tensor)(normal_input("xF", 1, 2, 3, 42, 56)), "depth", "sky")
 
 
 def case_g(_: Arrays) -> Arrays:
     """The nested network."""
-    output = network("nested")(normal_input("xG", 1, 3, 3, 42, 56))
+    output = network("nested", normal_tensor)(normal_input("xG", 1, 3, 3, 42, 56))
     return {
         **_fields(output, "depth", "depth_conf", "extrinsics", "intrinsics"),
         "scale_factor": np.asarray(output.scale_factor)[0],
@@ -109,7 +83,7 @@ def case_g(_: Arrays) -> Arrays:
 
 def case_h(_: Arrays) -> Arrays:
     """Gaussians."""
-    output = network("gaussians")(normal_input("xH", 1, 2, 3, 28, 42), infer_gs=True)
+    output = network("gaussians", normal_tensor)(normal_input("xH", 1, 2, 3, 28, 42), infer_gs=True)
     names = ("means", "scales", "rotations", "harmonics", "opacities")
     gaussians = {name: np.asarray(getattr(output.gaussians, name)) for name in names}
     return {**gaussians, **_fields(output, "extrinsics", "intrinsics", "depth")}

@@ -6,7 +6,7 @@ import functools
 
 import pytest
 import torch
-from support.networks import build, miniature, network, node, normal_input, run
+from support.networks import build, miniature, network, normal_input, run
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -184,7 +184,3 @@ def test_wrong_shape_is_caught_while_tests_run() -> None:
 
     with pytest.raises(Exception, match="quat_xyzw"):
         matrix_from_quat_xyzw(torch.zeros(5, 3))
-
-
-def test_node_helper_names_classes_of_this_package() -> None:
-    assert node("dpt", "DPT", dim_in=8)["__object__"]["path"] == "depth_anything_3.model.dpt"

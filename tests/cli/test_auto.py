@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -188,15 +189,14 @@ def test_photos_of_several_sizes_and_orientations(run: Run, tmp_path: Path) -> N
     upright[0x0112] = 6
     write_photo(tmp_path / "mixed" / "a.jpg", size=(80, 60))
     write_photo(tmp_path / "mixed" / "b.jpg", size=(60, 80), exif=upright)
-    write_photo(tmp_path / "mixed" / "c.jpg", size=(90, 60))
+    write_photo(tmp_path / "mixed" / "c.jpg", size=(60, 80))
     plan = as_json(run(tmp_path / "mixed", "--dry-run", "--json"))
     result = run(tmp_path / "mixed", "--export-dir", tmp_path / "out", "--export-format", "npz", "--json")
     assert result.exit_code == 0, result.stderr
-    assert as_json(result)["processed_size"] == plan["processed_size"] == [56, 42]
+    assert as_json(result)["processed_size"] == plan["processed_size"] == [42, 42]
     with np.load(tmp_path / "out" / "exports" / "npz" / "results.npz") as written:
-        assert written["depth"].shape == (3, 42, 56)
-    warned = [line for line in result.stderr.splitlines() if line]
-    assert all(line.startswith("warning: ") for line in warned)
+        assert written["depth"].shape == (3, 42, 42)
+    assert result.stderr.startswith("warning: ") and result.stderr.count("\n") == 1, "the cut edges are not passed over"
 
 
 def test_the_console_script(checkpoint: Path, photo: Path, working_directory: Path) -> None:
@@ -684,6 +684,22 @@ def test_quiet_is_silent(run: Run, photo: Path, tmp_path: Path) -> None:
         result = run(photo, switch, "--export-dir", tmp_path / switch)
         assert (result.exit_code, result.stdout, result.stderr) == (0, "", "")
         assert files_under(tmp_path / switch) == sorted(GLB_FILES)
+
+
+@pytest.mark.parametrize(("switch", "drawn"), [("--quiet", False), ("--json", False), ("--alpha=drop", True)])
+def test_bars_are_drawn_unless_the_output_is_not_for_people(
+    spy: type[Spy], photo: Path, monkeypatch: pytest.MonkeyPatch, switch: str, drawn: bool
+) -> None:
+    asked: list[bool] = []
+
+    @contextmanager
+    def bars(*, quiet: bool) -> Iterator[str]:
+        asked.append(not quiet)
+        yield "callback"
+
+    monkeypatch.setattr("depth_anything_3.cli.auto.progress_bars", bars)
+    assert invoke(photo, switch).exit_code == 0
+    assert asked == [drawn] and spy.asked["progress"] == "callback"
 
 
 def test_quiet_does_not_swallow_the_json_that_was_asked_for(spy: type[Spy], photo: Path) -> None:

@@ -26,6 +26,7 @@ from depth_anything_3.errors import HubError, InputError
 from depth_anything_3.export.base import EXPORTERS, parse_formats, planned_files, resolve_options
 from depth_anything_3.types.prediction import Prediction
 
+FORMATS = ", ".join(EXPORTERS.names())
 GLB_FILES = ["scene.glb", "depth_vis/0000.jpg", "scene.jpg"]
 
 
@@ -514,7 +515,7 @@ def test_a_dry_run_finds_what_the_run_would_refuse(photo: Path, arguments: list[
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--export-format", "obj"], r"^export_format: got 'obj'; .*\(valid: depth_vis, glb, mini_npz, npz\)"),
+        (["--export-format", "obj"], rf"^export_format: got 'obj'; .*\(valid: {FORMATS}\)"),
         (["--export-format", "glb-"], r"^export_format: got 'glb-'; .*valid: "),
         (["--export-format", ""], r"^export_format: got ''; .*valid: "),
         (["--process-res-method", "resize"], r"^process_res_method: got 'resize'; .*upper_bound_resize.*lower_bound"),
@@ -626,7 +627,7 @@ def test_errors_as_json(spy: type[Spy], tmp_path: Path) -> None:
     assert report["type"] == "InputError" and report["exit_code"] == 2
     assert report["message"].startswith("INPUT: got ")
     unknown = as_json(invoke(write_photo(tmp_path / "a.png"), "--json", "--export-format", "obj"))["error"]
-    assert unknown["type"] == "UnknownNameError" and "valid: depth_vis, glb" in unknown["message"]
+    assert unknown["type"] == "UnknownNameError" and f"valid: {FORMATS}" in unknown["message"]
 
 
 @pytest.mark.parametrize(
@@ -797,7 +798,8 @@ def test_a_format_of_another_package_can_be_asked_for(photo: Path, tmp_path: Pat
         env={**os.environ, "PYTHONPATH": str(site), "HF_HOME": str(tmp_path / "home")},
     )
     assert result.returncode == 0, result.stderr
-    assert "of: depth_vis, glb, mini_npz, npz, text." in " ".join(result.stdout.replace("│", " ").split())
+    formats = ", ".join(sorted((*EXPORTERS.names(), "text")))
+    assert f"of: {formats}." in " ".join(result.stdout.replace("│", " ").split())
     assert "workspace/gallery/Photo of a cup/view0.txt" in result.stdout
 
 

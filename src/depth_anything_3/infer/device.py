@@ -24,21 +24,23 @@ def choose_device(device: DeviceLike = None) -> torch.device:
         InputError: not the name of a device.
     """
     if device is None or device == "auto":
-        return torch.device(next((name for name in ("cuda", "mps") if _is_available(name)), "cpu"))
+        return torch.device(next((name for name in ("cuda", "mps") if _is_available(torch.device(name))), "cpu"))
     try:
         wanted = torch.device(device)
     except (RuntimeError, TypeError) as error:
         raise InputError(
             "device", repr(device), "the name of a device", ("auto", "cpu", "cuda", "cuda:1", "mps")
         ) from (error)
-    if wanted.type in ("cuda", "mps") and not _is_available(wanted.type):
+    if wanted.type in ("cuda", "mps") and not _is_available(wanted):
         warnings.warn(f"device: {device} is not available here; using the CPU", stacklevel=3)
         return torch.device("cpu")
     return wanted
 
 
-def _is_available(name: str) -> bool:
-    return torch.cuda.is_available() if name == "cuda" else torch.backends.mps.is_available()
+def _is_available(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()
+    return torch.backends.mps.is_available()
 
 
 def choose_dtype(device: torch.device, dtype: DtypeLike = None) -> torch.dtype:

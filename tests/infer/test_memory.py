@@ -1,0 +1,35 @@
+"""The memory estimate against the peaks that the benchmark measured."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from support.networks import small_nested
+
+from depth_anything_3.cfg import create_object, load_config
+from depth_anything_3.infer.memory import estimate_memory
+from depth_anything_3.registry import MODEL_REGISTRY
+
+MEASURED = Path(__file__).resolve().parents[2] / "benchmarks" / "results" / "forward.json"
+CASES = [case for case in json.loads(MEASURED.read_text())["cases"] if case["dtype"] == "float32"]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case['preset']}-{case['views']}")
+def test_estimate_is_near_the_measured_peak(case: dict[str, object]) -> None:
+    with torch.device("meta"):
+        net = create_object(load_config(MODEL_REGISTRY[str(case["preset"])]))
+    height, width = case["size"]  # type: ignore[misc]
+    estimate = estimate_memory(net, int(case["views"]), (height, width)) / 2**20  # type: ignore[call-overload]
+    assert estimate == pytest.approx(case["peak_rss_mb"], rel=0.25)
+
+
+def test_a_nested_model_takes_both_weights_but_one_forward_at_a_time() -> None:
+    with torch.device("meta"):
+        nested = create_object(small_nested())
+    whole = estimate_memory(nested, 2, (504, 504))
+    anyview = estimate_memory(nested.da3, 2, (504, 504))
+    metric_weights = 4 * sum(p.numel() for p in nested.da3_metric.parameters())
+    assert whole == pytest.approx(anyview + metric_weights, rel=0.05)

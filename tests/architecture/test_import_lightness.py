@@ -60,3 +60,18 @@ except SystemExit as stop:
 
 def test_options_load_neither_torch_nor_numpy() -> None:
     run("import sys, depth_anything_3.types.options, depth_anything_3.zoo.cards\nassert 'numpy' not in sys.modules")
+
+
+def test_a_network_without_memory_is_built_without_the_compiler() -> None:
+    """Some operations on the meta device import torch's compiler, which takes longer than loading a checkpoint."""
+    code = """
+import sys, torch
+from depth_anything_3.cfg import create_object, load_config
+from depth_anything_3.registry import MODEL_REGISTRY
+with torch.device("meta"):
+    for name in ("da3-small", "da3metric-large"):
+        create_object(load_config(MODEL_REGISTRY[name]))
+assert "torch._dynamo" not in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Tensor, nn, ones
+from torch import Tensor, full, nn
 
 from depth_anything_3.model.dinov2.rope import rotate
 
@@ -64,7 +64,7 @@ class LayerScale(nn.Module):
 
     def __init__(self, dim: int, init: float) -> None:
         super().__init__()
-        self.gamma = nn.Parameter(init * ones(dim))
+        self.gamma = nn.Parameter(full((dim,), init))
 
     def forward(self, x: Float[Tensor, "batch n C"]) -> Float[Tensor, "batch n C"]:
         return x * self.gamma

@@ -80,8 +80,9 @@ class DinoVisionTransformer(nn.Module):
             Block(embed_dim, num_heads, ffn=ffn, qk_norm=i >= qknorm_start) for i in range(depth)
         )
         self.norm = nn.LayerNorm(embed_dim, eps=1e-5)  # upstream DINOv2 has 1e-6 here
-        nn.init.trunc_normal_(self.pos_embed, std=0.02)
-        nn.init.normal_(self.cls_token, std=1e-6)
+        if not self.pos_embed.is_meta:  # there it would only import torch's compiler, for a second
+            nn.init.trunc_normal_(self.pos_embed, std=0.02)
+            nn.init.normal_(self.cls_token, std=1e-6)
 
     def forward(
         self,

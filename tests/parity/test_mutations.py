@@ -147,6 +147,20 @@ MUTATIONS = (
         "ray_fit",
     ),
     Mutation(
+        "ties between multiples of 14 go down",
+        "infer/preprocess.py",
+        "length + PATCH_SIZE // 2)",
+        "length + PATCH_SIZE // 2 - 1)",
+        "preprocessing",
+    ),
+    Mutation(
+        "enlarging by area",
+        "infer/preprocess.py",
+        "cv2.INTER_CUBIC",
+        "cv2.INTER_AREA",
+        "preprocessing",
+    ),
+    Mutation(
         "median of the camera distances",
         "infer/cameras.py",
         "(len(distances) - 1) // 2",

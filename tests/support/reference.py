@@ -22,9 +22,11 @@ from depth_anything_3.geometry.poses import rigid_inverse
 from depth_anything_3.geometry.rays import fit_rays
 from depth_anything_3.geometry.rotations import matrix_from_quat_xyzw, quat_xyzw_from_matrix
 from depth_anything_3.infer.cameras import normalise_extrinsics
+from depth_anything_3.infer.preprocess import preprocess
 from depth_anything_3.model.dinov2.rope import angles_table, rotate
 from depth_anything_3.model.dpt import DPTTrunk
 from depth_anything_3.model.readout import metric_depth, metric_scale, to_metres
+from depth_anything_3.types.options import PROCESS_METHODS, PreprocessOptions
 from support.compare import assert_close, assert_same_fov, assert_same_poses, assert_same_quaternions
 from support.vectors import CASES, EXTRA_CASES, run_case
 
@@ -155,6 +157,22 @@ def metric_alignment() -> None:
     assert_close(lowered, d["out_conf_sky"], "confidence with sky")
 
 
+def preprocessing() -> None:
+    """Sizes, pixels and intrinsics of one image under the four methods."""
+    stored = _archive(PROJECT / "preprocess.npz")
+    for method in PROCESS_METHODS:
+        for resolution, step in ((98, 1), (112, 5), (140, 5)):
+            case = f"{method}_{resolution}"
+            options = PreprocessOptions(process_res=resolution, process_res_method=method)  # type: ignore[arg-type]
+            inputs = preprocess([stored["image"]], intrinsics=stored["K"][None], options=options)
+            shown, expected = inputs.processed_images[0], stored[f"u8_{case}"].astype(int)
+            assert shown.shape == tuple(stored[f"shape_{case}"]), f"{case}: {shown.shape}"
+            # Shown pixels are up to one level below the resized ones, as published; OpenCV 4 rounds a few elsewhere.
+            below = expected - shown[::step, ::step]
+            assert -1 <= below.min() <= below.max() <= 2 and below.mean() < 1, f"{case}: pixels"
+            assert_close(inputs.intrinsics[0], stored[f"K_{case}"], f"{case}: intrinsics")  # type: ignore[index]
+
+
 CHECKS: dict[str, Callable[[], None]] = {
     **{f"network_{case}": functools.partial(check_network, case) for case in (*CASES, *EXTRA_CASES)},
     "rotations_and_encodings": rotations_and_encodings,
@@ -166,6 +184,7 @@ CHECKS: dict[str, Callable[[], None]] = {
     "alignment_consensus": functools.partial(alignment, "n12_noise0.05_ransac"),
     "normalised_extrinsics": functools.partial(normalised_extrinsics, 5),
     "metric_alignment": metric_alignment,
+    "preprocessing": preprocessing,
 }
 """Checks that need nothing but the project."""
 

@@ -107,9 +107,7 @@ def clearance(world: World, points: Float[np.ndarray, "p 3"]) -> Float[np.ndarra
     return result.numpy()
 
 
-def overlaps(
-    scene: Scene, cameras: Cameras, height: int, width: int
-) -> Float[np.ndarray, "n n"]:
+def overlaps(scene: Scene, cameras: Cameras, height: int, width: int) -> Float[np.ndarray, "n n"]:
     """Share of the surface points in each view (row) that are also visible in each other view (column).
 
     Measured with a coarse grid of rays; sky does not count. A view of nothing but sky has 0 everywhere.
@@ -286,7 +284,7 @@ def _handheld(search: _Search) -> np.ndarray:
 
     def propose(size: float) -> tuple[np.ndarray, np.ndarray]:
         place, target = search.position(1)[0], search.focus()
-        reach = np.linalg.norm(target - place)
+        reach = float(np.linalg.norm(target - place))
         return place + _shake(search, 0.08 * reach * size), target + _shake(search, 0.1 * reach)
 
     return search.found(propose, 0.06)
@@ -348,7 +346,14 @@ def _shared(search: _Search, anchor: np.ndarray, candidates: np.ndarray) -> np.n
     cameras = Cameras(intrinsics=np.repeat(search.intrinsics[:1], len(poses), 0), extrinsics=poses)
     points, seen = _probe(search.scene, poses, cameras.intrinsics, search.height, search.width)
     first = Cameras(intrinsics=cameras.intrinsics[:1], extrinsics=poses[:1])
-    forth = _visible(search.scene, points[:1], seen[:1], Cameras(intrinsics=cameras.intrinsics[1:], extrinsics=candidates), search.height, search.width)[0]
+    forth = _visible(
+        search.scene,
+        points[:1],
+        seen[:1],
+        Cameras(intrinsics=cameras.intrinsics[1:], extrinsics=candidates),
+        search.height,
+        search.width,
+    )[0]
     back = _visible(search.scene, points[1:], seen[1:], first, search.height, search.width)[:, 0]
     return (forth + back) / 2
 
@@ -365,7 +370,10 @@ def _probe(
     directions = rays @ rotation
     centre = -(poses[:, None, :, 3] @ rotation)
     origins = np.broadcast_to(centre, directions.shape)
-    hits = cast(scene.world, *(torch.as_tensor(np.ascontiguousarray(v), dtype=torch.float32).view(-1, 3) for v in (origins, directions)))
+    hits = cast(
+        scene.world,
+        *(torch.as_tensor(np.ascontiguousarray(v), dtype=torch.float32).view(-1, 3) for v in (origins, directions)),
+    )
     depth = hits.depth.numpy().reshape(len(k), -1, 1)
     seen = np.isfinite(depth)
     return np.where(seen, origins + np.where(seen, depth, 0) * directions, 0.0), seen[..., 0]

@@ -136,9 +136,7 @@ class Place:
         """World coordinates of a point."""
         return self.origin + self.rotation @ np.array([x, y, z])
 
-    def part(
-        self, shape: str, x: float, y: float, z: float, size: Colour, tilt: np.ndarray | None = None
-    ) -> Part:
+    def part(self, shape: str, x: float, y: float, z: float, size: Colour, tilt: np.ndarray | None = None) -> Part:
         """A shape of full ``size`` that stands on the point (x, y, z)."""
         half = np.array(size) / 2
         rotation = self.rotation if tilt is None else self.rotation @ tilt

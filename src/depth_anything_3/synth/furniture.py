@@ -85,7 +85,9 @@ def picture(place: Place, width: float, height: float) -> None:
     """A framed picture whose back is in the plane y = 0; it looks towards -y."""
     draft = place.draft
     motif = draft.pick("stains", "checker", "dots", "gradient", "books", "stripes", "leaves")
-    canvas = Look(motif, draft.colour(0.3, 0.8, 1), draft.colour(0.1, 0.7, 1), period=draft.uniform(0.1, 0.4), aspect=1.5)
+    canvas = Look(
+        motif, draft.colour(0.3, 0.8, 1), draft.colour(0.1, 0.7, 1), period=draft.uniform(0.1, 0.4), aspect=1.5
+    )
     place.box(0, -0.015, 0, (width, 0.03, height), wood(draft))
     place.box(0, -0.025, 0.04, (width - 0.08, 0.02, height - 0.08), canvas)
 

@@ -113,18 +113,15 @@ def _tiles(vectors: Tensor) -> Vector:
     return x.contiguous(), y.contiguous(), z.contiguous()
 
 
-def nearest(
-    world: World, rays: Rays, *, cull: bool = True
-) -> tuple[Float[Tensor, "t lanes"], Int[Tensor, "t lanes"]]:
+def nearest(world: World, rays: Rays, *, cull: bool = True) -> tuple[Float[Tensor, "t lanes"], Int[Tensor, "t lanes"]]:
     """Parameter and object id of the first hit of each ray; inf and -1 where there is none."""
     shape = torch.broadcast_shapes(rays.origin[0].shape, rays.direction[0].shape)
     depth = torch.full(shape, torch.inf, device=rays.direction[0].device)
     owner = torch.full(shape, -1, dtype=torch.int64, device=depth.device)
     for hit, tile, solid in _pair_hits(world, rays, 1.0, cull, bounded=False):
-        before = depth[tile]
-        nearer = hit < before
-        depth[tile] = torch.where(nearer, hit, before)
-        owner[tile] = torch.where(nearer, solid[:, None], owner[tile])
+        before = depth.index_select(0, tile)
+        depth.index_copy_(0, tile, torch.minimum(hit, before))
+        owner.index_copy_(0, tile, torch.where(hit < before, solid[:, None], owner.index_select(0, tile)))
     for candidate, identity in _landscape(world, rays, depth):
         nearer = candidate < depth
         depth = torch.where(nearer, candidate, depth)
@@ -137,7 +134,7 @@ def occluded(world: World, rays: Rays, limit: float, *, cull: bool = True) -> Bo
     shape = torch.broadcast_shapes(rays.origin[0].shape, rays.direction[0].shape)
     dark = torch.zeros(shape, dtype=torch.bool, device=rays.direction[0].device)
     for hit, tile, _ in _pair_hits(world, rays, limit, cull, bounded=limit != torch.inf):
-        dark[tile] |= hit < limit
+        dark.index_copy_(0, tile, dark.index_select(0, tile) | (hit < limit))
     if world.terrain is not None:
         reach = torch.where(dark, 0.0, torch.full(shape, limit, device=dark.device))
         if rays.wanted is not None:
@@ -170,7 +167,7 @@ def _pair_hits(
     linear, cutter_linear = solids.unit_from_world(), world.cutters.unit_from_world()
     for shape, cutter, members in _groups(world):
         for tile, solid in _rounds(touching[:, members], members):
-            origin, direction = (tuple(v[tile] for v in vector) for vector in (rays.origin, rays.direction))
+            origin, direction = _rows(rays.origin, tile), _rows(rays.direction, tile)
             ray = _into(linear[solid], solids.centre[solid], origin, direction)
             enter, leave = interval(shape, *ray)
             if cutter is None:
@@ -196,6 +193,11 @@ def _into(linear: Tensor, centre: Tensor, origin: Vector, direction: Vector) -> 
     """Rays (P, 1 or L) in the unit space of one solid per row."""
     moved = [o - centre[:, i, None] for i, o in enumerate(origin)]
     return _turn(linear, moved), _turn(linear, direction)
+
+
+def _rows(vector: Vector, index: Tensor) -> Vector:
+    x, y, z = (v.index_select(0, index) for v in vector)
+    return x, y, z
 
 
 def _turn(linear: Tensor, v: tuple[Tensor, ...] | list[Tensor]) -> Vector:
@@ -295,25 +297,34 @@ def surface_at(world: World, rays: Rays, depth: Tensor, object_id: Tensor) -> Su
     """Point, normal and surface coordinates of the hits that :func:`nearest` found."""
     hit = object_id >= 0
     t = torch.where(hit, depth, 0.0)
-    point = tuple(torch.where(hit, torch.addcmul(o, d, t), 0.0) for o, d in zip(rays.origin, rays.direction, strict=True))
+    point = tuple(
+        torch.where(hit, torch.addcmul(o, d, t), 0.0) for o, d in zip(rays.origin, rays.direction, strict=True)
+    )
     normal = [torch.zeros_like(t) for _ in range(3)]
     normal[2] = (object_id >= world.ground_id).to(t.dtype)
     coordinates = [point[0].clone(), point[1].clone()]
     flat, owner = [p.flatten() for p in point], object_id.flatten()
-    for shape, cutter, members in _groups(world):
-        chosen = torch.isin(owner, members).nonzero()[:, 0]
+    groups = _groups(world)
+    group_of = torch.full((world.terrain_id + 2,), -1, dtype=torch.int32, device=owner.device)
+    for number, (_, _, members) in enumerate(groups):
+        group_of[members + 1] = number
+    group = group_of.index_select(0, owner + 1)
+    for number, (shape, cutter, _) in enumerate(groups):
+        chosen = (group == number).nonzero()[:, 0]
         if chosen.numel():
-            out, uv = _solid_surface(world, shape, cutter, owner[chosen], [p[chosen] for p in flat])
-            for axis, value in enumerate(out):
-                normal[axis].view(-1)[chosen] = value
-            for axis, value in enumerate(uv):
-                coordinates[axis].view(-1)[chosen] = value
+            here = [p.index_select(0, chosen) for p in flat]
+            out, uv = _solid_surface(world, shape, cutter, owner.index_select(0, chosen), here)
+            for target, value in zip((*normal, *coordinates), (*out, *uv), strict=True):
+                target.view(-1).index_copy_(0, chosen, value)
     if world.terrain is not None:
         chosen = (owner == world.terrain_id).nonzero()[:, 0]
-        for axis, value in enumerate(terrain_normal(world.terrain, flat[0][chosen], flat[1][chosen])):
-            normal[axis].view(-1)[chosen] = value
+        slopes = terrain_normal(world.terrain, *(p.index_select(0, chosen) for p in flat[:2]))
+        for target, value in zip(normal, slopes, strict=True):
+            target.view(-1).index_copy_(0, chosen, value)
     x, y, z = point
-    return Surface(point=(x, y, z), normal=(normal[0], normal[1], normal[2]), coordinates=(coordinates[0], coordinates[1]))
+    return Surface(
+        point=(x, y, z), normal=(normal[0], normal[1], normal[2]), coordinates=(coordinates[0], coordinates[1])
+    )
 
 
 def _solid_surface(
@@ -335,7 +346,7 @@ def _face(
 ) -> tuple[Tensor, Vector, tuple[Tensor, Tensor]]:
     """Distance, world normal and surface coordinates of the face that each point lies on."""
     table = torch.cat([solids.centre, solids.half_size, solids.unit_from_world().flatten(1)], 1).T.contiguous()
-    row = table[:, solid].unbind(0)
+    row = table.index_select(1, solid).unbind(0)
     half: Vector = (row[3], row[4], row[5])
     moved = [p - c for p, c in zip(point, row[:3], strict=True)]
     m = [row[6 + 3 * i : 9 + 3 * i] for i in range(3)]
@@ -357,6 +368,7 @@ def _coordinates(shape: int, p: Vector, gradient: Vector, half: Vector) -> tuple
     on_side = gradient[0].abs() > 0
     if shape == WEDGE:
         on_ramp = on_side & on_end
-        return torch.where(on_side, y, x), torch.where(on_ramp, x * (half[0] ** 2 + half[2] ** 2).sqrt() / half[0],
-                                                       torch.where(on_end, y, z))
+        return torch.where(on_side, y, x), torch.where(
+            on_ramp, x * (half[0] ** 2 + half[2] ** 2).sqrt() / half[0], torch.where(on_end, y, z)
+        )
     return torch.where(on_side, y, x), torch.where(on_end, y, z)

@@ -18,7 +18,7 @@ from depth_anything_3.synth.cameras import Cameras
 from depth_anything_3.synth.raycast import Rays, Surface, nearest, occluded, surface_at
 from depth_anything_3.synth.scenes import Lights, Scene
 from depth_anything_3.synth.shapes import Vector, to_device
-from depth_anything_3.synth.textures import colours_at
+from depth_anything_3.synth.textures import colours_at, fbm
 
 TILE = 8
 """Side of the square of pixels that one tile of rays covers."""
@@ -111,7 +111,9 @@ class _Film:
         views = self.extrinsics.shape[0]
         total = views * rows * columns
         size = max(self.chunk // TILE**2, 1)
-        parts = [self._tiles(torch.arange(i, min(i + size, total)), rows, columns, colour) for i in range(0, total, size)]
+        parts = [
+            self._tiles(torch.arange(i, min(i + size, total)), rows, columns, colour) for i in range(0, total, size)
+        ]
         planes = [torch.cat(p) for p in zip(*parts, strict=True)]
         images = [self._assemble(p, views, rows, columns) for p in planes]
         depth, owner = images[0], images[1].int()
@@ -178,11 +180,13 @@ class _Film:
     def _light(self, unit: Vector, hit: Tensor, owner: Tensor, albedo: Vector, surface: Surface) -> Vector:
         lights, materials = self.scene.lights, self.scene.materials
         table = torch.stack([materials.gloss, materials.sharpness, materials.glow])
-        gloss, sharpness, glow = (v.view_as(hit) for v in table[:, owner].unbind(0))
+        gloss, sharpness, glow = (v.view_as(hit) for v in table.index_select(1, owner).unbind(0))
         up = 0.5 + 0.5 * surface.normal[2]
         ambient = [torch.lerp(b, a, up) for a, b in zip(lights.ambient_above, lights.ambient_below, strict=True)]
         total = [c * (a + glow) for c, a in zip(albedo, ambient, strict=True)]
-        start: Vector = tuple(torch.addcmul(p, n, n.new_tensor(_LIFT)) for p, n in zip(surface.point, surface.normal, strict=True))  # type: ignore[assignment]
+        start: Vector = tuple(
+            torch.addcmul(p, n, n.new_tensor(_LIFT)) for p, n in zip(surface.point, surface.normal, strict=True)
+        )  # type: ignore[assignment]
         for index in range(lights.position.shape[0]):
             towards, strength, limit = _towards(lights, index, start)
             cosine = _dot(towards, surface.normal).clamp_min(0)
@@ -228,13 +232,13 @@ def sky_colour(lights: Lights, unit: Vector) -> Vector:
             s = lights.position[index]
             near = (unit[0] * s[0] + unit[1] * s[1] + unit[2] * s[2]).clamp_min(0)
             halo = near**64 * 0.25 + (near > 0.9995).to(near.dtype) * 4
-            red, green, blue = (torch.addcmul(c, halo, lights.colour[index, i]) for i, c in enumerate((red, green, blue)))
+            red, green, blue = (
+                torch.addcmul(c, halo, lights.colour[index, i]) for i, c in enumerate((red, green, blue))
+            )
     return red, green, blue
 
 
 def _clouds(lights: Lights, unit: Vector, colour: Vector) -> Vector:
-    from depth_anything_3.synth.textures import fbm
-
     height = unit[2].clamp_min(0.02)
     density = fbm(unit[0] / height * 0.9 + lights.clouds[1], unit[1] / height * 0.9 + lights.clouds[2], 3)
     cover = ((density - 1 + lights.clouds[0]) * 4).clamp(0, 1) * ((unit[2] - 0.03) * 6).clamp(0, 1)

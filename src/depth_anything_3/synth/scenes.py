@@ -5,6 +5,7 @@ The world is in metres with z up; cameras use OpenCV axes. The same seed and kin
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,8 +17,9 @@ from torch import Tensor
 
 from depth_anything_3.errors import InputError
 from depth_anything_3.synth import furniture as things
-from depth_anything_3.synth.draft import Colour, Draft, Look, tinted
+from depth_anything_3.synth.draft import Colour, Draft, Look, Place, tinted
 from depth_anything_3.synth.shapes import Terrain, World
+from depth_anything_3.synth.terrain import height_at
 from depth_anything_3.synth.textures import Materials
 
 
@@ -170,7 +172,12 @@ def _shell(draft: Draft, width: float, depth: float, height: float, openings: li
     centre = draft.at(0, 0)
     centre.box(0, 0, -0.2, (width + 0.5, depth + 0.5, 0.2), _floor_look(draft))
     centre.box(0, 0, height, (width + 0.5, depth + 0.5, 0.2), white)
-    sides = ((0, depth, width, 0.0), (-width, 0, depth, math.pi / 2), (0, -depth, width, math.pi), (width, 0, depth, -math.pi / 2))  # fmt: skip
+    sides = (
+        (0.0, depth, width, 0.0),
+        (-width, 0.0, depth, math.pi / 2),
+        (0.0, -depth, width, math.pi),
+        (width, 0.0, depth, -math.pi / 2),
+    )
     for (x, y, length, yaw), opening in zip(sides, openings, strict=True):
         out = 0.5 + 0.5 * thick / max(abs(x), abs(y))
         place = draft.at(x * out, y * out, 0, yaw)
@@ -182,7 +189,7 @@ def _shell(draft: Draft, width: float, depth: float, height: float, openings: li
             _window(place.at(hole[0], 0, hole[1]), hole[2], hole[3], white)
 
 
-def _window(place: things.Place, width: float, height: float, look: Look) -> None:
+def _window(place: Place, width: float, height: float, look: Look) -> None:
     """Frame and bars in an opening, and a sill where it is a window."""
     for x in (-width / 2, 0, width / 2):
         place.box(x, 0, 0, (0.05, 0.06, height), look)
@@ -199,7 +206,7 @@ def _room(draft: Draft) -> _Made:
     sun = [draft.uniform(-0.5, 0.7), draft.uniform(0.5, 1.0), draft.uniform(0.5, 0.8)]
     length = math.hypot(*sun)
     lamps = [([v / length for v in sun], True, (1.6, 1.45, 1.2)), ([0.0, 0.0, height - 0.62], False, (1.5, 1.3, 1.05))]
-    lights = _lights(draft, lamps, (0.26, 0.26, 0.27), (0.2, 0.18, 0.16))
+    lights = _lights(draft, lamps, (0.3, 0.3, 0.31), (0.34, 0.32, 0.3))
     low, high = (-width / 2 + 0.3, -depth / 2 + 0.3, 0.9), (width / 2 - 0.3, depth / 2 - 0.3, min(1.9, height - 0.8))
     return draft.world(-3.0, None), draft.materials(_grass(), _NOTHING), lights, _stage(low, high, focus, 0.22)
 
@@ -210,12 +217,18 @@ def _furnish(draft: Draft, width: float, depth: float, height: float) -> list[Co
     group = draft.at(x, y, 0.012, draft.uniform(-0.3, 0.3))
     things.table(group, 1.5, 0.85, 0.74, timber)
     for side in range(4):
-        spot = group.at((-0.35, 0.35)[side % 2], -0.6 if side < 2 else 0.6, 0, math.pi * (side < 2) + draft.uniform(-0.3, 0.3))
+        spot = group.at(
+            (-0.35, 0.35)[side % 2], -0.6 if side < 2 else 0.6, 0, math.pi * (side < 2) + draft.uniform(-0.3, 0.3)
+        )
         things.chair(spot, timber, things.cloth(draft))
     for slot in (-0.5, -0.1, 0.3):
-        things.small_thing(group.at(slot + draft.uniform(0, 0.2), draft.uniform(-0.25, 0.25), 0.74, draft.uniform(0, 6)))
+        things.small_thing(
+            group.at(slot + draft.uniform(0, 0.2), draft.uniform(-0.25, 0.25), 0.74, draft.uniform(0, 6))
+        )
     left = draft.at(-width / 2, 0, 0, math.pi / 2)
-    things.shelf(left.at(draft.uniform(-0.8, 0.8), -0.17), draft.uniform(0.9, 1.6), draft.uniform(1.2, 2.1), things.wood(draft))
+    things.shelf(
+        left.at(draft.uniform(-0.8, 0.8), -0.17), draft.uniform(0.9, 1.6), draft.uniform(1.2, 2.1), things.wood(draft)
+    )
     back = draft.at(0, -depth / 2, 0, math.pi)
     things.sofa(back.at(draft.uniform(-0.5, 0.5), -0.48), draft.uniform(1.5, 2.2), things.cloth(draft))
     things.picture(back.at(draft.uniform(-0.6, 0.6), 0, 1.35), draft.uniform(0.7, 1.3), draft.uniform(0.5, 0.8))
@@ -231,8 +244,13 @@ def _furnish(draft: Draft, width: float, depth: float, height: float) -> list[Co
     pendant = draft.at(0, 0)
     pendant.rod(0, 0, height - 0.45, 0.015, 0.45, things.RUBBER)
     pendant.cup(0, 0, height - 0.6, 0.4, 0.2, Look("plain", (0.8, 0.75, 0.6), glow=0.4), wall=0.04)
-    return [(x, y, 0.75), (-width / 2 + 0.3, 0.0, 1.1), (0.0, -depth / 2 + 0.5, 0.7), (width / 2 - 0.4, -depth / 4, 0.8),
-            (0.0, depth / 2, 1.2)]  # fmt: skip
+    return [
+        (x, y, 0.75),
+        (-width / 2 + 0.3, 0.0, 1.1),
+        (0.0, -depth / 2 + 0.5, 0.7),
+        (width / 2 - 0.4, -depth / 4, 0.8),
+        (0.0, depth / 2, 1.2),
+    ]
 
 
 def _corridor(draft: Draft) -> _Made:
@@ -255,7 +273,7 @@ def _corridor(draft: Draft) -> _Made:
     return draft.world(-4.0, None), draft.materials(_grass(), _NOTHING), lights, _stage(low, high, focus, 0.2)
 
 
-def _corridor_bay(place: things.Place, frame: Look, leaf: Look) -> None:
+def _corridor_bay(place: Place, frame: Look, leaf: Look) -> None:
     """One piece of corridor wall (at y = 0, facing -y): a door, a picture, a bench, a plant, a cupboard or nothing."""
     draft = place.draft
     what = draft.pick("door", "door", "picture", "plant", "crate", "board", "none")
@@ -323,7 +341,8 @@ def _street(draft: Draft) -> _Made:
     for stripe in range(int(2 * half / 0.9)):
         road.box(draft.uniform(11.99, 12.01), -half + 0.6 + stripe * 0.9, 0, (3.0, 0.45, 0.006), white)
     asphalt = Look("speckle", (0.09, 0.09, 0.095), (0.2, 0.2, 0.2), period=0.12, dirt=0.35)
-    focus: list[Colour] = [(x, y, z) for x in (-30.0, -12.0, 0.0, 12.0, 30.0) for y, z in ((-half - 2, 1.5), (half + 2, 1.5), (0.0, 1.2))]  # fmt: skip
+    beside = ((-half - 2, 1.5), (half + 2, 1.5), (0.0, 1.2))
+    focus: list[Colour] = [(x, y, z) for x in (-30.0, -12.0, 0.0, 12.0, 30.0) for y, z in beside]
     low, high = (-26.0, -half + 1.0, 1.2), (26.0, half - 1.0, 2.4)
     lights = _daylight(draft, draft.uniform(0.001, 0.005))
     return draft.world(0.0, None), draft.materials(asphalt, _NOTHING), lights, _stage(low, high, focus, 0.5)
@@ -348,7 +367,7 @@ def _house_row(draft: Draft, side: int, front: float) -> None:
         x += width + (draft.uniform(1.5, 5) if draft.chance(0.25) else 0.02)
 
 
-def _ground_floor(place: things.Place, width: float) -> None:
+def _ground_floor(place: Place, width: float) -> None:
     """A plinth with a door and a shop window before the wall y = 0."""
     draft = place.draft
     stone = Look("tiles", draft.colour(0.25, 0.5, 0.25), (0.2, 0.2, 0.2), period=0.6, aspect=0.6, dirt=0.3)
@@ -394,8 +413,11 @@ def _hills(draft: Draft, extent: float, highest: float, cells: int = 96) -> Terr
             height += np.sin(octave * 2.3 * (np.cos(a) * x + np.sin(a) * y) + phase) / (4 * octave**1.4)
     height -= height.min()
     ring = np.clip(np.hypot(x, y) * 1.5 - 0.35, 0, 1)
-    fade = np.clip((1 - np.maximum(np.abs(x), np.abs(y))) * 6, 0, 1)
+    fade = np.clip((1 - np.maximum(np.abs(x), np.abs(y))) * 2.5, 0, 1)
     height = height * highest * (0.25 + 0.75 * ring**2) / height.max() * fade * fade * (3 - 2 * fade)
+    # The sun stands higher than the steepest slope, as it does over most open country.
+    across, along = np.gradient(height, extent / cells)
+    height *= min(1.0, 0.42 / float(np.hypot(across, along).max()))
     corner = torch.tensor([-extent / 2, -extent / 2])
     return Terrain(heights=torch.from_numpy(height.astype(np.float32)), corner=corner, cell=extent / cells)
 
@@ -403,15 +425,18 @@ def _hills(draft: Draft, extent: float, highest: float, cells: int = 96) -> Terr
 def _open(draft: Draft) -> _Made:
     extent = draft.uniform(90, 140)
     terrain = _hills(draft, extent, draft.uniform(4, 11))
-    # Imported here only for its numbers: placing needs the height under a point.
-    from depth_anything_3.synth.terrain import height_at
 
     def ground(x: float, y: float) -> float:
         return float(height_at(terrain, torch.tensor([x]), torch.tensor([y]))[0])
 
     focus: list[Colour] = []
     x, y = draft.uniform(-6, 6), draft.uniform(7, 11)
-    things.house(draft.at(x, y, ground(x, y - 3), draft.uniform(-0.5, 0.5)), draft.uniform(6, 9), draft.uniform(5, 6.5), draft.uniform(2.6, 4.5))
+    things.house(
+        draft.at(x, y, ground(x, y - 3), draft.uniform(-0.5, 0.5)),
+        draft.uniform(6, 9),
+        draft.uniform(5, 6.5),
+        draft.uniform(2.6, 4.5),
+    )
     focus.append((x, y, ground(x, y) + 2))
     for number in range(22):
         angle, reach = number * 2.4 + draft.uniform(-0.4, 0.4), 9 + 1.7 * number
@@ -423,7 +448,9 @@ def _open(draft: Draft) -> _Made:
     for _ in range(10):
         rx, ry, size = draft.uniform(-16, 16), draft.uniform(-16, 4), draft.uniform(0.3, 1.4)
         stone = Look("speckle", (0.3, 0.29, 0.27), (0.45, 0.44, 0.4), period=0.25, dirt=0.5)
-        draft.at(rx, ry, ground(rx, ry) - size * 0.2, draft.uniform(0, 6)).ball(0, 0, 0, (size, size * 0.8, size * 0.65), stone)
+        draft.at(rx, ry, ground(rx, ry) - size * 0.2, draft.uniform(0, 6)).ball(
+            0, 0, 0, (size, size * 0.8, size * 0.65), stone
+        )
     bx, by = draft.uniform(-5, 5), draft.uniform(-4, 2)
     things.table(draft.at(bx, by, ground(bx, by), draft.uniform(0, 3)), 1.8, 0.8, 0.75, things.wood(draft))
     focus.append((bx, by, ground(bx, by) + 0.7))
@@ -438,7 +465,7 @@ def _fence(draft: Draft, ground: Callable[[float, float], float]) -> None:
     timber, count = things.wood(draft), 14
     start = draft.uniform(0, 6.3)
     spots = [(15.5 * math.cos(start + 0.16 * i), 15.5 * math.sin(start + 0.16 * i)) for i in range(count)]
-    for (x, y), (nx, ny) in zip(spots, spots[1:], strict=False):
+    for (x, y), (nx, ny) in itertools.pairwise(spots):
         z, length = ground(x, y), math.hypot(nx - x, ny - y)
         draft.at(x, y, z - 0.2).box(0, 0, 0, (0.1, 0.1, 1.3), timber)
         middle = draft.at((x + nx) / 2, (y + ny) / 2, (z + ground(nx, ny)) / 2, math.atan2(ny - y, nx - x))

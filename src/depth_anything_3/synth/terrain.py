@@ -53,7 +53,7 @@ def hit_terrain(terrain: Terrain, origin: Vector, direction: Vector, limit: Tens
     closing = slope * torch.hypot(direction[0], direction[1]) - direction[2]
     going = ((start < stop) & (closing > 0)).flatten().nonzero()[:, 0]
     if going.numel():
-        rays = [v.expand_as(limit).flatten()[going] for v in (*origin, *direction)]
+        rays = [v.expand_as(limit).flatten().index_select(0, going) for v in (*origin, *direction)]
         values = (start.expand_as(limit).flatten()[going], stop.expand_as(limit).flatten()[going])
         closing = closing.expand_as(limit).flatten()[going]
         result.view(-1)[going] = _march(terrain, rays, *values, closing)
@@ -91,8 +91,8 @@ def _march(terrain: Terrain, rays: list[Tensor], start: Tensor, stop: Tensor, cl
             remaining = keep.nonzero()[:, 0]
             if not remaining.numel():
                 break
-            here, t, reach, rate = here[remaining], t_next[remaining], reach[remaining], rate[remaining]
-            live = [v[remaining] for v in live]
+            here, t, reach, rate = (v.index_select(0, remaining) for v in (here, t_next, reach, rate))
+            live = [v.index_select(0, remaining) for v in live]
         else:
             t = torch.where(close, t, t_next)
     index = torch.cat([a for a, _ in arrived]) if arrived else here[:0]
@@ -131,6 +131,6 @@ def _patch(table: Tensor, terrain: Terrain, x: Tensor, y: Tensor) -> tuple[Tenso
     u, v = ((x - left) / terrain.cell).clamp(0, columns), ((y - bottom) / terrain.cell).clamp(0, rows)
     j, i = u.floor().clamp_max(columns - 1), v.floor().clamp_max(rows - 1)
     u, v = u - j, v - i
-    a, b, c, d = table[:, (i * columns + j).long()].unbind(0)
+    a, b, c, d = table.index_select(1, (i * columns + j).int()).unbind(0)
     height = a + b * u + (c + d * u) * v
     return height, (b + d * v) / terrain.cell, (c + d * u) / terrain.cell

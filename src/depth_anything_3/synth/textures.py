@@ -57,10 +57,18 @@ def _lattice(device: str) -> Tensor:
     return torch.rand(_LATTICE * _LATTICE, generator=generator).to(device)
 
 
+@lru_cache(maxsize=8)
+def _patches(device: str) -> Tensor:
+    """p, b, a, c of p + a u + b v + c u v in every cell of the lattice: (4, cells)."""
+    grid = _lattice("cpu").view(_LATTICE, _LATTICE)
+    right, up, far = grid.roll(-1, 0), grid.roll(-1, 1), grid.roll((-1, -1), (0, 1))
+    return torch.stack((grid, up - grid, right - grid, far - right - up + grid)).flatten(1).to(device)
+
+
 def scatter(i: Tensor, j: Tensor) -> Tensor:
     """A random number from 0 to 1 for each cell of the plane, the same for the same whole numbers i and j."""
-    index = (i.long() & (_LATTICE - 1)) * _LATTICE + (j.long() & (_LATTICE - 1))
-    return _lattice(str(i.device))[index]
+    index = (i.int() & (_LATTICE - 1)) * _LATTICE + (j.int() & (_LATTICE - 1))
+    return _lattice(str(i.device)).index_select(0, index)
 
 
 def noise(u: Tensor, v: Tensor) -> Tensor:
@@ -68,12 +76,10 @@ def noise(u: Tensor, v: Tensor) -> Tensor:
     i, j = u.floor(), v.floor()
     a, b = u - i, v - j
     a, b = a * a * (3 - 2 * a), b * b * (3 - 2 * b)
-    row = (i.long() & (_LATTICE - 1)) * _LATTICE
-    next_row = ((i.long() + 1) & (_LATTICE - 1)) * _LATTICE
-    column, next_column = j.long() & (_LATTICE - 1), (j.long() + 1) & (_LATTICE - 1)
-    table = _lattice(str(u.device))
-    low = torch.lerp(table[row + column], table[next_row + column], a)
-    return torch.lerp(low, torch.lerp(table[row + next_column], table[next_row + next_column], a), b)
+    corner = (i.int() & (_LATTICE - 1)) * _LATTICE + (j.int() & (_LATTICE - 1))
+    p, along_v, along_u, twist = _patches(str(u.device)).index_select(1, corner.flatten()).unbind(0)
+    p, along_v, along_u, twist = (value.view_as(u) for value in (p, along_v, along_u, twist))
+    return torch.addcmul(torch.addcmul(p, along_u, a), torch.addcmul(along_v, twist, a), b)
 
 
 def fbm(u: Tensor, v: Tensor, octaves: int = 3) -> Tensor:
@@ -236,17 +242,21 @@ def colours_at(
     """
     u, v, aspect, blur, dirt = _in_periods(materials, object_id, coordinates, footprint)
     weight, brightness = torch.zeros_like(u), torch.ones_like(u)
-    kinds = materials.texture[object_id]
-    for index in torch.unique(materials.texture).tolist():
+    kinds = materials.texture.index_select(0, object_id)
+    for index in sorted(set(materials.texture.tolist())):
         chosen = (kinds == index).nonzero()[:, 0]
         if index and chosen.numel():
-            w, b = TEXTURES[_NAMES[index]](u[chosen], v[chosen], aspect[chosen], blur[chosen])
-            fade = ((blur[chosen] - 0.35) * 1.6).clamp(0, 1)
-            weight[chosen], brightness[chosen] = torch.lerp(w, torch.full_like(w, 0.3), fade), torch.lerp(b, torch.ones_like(b), fade)
-    slow = noise(coordinates[0] * 0.9 + 11, coordinates[1] * 0.9) + 0.5 * noise(coordinates[0] * 3.1, coordinates[1] * 3.1)
+            here = [value.index_select(0, chosen) for value in (u, v, aspect, blur)]
+            w, b = TEXTURES[_NAMES[index]](*here)
+            fade = ((here[3] - 0.35) * 1.6).clamp(0, 1)
+            weight.index_copy_(0, chosen, torch.lerp(w, torch.full_like(w, 0.3), fade))
+            brightness.index_copy_(0, chosen, torch.lerp(b, torch.ones_like(b), fade))
+    slow = noise(coordinates[0] * 0.9 + 11, coordinates[1] * 0.9) + 0.5 * noise(
+        coordinates[0] * 3.1, coordinates[1] * 3.1
+    )
     brightness = brightness * (1 + dirt * (slow - 0.75))
     table = torch.cat([materials.first, materials.second - materials.first], 1).T.contiguous()
-    rows = table[:, object_id]
+    rows = table.index_select(1, object_id)
     red, green, blue = (torch.addcmul(rows[c], rows[c + 3], weight) * brightness for c in range(3))
     return red, green, blue
 
@@ -255,6 +265,6 @@ def _in_periods(
     materials: Materials, object_id: Tensor, coordinates: tuple[Tensor, Tensor], footprint: Tensor
 ) -> tuple[Tensor, ...]:
     table = torch.stack([1 / materials.period, *materials.phase.T, materials.aspect, materials.dirt])
-    per_metre, shift_u, shift_v, aspect, dirt = table[:, object_id].unbind(0)
+    per_metre, shift_u, shift_v, aspect, dirt = table.index_select(1, object_id).unbind(0)
     u, v = coordinates[0] * per_metre + shift_u, coordinates[1] * per_metre + shift_v
     return u, v, aspect, (footprint * per_metre).clamp_min(1e-4), dirt

@@ -191,3 +191,39 @@ def test_wrong_shapes() -> None:
     with pytest.raises(InputError, match="heights"):
         Terrain(heights=torch.zeros(1, 5), corner=torch.zeros(2), cell=1.0)
     assert SHAPES == ("box", "sphere", "cylinder", "wedge")
+
+
+def crowd() -> World:
+    """60 solids of all shapes in a small space."""
+    draft = Draft(np.random.default_rng(9))
+    for index in range(60):
+        rotation = turn_z(draft.uniform(0, 6)) @ turn_x(draft.uniform(0, 6))
+        half = tuple(draft.rng.uniform(0.1, 0.8, 3)) if index % 4 != 1 else (draft.uniform(0.1, 0.8),) * 3
+        draft.add(part(SHAPES[index % 4], tuple(draft.rng.uniform(-4, 4, 3)), half, rotation), LOOK)
+    return draft.world(None, None)
+
+
+def needles(count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Tiles whose rays are all the same: their bounds have no slack."""
+    origins, directions = random_rays(count, 10)
+    return origins.repeat_interleave(64, 0), directions.repeat_interleave(64, 0)
+
+
+def test_culling_has_no_slack_to_hide_in() -> None:
+    world, (origins, directions) = crowd(), needles(2000)
+    quick, slow = (cast(world, origins, directions, cull=cull) for cull in (True, False))
+    assert torch.isfinite(slow.depth).float().mean() > 0.2
+    assert torch.equal(quick.depth, slow.depth)
+    assert torch.equal(quick.object_id, slow.object_id)
+
+
+def test_culling_at_the_end_of_a_shadow_ray() -> None:
+    world, (origins, directions) = crowd(), needles(2000)
+    met = cast(world, origins, directions, cull=False).depth
+    scale = torch.where(torch.isfinite(met), met * 1.001, 1.0)[:, None]
+    rays = Rays(origin=_tiles(origins), direction=_tiles(directions * scale))
+    dark = occluded(world, rays, 1.0)
+    assert torch.equal(dark.flatten() & torch.isfinite(met), torch.isfinite(met))
+    assert torch.equal(dark, occluded(world, rays, 1.0, cull=False))
+    just_before = Rays(origin=rays.origin, direction=_tiles(directions * scale / 1.002))
+    assert not occluded(world, just_before, 1.0).flatten()[torch.isfinite(met)].any()

@@ -44,8 +44,8 @@ def reference_scene() -> Scene:
     return Scene(kind="open", seed=0, world=world, materials=materials, lights=base.lights, stage=base.stage)
 
 
-def rate(arguments: tuple[int, int, float, str]) -> tuple[int, float]:
-    """Rays and seconds of one process."""
+def rate(arguments: tuple[int, int, float, str]) -> tuple[int, float, float]:
+    """Rays, seconds and the share of rays that hit something, of one process."""
     height, width, seconds, device = arguments
     torch.set_num_threads(1)
     scene, views = reference_scene(), 4
@@ -53,12 +53,12 @@ def rate(arguments: tuple[int, int, float, str]) -> tuple[int, float]:
     position = np.stack((16 * np.cos(angle), 16 * np.sin(angle), np.full(views, 6.0)), 1)
     extrinsics = look_at(position, np.full((views, 3), [0.0, 0.0, 1.5]), np.zeros(views))
     cameras = Cameras(intrinsics=np.repeat(intrinsics_of(60, height, width)[None], views, 0), extrinsics=extrinsics)
-    render(scene, cameras, height, width, device=device)
+    hits = float((~render(scene, cameras, height, width, device=device).sky).float().mean())
     start, rays = time.perf_counter(), 0
     while time.perf_counter() - start < seconds:
         # Moves the pictures to the host, which also waits for a GPU to finish.
         rays += render(scene, cameras, height, width, device=device).depth.cpu().numel()
-    return rays, time.perf_counter() - start
+    return rays, time.perf_counter() - start, hits
 
 
 def main() -> None:
@@ -73,11 +73,12 @@ def main() -> None:
     job = (options.height, options.width, options.seconds, options.device)
     with multiprocessing.get_context("spawn").Pool(options.processes) as pool:
         results = pool.map(rate, [job] * options.processes, chunksize=1)
-    total = sum(rays / seconds for rays, seconds in results)
+    total = sum(rays / seconds for rays, seconds, _ in results)
     print(
         json.dumps(
             {
                 "primary_rays_per_second": round(total),
+                "share_of_hits": round(results[0][2], 3),
                 "processes": options.processes,
                 "size": [options.height, options.width],
                 "device": options.device,

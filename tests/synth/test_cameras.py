@@ -98,6 +98,18 @@ def test_rig_hardly_overlaps() -> None:
     np.testing.assert_allclose(np.sort(np.diff(np.sort(heading % 360))), 60, atol=1)
 
 
+@pytest.mark.parametrize("kind", ["room", "corridor", "open"])
+def test_long_loop_comes_back(kind: str) -> None:
+    scene = make_scene(3, kind)
+    cameras = make_cameras(scene, 1201, 40, 60, seed=1, kind="loop")
+    centres = camera_centres(cameras.extrinsics)
+    np.testing.assert_allclose(cameras.extrinsics[0], cameras.extrinsics[-1], atol=1e-4)
+    np.testing.assert_allclose(cameras.extrinsics[0], cameras.extrinsics[240], atol=1e-3)  # five rounds
+    assert np.linalg.norm(centres - centres[0], axis=1).max() > 0.2
+    assert np.linalg.norm(np.diff(centres, axis=0), axis=1).max() < 0.5
+    assert clearance(scene.world, centres).min() >= 0.99 * scene.stage.near
+
+
 def test_seed_decides() -> None:
     scene = make_scene(1, "open")
     one, same, other = (make_cameras(scene, 3, 30, 40, seed=s, kind="walk") for s in (1, 1, 2))

@@ -279,6 +279,27 @@ def _drive(search: _Search) -> np.ndarray:
     return search.found(propose, 0.01)
 
 
+def _loop(search: _Search) -> np.ndarray:
+    """Round and round through the stage, looking ahead: the end of each round is its beginning."""
+    rounds = 1 + search.count // 300
+    angle = np.linspace(0, 2 * np.pi * rounds, search.count)
+
+    def propose(size: float) -> tuple[np.ndarray, np.ndarray]:
+        middle, span = search.position(1)[0], (search.scene.stage.high - search.scene.stage.low).numpy()
+        radius = span[:2] * search.rng.uniform(0.25, 0.5, 2) * size
+        start, side = search.rng.uniform(0, 2 * np.pi), 1 if search.rng.random() < 0.5 else -1
+        path = np.repeat(middle[None], search.count, 0)
+        path[:, :2] += radius * np.stack((np.cos(start + side * angle), np.sin(start + side * angle)), 1)
+        if search.scene.world.terrain is not None:
+            ground = search.lifted(np.concatenate((path[:, :2], np.zeros((search.count, 1))), 1))[:, 2]
+            path[:, 2] = middle[2] + ground - search.lifted(middle[None] * [1, 1, 0])[0, 2]
+        ahead = side * radius * np.stack((-np.sin(start + side * angle), np.cos(start + side * angle)), 1)
+        ahead = ahead / np.maximum(np.linalg.norm(ahead, axis=1, keepdims=True), 1e-9)
+        return path, path + np.concatenate((ahead, np.full((search.count, 1), -0.12)), 1)
+
+    return search.found(propose, 0.0)
+
+
 def _handheld(search: _Search) -> np.ndarray:
     """In one place, shaking and swaying."""
 
@@ -402,6 +423,7 @@ TRAJECTORIES: dict[str, Callable[[_Search], np.ndarray]] = {
     "orbit": _orbit,
     "walk": _walk,
     "drive": _drive,
+    "loop": _loop,
     "handheld": _handheld,
     "random": _random,
     "rig": _rig,

@@ -121,6 +121,8 @@ def test_wrong_arguments() -> None:
     scene = make_scene(1, "room")
     with pytest.raises(InputError, match="handheld"):
         make_cameras(scene, 3, 30, 40, seed=1, kind="fly")
+    with pytest.raises(InputError, match="at most 64"):
+        make_cameras(scene, 65, 30, 40, seed=1, kind="random")
     with pytest.raises(InputError, match="count"):
         make_cameras(scene, 0, 30, 40, seed=1)
     assert clearance(scene.world, np.array([[0, 0, -0.1]]))[0] < 0

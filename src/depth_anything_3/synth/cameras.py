@@ -21,6 +21,7 @@ from depth_anything_3.synth.shapes import World
 from depth_anything_3.synth.terrain import height_at
 
 _TRIES = 60
+_MOST_RANDOM = 64
 _PROBES = 12  # rays along each side of the coarse grid that judges a view
 
 
@@ -334,15 +335,19 @@ def _rig(search: _Search) -> np.ndarray:
 
 def _random(search: _Search) -> np.ndarray:
     """Views of a place from here and there, each overlapping with an earlier one as much as asked."""
-    poses = search.found(lambda _: (search.position(1), search.focus()[None]), 0.1)[:1]
-    wanted = sum(search.overlap) / 2
-    while len(poses) < search.count:
-        candidates = _candidates(search, 24)
-        anchor = int(search.rng.integers(len(poses)))
-        shared = _shared(search, poses[anchor], candidates)
-        best = int(np.argmin(np.abs(shared - wanted)))
-        poses = np.concatenate((poses, candidates[best : best + 1]))
-    return poses
+    if search.count > _MOST_RANDOM:
+        raise InputError("count", str(search.count), f"at most {_MOST_RANDOM} random views")
+    pool = _candidates(search, max(24, 2 * search.count))
+    cameras = Cameras(intrinsics=np.repeat(search.intrinsics[:1], len(pool), 0), extrinsics=pool)
+    shared = overlaps(search.scene, cameras, search.height, search.width)
+    distance = np.abs((shared + shared.T) / 2 - sum(search.overlap) / 2)
+    chosen = [0]
+    distance[:, 0] = np.inf
+    while len(chosen) < search.count:
+        anchor = chosen[int(search.rng.integers(len(chosen)))]
+        chosen.append(int(np.argmin(distance[anchor])))
+        distance[:, chosen[-1]] = np.inf
+    return pool[chosen]
 
 
 def _candidates(search: _Search, many: int) -> np.ndarray:
@@ -357,26 +362,8 @@ def _candidates(search: _Search, many: int) -> np.ndarray:
         if len(poses):
             kept.append(poses[search.good(poses, np.repeat(search.intrinsics[:1], len(poses), 0))])
         if sum(map(len, kept)) >= many:
-            return np.concatenate(kept)
+            return np.concatenate(kept)[:many]
     raise DA3Error(f"too few free places in scene {search.scene.seed} ({search.scene.kind})")
-
-
-def _shared(search: _Search, anchor: np.ndarray, candidates: np.ndarray) -> np.ndarray:
-    """Overlap of candidates with one view, the mean of both directions."""
-    poses = np.concatenate((anchor[None], candidates))
-    cameras = Cameras(intrinsics=np.repeat(search.intrinsics[:1], len(poses), 0), extrinsics=poses)
-    points, seen = _probe(search.scene, poses, cameras.intrinsics, search.height, search.width)
-    first = Cameras(intrinsics=cameras.intrinsics[:1], extrinsics=poses[:1])
-    forth = _visible(
-        search.scene,
-        points[:1],
-        seen[:1],
-        Cameras(intrinsics=cameras.intrinsics[1:], extrinsics=candidates),
-        search.height,
-        search.width,
-    )[0]
-    back = _visible(search.scene, points[1:], seen[1:], first, search.height, search.width)[:, 0]
-    return (forth + back) / 2
 
 
 def _probe(

@@ -1,0 +1,1 @@
+"""The procedural world: scenes, ray casting, cameras and pictures with exact truth."""

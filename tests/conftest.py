@@ -9,16 +9,17 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+import support.typecheck  # noqa: F401 (the hook looks it up by name)
 from jaxtyping import config, install_import_hook
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
-CHECKED_PACKAGES = ("depth_anything_3.geometry", "depth_anything_3.model", "depth_anything_3.infer")
+CHECKED_PACKAGES = tuple(f"depth_anything_3.{room}" for room in ("geometry", "model", "infer", "synth"))
 """Packages whose annotations hold at every call while the tests run; elsewhere, and for users, they cost nothing."""
 
 _loaded = [name for name in sys.modules if name.startswith(CHECKED_PACKAGES)]
 assert not _loaded, f"imported before their shapes could be checked: {_loaded}"
-install_import_hook(list(CHECKED_PACKAGES), "beartype.beartype")
+install_import_hook(list(CHECKED_PACKAGES), "support.typecheck.check")
 
 # The first call of a function also pays for its import; no test is a timed test.
 hypothesis.settings.register_profile("untimed", deadline=None)

@@ -35,7 +35,7 @@ def random_rays(count: int, seed: int, spread: float = 6.0) -> tuple[torch.Tenso
 
 
 def one(world: World, origin: tuple[float, ...], direction: tuple[float, ...]) -> tuple[float, list[float], int]:
-    hits = cast(world, torch.tensor([origin]), torch.tensor([direction]))
+    hits = cast(world, torch.tensor([origin]).float(), torch.tensor([direction]).float())
     return float(hits.depth[0]), hits.normal[0].tolist(), int(hits.object_id[0])
 
 
@@ -178,6 +178,7 @@ def test_no_rays_and_no_world() -> None:
     assert one(empty, (0, 0, 0), (1, 0, 0)) == (math.inf, [0, 0, 0], -1)
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_wrong_rays() -> None:
     with pytest.raises(InputError, match="directions"):
         cast(world_of(), torch.zeros(4, 3), torch.zeros(5, 3))

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from depth_anything_3.errors import InputError
@@ -246,6 +246,6 @@ def _clouds(lights: Lights, unit: Vector, colour: Vector) -> Vector:
     return red, green, blue
 
 
-def to_bytes(rgb: Float[Tensor, "*batch h w 3"]) -> Int[Tensor, "*batch h w 3"]:
+def to_bytes(rgb: Float[Tensor, "*batch h w 3"]) -> UInt8[Tensor, "*batch h w 3"]:
     """Picture values from 0 to 1 as uint8."""
     return (rgb.clamp(0, 1) * 255 + 0.5).to(torch.uint8)

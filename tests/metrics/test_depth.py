@@ -16,6 +16,7 @@ from depth_anything_3.metrics.depth import (
     coverage,
     delta,
     log_rmse,
+    resized_nearest,
     rmse,
     scale_and_shift,
     scale_factor,
@@ -181,3 +182,11 @@ def test_wrong_shapes() -> None:
         abs_rel(PREDICTED[0], TRUE)
     with pytest.raises(InputError, match="mask"):
         rmse(PREDICTED, TRUE, TRUE[0] > 0)
+
+
+def test_nearest_pixels_at_another_size() -> None:
+    maps = np.arange(24.0).reshape(2, 3, 4)
+    np.testing.assert_array_equal(resized_nearest(maps, 3, 4), maps)
+    np.testing.assert_array_equal(resized_nearest(maps, 6, 8), maps.repeat(2, 1).repeat(2, 2))
+    np.testing.assert_array_equal(resized_nearest(maps, 1, 2), maps[:, 1:2, [1, 3]])
+    assert resized_nearest(maps > 3, 2, 2).dtype == bool

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from depth_anything_3.errors import InputError, MissingExtraError
 from depth_anything_3.metrics import reconstruction
-from depth_anything_3.metrics.reconstruction import cloud_scores, nearest_distances, voxel_downsample
+from depth_anything_3.metrics.reconstruction import cloud_scores, f_score, nearest_distances, voxel_downsample
 
 PREDICTED = np.array([[0.0, 0, 0], [1, 0, 0], [5, 0, 0], [0.2, 0, 0]])
 TRUE = np.array([[0.0, 0, 0], [1, 0, 0.1], [9, 0, 0]])
@@ -36,6 +36,8 @@ def test_the_tree_and_brute_force_agree(sizes: tuple[int, int], monkeypatch: pyt
     slow = np.array([min(np.linalg.norm(p - q) for q in b) for p in a])
     for search in ("tree", "brute force", "fastest"):
         np.testing.assert_allclose(nearest_distances(a, b, search=search), slow, atol=1e-9)  # type: ignore[arg-type]
+        near = nearest_distances(a, b, within=0.3, search=search)  # type: ignore[arg-type]
+        np.testing.assert_allclose(near, np.where(slow < 0.3, slow, np.inf), atol=1e-9)
 
 
 def test_without_scipy(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,7 +68,18 @@ def test_perfect_and_worse() -> None:
     assert [s.chamfer for s in levels] == sorted(s.chamfer for s in levels)
 
 
+@given(st.integers(0, 1000), st.floats(0.01, 3), st.none() | st.floats(0.1, 1))
+def test_the_f_score_alone_is_the_same(seed: int, threshold: float, voxel: float | None) -> None:
+    rng = np.random.default_rng(seed)
+    a, b = rng.normal(size=(30, 3)), rng.normal(size=(40, 3))
+    expected = cloud_scores(a, b, threshold=threshold, voxel=voxel, search="brute force").f_score
+    for search in ("tree", "brute force"):
+        found = f_score(a, b, threshold=threshold, voxel=voxel, search=search)  # type: ignore[arg-type]
+        assert found == pytest.approx(expected)
+
+
 def test_nothing_predicted() -> None:
+    assert f_score(np.zeros((0, 3)), TRUE, threshold=1) == 0
     scores = cloud_scores(np.zeros((0, 3)), TRUE, threshold=1)
     assert (scores.accuracy, scores.precision, scores.recall, scores.f_score) == (np.inf, 0, 0, 0)
     assert len(nearest_distances(np.zeros((0, 3)), TRUE, search="brute force")) == 0

@@ -17,7 +17,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 
 from depth_anything_3.errors import InputError
 
@@ -222,6 +222,19 @@ def coverage(
     """Part of the scored pixels whose prediction is finite and positive. Arguments as in :func:`abs_rel`."""
     p, _ = _scored(predicted, true, mask)
     return float(np.mean(p > 0))
+
+
+def resized_nearest(maps: Shaped[np.ndarray, "n h w"], height: int, width: int) -> Shaped[np.ndarray, "n y x"]:
+    """Maps at another size, each pixel from the one that its centre falls on: no depths between near and far appear.
+
+    Args:
+        maps: n maps of depth, or of anything else with one value per pixel.
+        height: wanted rows.
+        width: wanted columns.
+    """
+    rows = ((np.arange(height) + 0.5) * maps.shape[1] / height).astype(int)
+    columns = ((np.arange(width) + 0.5) * maps.shape[2] / width).astype(int)
+    return maps[:, rows[:, None], columns]
 
 
 def _scored(

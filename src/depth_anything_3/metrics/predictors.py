@@ -12,7 +12,7 @@ import numpy.typing as npt
 from jaxtyping import Float
 
 from depth_anything_3.errors import InputError
-from depth_anything_3.metrics.depth import valid_pixels
+from depth_anything_3.metrics.depth import resized_nearest, valid_pixels
 
 Array = npt.NDArray[np.float64]
 
@@ -55,9 +55,7 @@ def depth_from_map(
         count: views.
         height, width: wanted size.
     """
-    rows = ((np.arange(height) + 0.5) * typical.shape[0] / height).astype(int)
-    columns = ((np.arange(width) + 0.5) * typical.shape[1] / width).astype(int)
-    return np.repeat(typical[rows][:, columns][None], count, 0)
+    return np.repeat(resized_nearest(typical[None], height, width), count, 0)
 
 
 def constant_depth(count: int, height: int, width: int, *, value: float = 1.0) -> Float[np.ndarray, "n y x"]:

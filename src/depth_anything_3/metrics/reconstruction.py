@@ -44,8 +44,7 @@ class CloudScores:
     @property
     def f_score(self) -> float:
         """Harmonic mean of precision and recall; 0 where both are 0."""
-        total = self.precision + self.recall
-        return 2 * self.precision * self.recall / total if total else 0.0
+        return _harmonic_mean(self.precision, self.recall)
 
 
 def cloud_scores(
@@ -69,15 +68,9 @@ def cloud_scores(
     Raises:
         InputError: a shape is wrong, a point is not finite, there is no true point, or a length is not positive.
     """
-    if not threshold > 0:
-        raise InputError("threshold", repr(threshold), "a positive distance")
-    source, target = _points("predicted", predicted), _points("true", true)
-    if not len(target):
-        raise InputError("true", "no point", "at least one point")
+    source, target = _clouds(predicted, true, threshold, voxel)
     if not len(source):
         return CloudScores(accuracy=float("inf"), completeness=float("inf"), precision=0.0, recall=0.0)
-    if voxel is not None:
-        source, target = voxel_downsample(source, voxel), voxel_downsample(target, voxel)
     to_true = nearest_distances(source, target, search=search)
     to_predicted = nearest_distances(target, source, search=search)
     return CloudScores(
@@ -88,14 +81,39 @@ def cloud_scores(
     )
 
 
+def f_score(
+    predicted: Float[np.ndarray, "n 3"],
+    true: Float[np.ndarray, "m 3"],
+    *,
+    threshold: float,
+    voxel: float | None = None,
+    search: NeighbourSearch = "fastest",
+) -> float:
+    """The F-score of :func:`cloud_scores` alone, which is much faster where clouds are far apart.
+
+    Arguments and errors as there.
+    """
+    source, target = _clouds(predicted, true, threshold, voxel)
+    if not len(source):
+        return 0.0
+    pairs = ((source, target), (target, source))
+    near = [float(np.mean(nearest_distances(a, b, within=threshold, search=search) < threshold)) for a, b in pairs]
+    return _harmonic_mean(*near)
+
+
 def nearest_distances(
-    points: Float[np.ndarray, "n 3"], others: Float[np.ndarray, "m 3"], *, search: NeighbourSearch = "fastest"
+    points: Float[np.ndarray, "n 3"],
+    others: Float[np.ndarray, "m 3"],
+    *,
+    within: float = float("inf"),
+    search: NeighbourSearch = "fastest",
 ) -> Float[np.ndarray, " n"]:
     """Distance from each point to the nearest of the others; exact.
 
     Args:
         points: from where.
         others: to where, at least one.
+        within: look no farther than this; inf where the nearest point is not nearer.
         search: ``"tree"`` needs scipy (the extra ``bench``); ``"brute force"`` compares all with all in bounded
             memory; ``"fastest"`` takes the tree where scipy is installed.
 
@@ -109,8 +127,10 @@ def nearest_distances(
     if not len(target):
         raise InputError("others", "no point", "at least one point")
     if search == "brute force" or (search == "fastest" and find_spec("scipy") is None):
-        return _brute_force(source, target)
-    distances: Array = require("scipy.spatial", extra="bench").cKDTree(target).query(source)[0]
+        found = _brute_force(source, target)
+        return np.where(found < within, found, np.inf)
+    tree = require("scipy.spatial", extra="bench").cKDTree(target)
+    distances: Array = tree.query(source, distance_upper_bound=within)[0]
     return distances
 
 
@@ -138,6 +158,25 @@ def voxel_downsample(points: Float[np.ndarray, "n 3"], voxel: float) -> Float[np
     _, cube, count = np.unique(key, return_inverse=True, return_counts=True)
     sums = [np.bincount(cube, weights=array[:, axis]) for axis in range(3)]
     return np.stack(sums, -1) / count[:, None]
+
+
+def _clouds(
+    predicted: npt.NDArray[np.floating], true: npt.NDArray[np.floating], threshold: float, voxel: float | None
+) -> tuple[Array, Array]:
+    """Both clouds, checked and thinned out."""
+    if not threshold > 0:
+        raise InputError("threshold", repr(threshold), "a positive distance")
+    source, target = _points("predicted", predicted), _points("true", true)
+    if not len(target):
+        raise InputError("true", "no point", "at least one point")
+    if voxel is None:
+        return source, target
+    return voxel_downsample(source, voxel), voxel_downsample(target, voxel)
+
+
+def _harmonic_mean(precision: float, recall: float) -> float:
+    total = precision + recall
+    return 2 * precision * recall / total if total else 0.0
 
 
 def _brute_force(points: Array, others: Array) -> Array:

@@ -1,0 +1,1 @@
+"""How good is it? Protocols, the scenes they run on, and reports."""

@@ -1,0 +1,272 @@
+"""The protocol "held-out": scenes at 1, 2, 4 and 8 views, with and without given cameras, against the truth.
+
+A run is one predictor on some views of one scene. What is scored:
+
+===================  ===============================================================================================
+absrel               mean of \\|p - g\\| / g: of the pixels of a view, then of the views
+delta_1.25           part of the pixels with a ratio below 1.25, likewise
+pose_auc_5, _15, _30 area under the curve of the larger of rotation and translation error of all pairs of views
+rotation_auc_30      the same of the rotation error alone
+median_rotation_deg  median rotation error of all pairs, degrees
+focal_error          mean relative error of the focal lengths
+f_score              of the points of all views within 2 % of the median true depth
+===================  ===============================================================================================
+
+Depth and points come after one scale per scene, the median of true / predicted depth over all views. Without given
+cameras the scale holds for the predicted camera positions too, and the worlds are laid over each other by the
+orientations of all cameras, so no fit hides an error between depth and cameras. With given cameras the points are
+placed by the true ones, and poses and focal lengths, which were handed in, are not scored.
+
+Only pixels with a true depth are scored, so that what is made up elsewhere costs nothing. A pair of views whose
+baseline is at most 2 % of the median depth (of the largest baseline, where a scene has no depth) counts by its rotation
+alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from depth_anything_3.bench.scenes import EvalScene, evenly_spaced, select_views
+from depth_anything_3.errors import Cancelled, InputError
+from depth_anything_3.geometry.pinhole import unproject
+from depth_anything_3.metrics.depth import abs_rel, delta, resized_nearest, scale_factor, valid_pixels
+from depth_anything_3.metrics.pose import auc, focal_errors, pair_errors
+from depth_anything_3.metrics.predictors import identity_poses
+from depth_anything_3.metrics.reconstruction import f_score
+from depth_anything_3.metrics.trajectory import align_by_orientations
+
+VIEW_COUNTS = (1, 2, 4, 8)
+
+POINT_THRESHOLD = 0.02
+"""Distance below which a point is right, as a part of the median true depth."""
+
+MIN_BASELINE = 0.02
+"""Baselines up to this part of the median true depth have no direction."""
+
+_POINTS = 100_000  # points of a cloud, before it is thinned out evenly
+_VOXELS_PER_THRESHOLD = 4
+
+Floats = npt.NDArray[np.floating]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Estimate:
+    """What a predictor says about N views.
+
+    Attributes:
+        depth: (N, h, w) z-depth in any unit. The size may differ from that of the images, which it covers entirely.
+            A pixel that is not finite is an error, not left out.
+        extrinsics: (N, 3, 4) world-to-camera in the unit of the depth, or None.
+        intrinsics: (N, 3, 3) in pixels of ``depth``, or None.
+        conf: (N, h, w), or None. Not scored so far.
+    """
+
+    depth: Floats
+    extrinsics: Floats | None = None
+    intrinsics: Floats | None = None
+    conf: Floats | None = None
+
+    def __post_init__(self) -> None:
+        if np.ndim(self.depth) != 3:
+            raise InputError("depth", f"shape {np.shape(self.depth)}", "shape (N, h, w)")
+        n = len(self.depth)
+        for name, shape in (("extrinsics", (n, 3, 4)), ("intrinsics", (n, 3, 3)), ("conf", np.shape(self.depth))):
+            value = getattr(self, name)
+            if value is not None and np.shape(value) != shape:
+                raise InputError(name, f"shape {np.shape(value)}", f"shape {shape}")
+            if value is not None and name != "conf" and not np.isfinite(value).all():
+                raise InputError(name, "values that are not finite", "finite values")
+
+
+class Predictor(Protocol):
+    """Anything that can be called like this."""
+
+    def __call__(
+        self, images: list[npt.NDArray[np.uint8]], *, extrinsics: Floats | None, intrinsics: Floats | None
+    ) -> Estimate:
+        """Say what N views show.
+
+        Args:
+            images: (H, W, 3) RGB.
+            extrinsics: (N, 3, 4) float32 world-to-camera, or None where cameras are not given.
+            intrinsics: (N, 3, 3) float32 in pixels of the images, or None; both or neither are given.
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One predictor on some views of one scene.
+
+    Attributes:
+        predictor: its name.
+        scene: the scene's name.
+        slices: the scene's slices.
+        views: how many views were shown.
+        given_cameras: whether the predictor got the true cameras.
+        scores: by the names of the module's table; what the scene or the predictor cannot give is absent.
+        error: why there are no scores, or None.
+    """
+
+    predictor: str
+    scene: str
+    slices: tuple[str, ...]
+    views: int
+    given_cameras: bool
+    scores: Mapping[str, float]
+    error: str | None = None
+
+
+def evaluate(
+    predictors: Mapping[str, Predictor],
+    scenes: Iterable[EvalScene],
+    *,
+    view_counts: Sequence[int] = VIEW_COUNTS,
+    given_cameras: Sequence[bool] = (False, True),
+    on_run: Callable[[Run], None] | None = None,
+) -> list[Run]:
+    """Run every predictor on every scene. A predictor that fails on one gets a run with its error; the rest goes on.
+
+    Args:
+        predictors: by name.
+        scenes: taken one at a time, so a generator keeps only one in memory.
+        view_counts: numbers of views; those that a scene does not have are left out for it.
+        given_cameras: which of both modes to run. Scenes without depth have nothing to score with given cameras.
+        on_run: called after each run.
+
+    Raises:
+        InputError: two scenes have one name, or a number of views is below 1.
+    """
+    if any(count < 1 for count in view_counts):
+        raise InputError("view_counts", repr(tuple(view_counts)), "numbers from 1")
+    runs: list[Run] = []
+    seen: set[str] = set()
+    for scene in scenes:
+        if scene.name in seen:
+            raise InputError("scenes", f"two scenes named {scene.name!r}", "different names")
+        seen.add(scene.name)
+        for count in (c for c in view_counts if c <= len(scene.images)):
+            shown = select_views(scene, evenly_spaced(len(scene.images), count))
+            for given in (g for g in given_cameras if scene.has_depth or not g):
+                for name, predictor in predictors.items():
+                    runs.append(run_once(name, predictor, shown, given_cameras=given))
+                    if on_run is not None:
+                        on_run(runs[-1])
+    return runs
+
+
+def run_once(name: str, predictor: Predictor, scene: EvalScene, *, given_cameras: bool) -> Run:
+    """One predictor on all views of a scene; what it raises ends up in the run.
+
+    Args:
+        name: of the predictor.
+        predictor: gets copies, so that it cannot change the truth.
+        scene: with the views to show and no others.
+        given_cameras: whether to hand the true cameras in.
+
+    Raises:
+        Cancelled: the predictor says that the caller asked it to stop.
+    """
+    scores: dict[str, float] = {}
+    error: str | None = None
+    try:
+        estimate = predictor(
+            [image.copy() for image in scene.images],
+            extrinsics=scene.extrinsics.astype(np.float32) if given_cameras else None,
+            intrinsics=scene.intrinsics.astype(np.float32) if given_cameras else None,
+        )
+        scores = score(estimate, scene, given_cameras=given_cameras)
+    except Cancelled:
+        raise
+    except Exception as failure:  # a foreign program: one scene must not end the evaluation of the others
+        error = f"{type(failure).__name__}: {failure}"
+    return Run(
+        predictor=name,
+        scene=scene.name,
+        slices=scene.slices,
+        views=len(scene.images),
+        given_cameras=given_cameras,
+        scores=scores,
+        error=error,
+    )
+
+
+def score(estimate: Estimate, scene: EvalScene, *, given_cameras: bool) -> dict[str, float]:
+    """The scores of the module's table, as far as scene and estimate have what they need.
+
+    Raises:
+        InputError: the numbers of views differ, or no predicted pixel can be compared with the truth.
+    """
+    n, height, width = scene.depth.shape
+    if len(estimate.depth) != n:
+        raise InputError("depth", f"{len(estimate.depth)} views", f"{n}, one per image")
+    predicted = resized_nearest(np.asarray(estimate.depth, np.float64), height, width)
+    intrinsics = _at_size(estimate, height, width)
+    extrinsics = estimate.extrinsics
+    if extrinsics is None and n == 1:
+        extrinsics = identity_poses(1)
+    scores: dict[str, float] = {}
+    if not given_cameras:
+        scores |= _camera_scores(extrinsics, intrinsics, scene)
+    if scene.has_depth:
+        scale = scale_factor(predicted, scene.depth)
+        scores |= _depth_scores(predicted * scale, scene.depth)
+        if given_cameras:
+            points = unproject(predicted * scale, scene.intrinsics, scene.extrinsics)
+            scores["f_score"] = _f_score(points, scene)
+        elif extrinsics is not None and intrinsics is not None:
+            world = align_by_orientations(extrinsics, scene.extrinsics, scale=scale)
+            points = unproject(predicted, intrinsics, np.asarray(extrinsics, np.float64))
+            scores["f_score"] = _f_score(world.on_points(points), scene)
+    return scores
+
+
+def _at_size(estimate: Estimate, height: int, width: int) -> npt.NDArray[np.float64] | None:
+    if estimate.intrinsics is None:
+        return None
+    h, w = estimate.depth.shape[1:]
+    scaled: npt.NDArray[np.float64] = estimate.intrinsics * np.array([[width / w], [height / h], [1.0]])
+    return scaled
+
+
+def _depth_scores(predicted: Floats, true: Floats) -> dict[str, float]:
+    views = [(p, g) for p, g in zip(predicted, true, strict=True) if valid_pixels(g).any()]
+    return {
+        "absrel": float(np.mean([abs_rel(p, g) for p, g in views])),
+        "delta_1.25": float(np.mean([delta(p, g) for p, g in views])),
+    }
+
+
+def _camera_scores(extrinsics: Floats | None, intrinsics: Floats | None, scene: EvalScene) -> dict[str, float]:
+    scores: dict[str, float] = {}
+    if extrinsics is not None and len(extrinsics) > 1:
+        size = _median_depth(scene) if scene.has_depth else None
+        errors = pair_errors(extrinsics, scene.extrinsics, scene_size=size, min_baseline=MIN_BASELINE)
+        scores |= {f"pose_auc_{t}": auc(errors.pair_deg, t) for t in (5, 15, 30)}
+        scores["rotation_auc_30"] = auc(errors.rotation_deg, 30)
+        scores["median_rotation_deg"] = float(np.median(errors.rotation_deg))
+    if intrinsics is not None:
+        scores["focal_error"] = float(np.mean(focal_errors(intrinsics, scene.intrinsics)))
+    return scores
+
+
+def _f_score(points: Floats, scene: EvalScene) -> float:
+    """Of predicted points (N, H, W, 3) in the true world, at the pixels with a true depth."""
+    true = unproject(scene.depth.astype(np.float64), scene.intrinsics, scene.extrinsics)
+    valid = valid_pixels(scene.depth)
+    step = int(np.ceil(np.sqrt(valid.sum() / _POINTS)))
+    kept = np.zeros_like(valid)
+    kept[:, step // 2 :: step, step // 2 :: step] = valid[:, step // 2 :: step, step // 2 :: step]
+    kept = kept if kept.any() else valid
+    threshold = POINT_THRESHOLD * _median_depth(scene)
+    usable = points[kept & np.isfinite(points).all(-1)]
+    return f_score(usable, true[kept], threshold=threshold, voxel=threshold / _VOXELS_PER_THRESHOLD)
+
+
+def _median_depth(scene: EvalScene) -> float:
+    return float(np.median(scene.depth[valid_pixels(scene.depth)]))

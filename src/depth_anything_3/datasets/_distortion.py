@@ -96,5 +96,6 @@ def undistort_image(
     height, width = image.shape[:2]
     rays = (pixel_centres(height, width) - target[:2, 2]) / np.diag(target)[:2]
     source = distort(rays, lens) * np.diag(intrinsics)[:2] + intrinsics[:2, 2]
-    where = (source - 0.5).astype(np.float32)  # OpenCV counts from the centre of the first pixel
-    return cv2.remap(image, where, np.zeros(0), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE).astype(np.uint8)
+    x, y = np.moveaxis((source - 0.5).astype(np.float32), -1, 0)  # OpenCV counts from the centre of the first pixel
+    remapped = cv2.remap(image, x.copy(), y.copy(), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return remapped.astype(np.uint8, copy=False)

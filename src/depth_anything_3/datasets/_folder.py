@@ -221,8 +221,8 @@ def assemble(
     *,
     intrinsics: Float32[np.ndarray, "3 3"],
     extrinsics: Float32[np.ndarray, "3 4"] | None,
-    sky: Bool[np.ndarray, "h2 w2"] | None = None,
-    mask: Bool[np.ndarray, "h w"] | None = None,
+    sky: Bool[np.ndarray, "_ _"] | None = None,
+    mask: Bool[np.ndarray, "_ _"] | None = None,
 ) -> View:
     """A view, once the depth (with the file it comes from) is seen to have the size of the image.
 

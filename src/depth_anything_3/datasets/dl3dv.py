@@ -40,7 +40,7 @@ These are choices made here; no cleaning is published.
 """
 
 _MODELS = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL")
-_SAME_POSE = 1e-3  # difference of rotation matrices that comes from printing digits
+_SAME_POSE = 1e-3  # difference that comes from printing digits
 _HASH = re.compile(r"[0-9a-f]{64}")
 
 
@@ -126,9 +126,9 @@ class Dl3dv(FolderDataset[_Scene]):
             stored = np.array(files.poses[index], np.float64).reshape(4, 4)
         extrinsics = extrinsics_from_opengl(np.linalg.solve(files.applied, stored))
         observed = files.observed[index]
-        if observed is not None and not np.abs(observed.extrinsics[:, :3] - extrinsics[:, :3]).max() < _SAME_POSE:
+        if observed is not None and not _is_same_pose(extrinsics, observed.extrinsics):
             raise CorruptSample(
-                files.place / "transforms.json", f"frame {files.frames[index]} is turned against that of COLMAP"
+                files.place / "transforms.json", f"frame {files.frames[index]} stands elsewhere in COLMAP"
             )
         return files.intrinsics, extrinsics
 
@@ -173,22 +173,27 @@ def _at_size(
     return intrinsics * np.array([*factors, 1.0])[:, None]
 
 
+def _is_same_pose(first: Float64[np.ndarray, "3 4"], second: Float64[np.ndarray, "3 4"]) -> bool:
+    """Whether rotations, and translations but for their size, are alike; not where one is not finite."""
+    size = np.array([1, 1, 1, 1 + np.linalg.norm(second[:, 3])])
+    return bool((np.abs(first - second) < _SAME_POSE * size).all())
+
+
 # --- sparse depth ----------------------------------------------------------------------------------------------------
 
 
 def _read_sparse(
     place: Path, entries: list[dict[str, Any]]
 ) -> tuple[tuple[ColmapImage | None, ...], ColmapPoints | None]:
-    """What COLMAP observed in each frame; images are found by their file name, then by their id."""
+    """What COLMAP observed in each frame; images are found by file name, or by id if no name fits."""
     model = find_model(place) or (find_model(place.parent) if place.name == "nerfstudio" else None)
     if model is None:
         return (None,) * len(entries), None
     images = read_images(model)
     by_name = {PurePosixPath(image.name).name: image for image in images.values()}
-    observed = [
-        by_name.get(PurePosixPath(entry["file_path"]).name) or images.get(entry.get("colmap_im_id", -1))
-        for entry in entries
-    ]
+    observed = [by_name.get(PurePosixPath(entry["file_path"]).name) for entry in entries]
+    if not any(observed):
+        observed = [images.get(entry.get("colmap_im_id", -1)) for entry in entries]
     return tuple(observed), read_points(model)
 
 

@@ -109,3 +109,4 @@ def test_frames_whose_edges_differ_are_left_out(tmp_path: Path) -> None:
     with pytest.raises(CorruptSample, match="of the edges of its depth"):
         dataset.load("irs/Office/A/2", "left")
     Irs(tmp_path).load("irs/Office/A/2", "left")
+    Irs(tmp_path, clean=False, min_edge_overlap=0.6).load("irs/Office/A/2", "left")

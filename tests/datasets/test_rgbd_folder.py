@@ -85,15 +85,16 @@ def test_many_scenes_and_their_unit(tmp_path: Path) -> None:
 
 def test_parts_that_are_not_there(tmp_path: Path) -> None:
     write(tmp_path / "one", SHOTS)
-    for file in ("depth/0.5.npy", "sky/1.5.png", "mask/1.5.png", "images/2.5.png"):
+    for file in ("depth/0.5.npy", "sky/2.5.png", "mask/2.5.png", "images/1.5.png"):
         (tmp_path / "one" / file).unlink()
     dataset = RgbdFolder(tmp_path)
-    assert dataset.frames("rgbd_folder/one") == ("0.5", "1.5")
+    assert dataset.frames("rgbd_folder/one") == ("0.5", "2.5")
     assert dataset.skipped() == {"no image": 1}
     first, second = load_all(dataset, "rgbd_folder/one").values()
     assert first.depth is None and first.sky.any() and first.mask.any()
     assert second.sky is None and second.mask is None and second.depth.any()
-    np.testing.assert_allclose(second.extrinsics, SHOTS[1].w2c[:3], atol=1e-6)
+    np.testing.assert_allclose(second.extrinsics, SHOTS[2].w2c[:3], atol=1e-6)
+    np.testing.assert_array_equal(second.image, SHOTS[2].image)
 
 
 def test_depth_that_is_none(tmp_path: Path) -> None:

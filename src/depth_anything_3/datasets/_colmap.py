@@ -1,0 +1,241 @@
+"""COLMAP models: images with their poses and observations, and points, from binary or text files."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from jaxtyping import Float64, Int64
+
+from depth_anything_3.datasets._poses import rotation_from_quat_wxyz
+from depth_anything_3.datasets._reading import damage_in
+from depth_anything_3.datasets.base import CorruptSample
+
+NO_POINT = -1
+"""In ``ColmapImage.points``: the feature belongs to no point."""
+
+MODELS = (
+    ("SIMPLE_PINHOLE", 3),
+    ("PINHOLE", 4),
+    ("SIMPLE_RADIAL", 4),
+    ("RADIAL", 5),
+    ("OPENCV", 8),
+    ("OPENCV_FISHEYE", 8),
+    ("FULL_OPENCV", 12),
+    ("FOV", 5),
+    ("SIMPLE_RADIAL_FISHEYE", 4),
+    ("RADIAL_FISHEYE", 5),
+    ("THIN_PRISM_FISHEYE", 12),
+    ("RAD_TAN_THIN_PRISM_FISHEYE", 16),
+)
+"""Name and number of parameters of the camera models; the position is the number in binary files."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ColmapCamera:
+    """A camera; ``parameters`` are those of its model, in pixels whose first has its centre at (0.5, 0.5)."""
+
+    model: str
+    width: int
+    height: int
+    parameters: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ColmapImage:
+    """A registered image.
+
+    Attributes:
+        number: its id in the model.
+        name: path below the image folder.
+        camera: id of its camera.
+        extrinsics: world-to-camera, OpenCV axes.
+        xy: where its features are, in pixels of the camera.
+        points: ids of their points, or :data:`NO_POINT`.
+    """
+
+    number: int
+    name: str
+    camera: int
+    extrinsics: Float64[np.ndarray, "3 4"]
+    xy: Float64[np.ndarray, "f 2"]
+    points: Int64[np.ndarray, " f"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ColmapPoints:
+    """P points.
+
+    Attributes:
+        ids: ascending.
+        xyz: in the world.
+        errors: mean reprojection error in pixels.
+        track_lengths: number of observations.
+    """
+
+    ids: Int64[np.ndarray, " p"]
+    xyz: Float64[np.ndarray, "p 3"]
+    errors: Float64[np.ndarray, " p"]
+    track_lengths: Int64[np.ndarray, " p"]
+
+
+def find_model(folder: Path) -> Path | None:
+    """The folder itself, or the first one below it, that holds a COLMAP model."""
+    for pattern in ("images.bin", "images.txt"):
+        for file in sorted(folder.rglob(pattern)):
+            if (file.parent / f"points3D{file.suffix}").is_file() and (file.parent / f"cameras{file.suffix}").is_file():
+                return file.parent
+    return None
+
+
+def read_cameras(model: Path) -> dict[int, ColmapCamera]:
+    """Cameras by id, from ``cameras.bin`` or ``cameras.txt``.
+
+    Raises:
+        CorruptSample: the file is missing or damaged.
+    """
+    file = _file(model, "cameras")
+    with damage_in(file):
+        return dict(_binary_cameras(file) if file.suffix == ".bin" else _text_cameras(file))
+
+
+def read_images(model: Path) -> dict[int, ColmapImage]:
+    """Images by id, from ``images.bin`` or ``images.txt``.
+
+    Raises:
+        CorruptSample: the file is missing or damaged.
+    """
+    file = _file(model, "images")
+    with damage_in(file):
+        found = _binary_images(file) if file.suffix == ".bin" else _text_images(file)
+        return {image.number: image for image in found}
+
+
+def read_points(model: Path) -> ColmapPoints:
+    """Points, from ``points3D.bin`` or ``points3D.txt``; colours and tracks are left out.
+
+    Raises:
+        CorruptSample: the file is missing or damaged.
+    """
+    file = _file(model, "points3D")
+    with damage_in(file):
+        rows = list(_binary_points(file) if file.suffix == ".bin" else _text_points(file))
+    rows.sort(key=lambda row: row[0])
+    return ColmapPoints(
+        ids=np.array([row[0] for row in rows], np.int64),
+        xyz=np.array([row[1:4] for row in rows], np.float64).reshape(-1, 3),
+        errors=np.array([row[4] for row in rows], np.float64),
+        track_lengths=np.array([row[5] for row in rows], np.int64),
+    )
+
+
+def _file(model: Path, name: str) -> Path:
+    binary = model / f"{name}.bin"
+    return binary if binary.is_file() else model / f"{name}.txt"
+
+
+def _image(number: int, pose: tuple[float, ...], camera: int, name: str, features: np.ndarray) -> ColmapImage:
+    """``pose`` is quat_wxyz and translation; the rows of ``features`` are x, y, id of the point."""
+    rotation = rotation_from_quat_wxyz(np.array(pose[:4]))
+    return ColmapImage(
+        number=number,
+        name=name,
+        camera=camera,
+        extrinsics=np.column_stack((rotation, pose[4:])),
+        xy=np.stack((features["x"], features["y"]), -1).astype(np.float64),
+        points=features["point"].astype(np.int64),
+    )
+
+
+_FEATURE = np.dtype([("x", "<f8"), ("y", "<f8"), ("point", "<i8")])
+
+
+# --- binary ----------------------------------------------------------------------------------------------------------
+
+
+def _take(stream: BinaryIO, form: str) -> tuple[int | float, ...]:
+    size = struct.calcsize(form)
+    content = stream.read(size)
+    if len(content) != size:
+        raise EOFError("the file ends too early")
+    return struct.unpack(form, content)
+
+
+def _name(stream: BinaryIO) -> str:
+    characters = bytearray()
+    while (character := stream.read(1)) != b"\0":
+        if not character:
+            raise EOFError("the file ends too early")
+        characters += character
+    return characters.decode()
+
+
+def _binary_cameras(file: Path) -> Iterator[tuple[int, ColmapCamera]]:
+    with file.open("rb") as stream:
+        for _ in range(int(_take(stream, "<Q")[0])):
+            number, model, width, height = map(int, _take(stream, "<iiQQ"))
+            if not 0 <= model < len(MODELS):
+                raise CorruptSample(file, f"camera model number {model} is not known")
+            name, count = MODELS[model]
+            parameters = _take(stream, f"<{count}d")
+            yield number, ColmapCamera(model=name, width=width, height=height, parameters=parameters)
+
+
+def _binary_images(file: Path) -> Iterator[ColmapImage]:
+    with file.open("rb") as stream:
+        for _ in range(int(_take(stream, "<Q")[0])):
+            number, *pose, camera = _take(stream, "<i7di")
+            name = _name(stream)
+            count = int(_take(stream, "<Q")[0])
+            content = stream.read(count * _FEATURE.itemsize)
+            if len(content) != count * _FEATURE.itemsize:
+                raise EOFError("the file ends too early")
+            yield _image(int(number), tuple(pose), int(camera), name, np.frombuffer(content, _FEATURE))
+
+
+def _binary_points(file: Path) -> Iterator[tuple[float, ...]]:
+    with file.open("rb") as stream:
+        for _ in range(int(_take(stream, "<Q")[0])):
+            number, x, y, z, _, _, _, error, track = _take(stream, "<Q3d3BdQ")
+            stream.seek(8 * int(track), 1)
+            yield number, x, y, z, error, track
+
+
+# --- text ------------------------------------------------------------------------------------------------------------
+
+
+def _lines(file: Path) -> Iterator[str]:
+    with file.open(encoding="utf-8") as stream:
+        yield from (line.strip() for line in stream if not line.startswith("#"))
+
+
+def _text_cameras(file: Path) -> Iterator[tuple[int, ColmapCamera]]:
+    for line in filter(None, _lines(file)):
+        number, model, width, height, *parameters = line.split()
+        yield (
+            int(number),
+            ColmapCamera(model=model, width=int(width), height=int(height), parameters=tuple(map(float, parameters))),
+        )
+
+
+def _text_images(file: Path) -> Iterator[ColmapImage]:
+    lines = _lines(file)
+    for line in lines:
+        if not line:
+            continue
+        number, *pose, camera, name = line.split(maxsplit=9)
+        second = next(lines, "")  # empty where the image has no features
+        triples = zip(*(islice(second.split(), start, None, 3) for start in range(3)), strict=True)
+        features = np.array([(float(x), float(y), int(point)) for x, y, point in triples], _FEATURE)
+        yield _image(int(number), tuple(map(float, pose)), int(camera), name, features)
+
+
+def _text_points(file: Path) -> Iterator[tuple[float, ...]]:
+    for line in filter(None, _lines(file)):
+        number, x, y, z, _, _, _, error, *track = line.split()
+        yield int(number), float(x), float(y), float(z), float(error), len(track) // 2

@@ -128,6 +128,7 @@ def make_cameras(
     fov_deg: float | None = None,
     off_centre: bool | None = None,
     overlap: tuple[float, float] = (0.25, 0.7),
+    zoom: float = 1.0,
 ) -> Cameras:
     """Cameras in a scene.
 
@@ -141,6 +142,8 @@ def make_cameras(
         fov_deg: of the longer side, in degrees; None draws one from 35 to 110.
         off_centre: shift the principal point as a crop does; None lets the seed choose, one time in four.
         overlap: wanted share of a view that an earlier view shows too; only for ``"random"``.
+        zoom: each view's focal length is multiplied by its own factor from 1 / ``zoom`` to ``zoom``; 1 leaves all the
+            same. The random views are chosen before they are zoomed.
 
     Raises:
         InputError: an unknown kind, or a number out of its range.
@@ -148,6 +151,8 @@ def make_cameras(
     """
     if count < 1 or seed < 0:
         raise InputError("count, seed", f"{count}, {seed}", "a count of at least 1 and a seed that is not negative")
+    if not 1 <= zoom <= 4:
+        raise InputError("zoom", str(zoom), "a factor from 1 to 4")
     if kind is not None and kind not in TRAJECTORIES:
         raise InputError("kind", repr(kind), "a kind of trajectory", TRAJECTORIES)
     rng = np.random.default_rng([seed, scene.seed, 77])
@@ -156,8 +161,12 @@ def make_cameras(
     crop = bool(rng.random() < 0.25) if off_centre is None else off_centre
     shift = tuple(rng.uniform(-0.25, 0.25, 2)) if crop else (0.0, 0.0)
     matrix = intrinsics_of(fov, height, width, shift=(float(shift[0]), float(shift[1])))
-    search = _Search(scene, count, height, width, np.repeat(matrix[None], count, 0), rng, overlap)
-    return Cameras(intrinsics=search.intrinsics, extrinsics=TRAJECTORIES[kind](search))
+    matrices = np.repeat(matrix[None], count, 0)
+    zoomed = matrices.copy()
+    factors = zoom ** np.random.default_rng([seed, scene.seed, 78]).uniform(-1, 1, count)
+    zoomed[:, [0, 1], [0, 1]] *= factors.astype(np.float32)[:, None]
+    search = _Search(scene, count, height, width, matrices if kind == "random" else zoomed, rng, overlap)
+    return Cameras(intrinsics=zoomed, extrinsics=TRAJECTORIES[kind](search))
 
 
 @dataclass(frozen=True)

@@ -117,7 +117,7 @@ class Draft:
         phase = torch.from_numpy(self.rng.uniform(0, 1, (len(looks), 2)).astype(np.float32))
         # Whole periods apart, so that no two bricks walls have the same odd brick in the same place.
         phase = phase + torch.from_numpy(self.rng.integers(0, 200, (len(looks), 2)).astype(np.float32))
-        return Materials(texture=texture, phase=phase, **columns)
+        return Materials(texture=texture, phase=phase, photo=torch.full((len(looks),), -1), **columns)
 
 
 @dataclass(frozen=True)

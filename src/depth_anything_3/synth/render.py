@@ -169,7 +169,7 @@ class _Film:
         footprint = torch.where(hit, depth, 0.0) * pixel / facing.sqrt()
         owner_or_any = owner.clamp_min(0).flatten()
         coordinates = (surface.coordinates[0].flatten(), surface.coordinates[1].flatten())
-        base = colours_at(self.scene.materials, owner_or_any, coordinates, footprint.flatten())
+        base = colours_at(self.scene.materials, owner_or_any, coordinates, footprint.flatten(), self.scene.album)
         albedo: Vector = tuple(c.view_as(depth) for c in base)  # type: ignore[assignment]
         lit = self._light(unit, hit, owner_or_any, albedo, surface)
         sky = sky_colour(self.scene.lights, unit)

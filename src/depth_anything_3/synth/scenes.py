@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -17,10 +17,11 @@ from torch import Tensor
 
 from depth_anything_3.errors import InputError
 from depth_anything_3.synth import furniture as things
+from depth_anything_3.synth.album import Album, chosen
 from depth_anything_3.synth.draft import Colour, Draft, Look, Place, tinted
-from depth_anything_3.synth.shapes import Terrain, World
+from depth_anything_3.synth.shapes import BOX, Solids, Terrain, World
 from depth_anything_3.synth.terrain import height_at
-from depth_anything_3.synth.textures import Materials
+from depth_anything_3.synth.textures import Materials, texture_index
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,14 +78,18 @@ class Scene:
     materials: Materials
     lights: Lights
     stage: Stage
+    album: Album | None = None
 
 
-def make_scene(seed: int, kind: str | None = None) -> Scene:
+def make_scene(seed: int, kind: str | None = None, *, photos: Album | None = None) -> Scene:
     """The scene of a seed.
 
     Args:
         seed: not negative.
         kind: one of :data:`KINDS`, or None to let the seed choose.
+        photos: textures for pictures, rugs, cloths, posters, some walls and facades, from
+            :func:`~depth_anything_3.synth.album.load_album`. A scene uses a dozen of them; its geometry is the same
+            with and without.
 
     Raises:
         InputError: the seed is negative or the kind is unknown.
@@ -96,9 +101,67 @@ def make_scene(seed: int, kind: str | None = None) -> Scene:
         raise InputError("kind", repr(kind), "a kind of scene", KINDS)
     draft = Draft(np.random.default_rng([seed, tuple(KINDS).index(kind)]))
     world, materials, lights, stage = KINDS[kind](draft)
-    return Scene(kind=kind, seed=seed, world=world, materials=materials, lights=lights, stage=stage)
+    scene = Scene(kind=kind, seed=seed, world=world, materials=materials, lights=lights, stage=stage)
+    return scene if photos is None else _hung(scene, photos)
 
 
+def _hung(scene: Scene, photos: Album) -> Scene:
+    """The scene with photos on it: most flat things, some large walls and facades, a few others that had a pattern."""
+    rng, looks = np.random.default_rng([scene.seed, 78]), scene.materials
+    rows = rng.permutation(len(photos))[:_MOST_PHOTOS]
+    columns = {name: getattr(looks, name).clone() for name in ("photo", "period", "aspect", "phase")}
+    solids = scene.world.solids
+    sizes = (2 * solids.half_size).tolist()
+    for index, (size, shape) in enumerate(zip(sizes, solids.shape.tolist(), strict=True)):
+        thin = int(np.argmin(size))
+        sides = [length for axis, length in enumerate(size) if axis != thin]
+        flat = shape == BOX and size[thin] <= 0.05 and min(sides) >= 0.25 and max(sides) < 3 * min(sides)
+        patterned = looks.texture[index] != texture_index("plain") and min(size) > 0.03
+        large = shape == BOX and sides[0] * sides[1] > 5
+        likely = 0.75 if flat else 0.35 if large else 0.2
+        if not (flat or patterned) or looks.glow[index] > 0 or rng.random() > likely:
+            continue
+        columns["photo"][index] = which = int(rng.integers(len(rows)))
+        if flat:
+            columns["period"][index], columns["aspect"][index] = sides[1], sides[0] / sides[1]
+            columns["phase"][index] = torch.tensor([0.5 * sides[0] / sides[1], 0.5])
+        else:
+            height = rng.uniform(0.6, 1.6) * min(1.0 if not large else 3.0, max(size))
+            columns["period"][index], columns["aspect"][index] = height, float(photos.aspect[rows[which]])
+    return replace(scene, materials=replace(looks, **columns), album=chosen(photos, rows.tolist()))
+
+
+def with_parts(scene: Scene, draft: Draft) -> Scene:
+    """The scene with more solids, which get the object ids after those of the solids it had."""
+    added = draft.world(None, None)
+    return joined(scene, added.solids, added.cutters, draft.materials(_NOTHING, _NOTHING))
+
+
+def joined(scene: Scene, solids: Solids, cutters: Solids, materials: Materials) -> Scene:
+    """The scene with more solids.
+
+    Args:
+        scene: the scene.
+        solids: the new ones; they get the object ids after those of the solids it had.
+        cutters: what ``solids.cut`` refers to.
+        materials: looks of the new solids in their rows; further rows are not used.
+    """
+    world, count = scene.world, len(solids)
+    shifted = replace(solids, cut=torch.where(solids.cut < 0, -1, solids.cut + len(world.cutters)))
+    looks = {
+        field.name: torch.cat([old[: len(world.solids)], new[:count], old[len(world.solids) :]])
+        for field in fields(Materials)
+        for old, new in [(getattr(scene.materials, field.name), getattr(materials, field.name))]
+    }
+    world = replace(world, solids=_both(world.solids, shifted), cutters=_both(world.cutters, cutters))
+    return replace(scene, world=world, materials=Materials(**looks))
+
+
+def _both(first: Solids, second: Solids) -> Solids:
+    return Solids(**{f.name: torch.cat([getattr(first, f.name), getattr(second, f.name)]) for f in fields(Solids)})
+
+
+_MOST_PHOTOS = 12
 _Made = tuple[World, Materials, Lights, Stage]
 _NOTHING = Look("plain", (0.5, 0.5, 0.5))
 

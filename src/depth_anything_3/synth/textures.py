@@ -15,6 +15,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from depth_anything_3.synth.album import Album, look_up
+
 Pattern = tuple[Tensor, Tensor]
 """Weight of the second colour, brightness."""
 
@@ -36,6 +38,8 @@ class Materials:
         gloss: strength of the highlight from 0 to 1.
         sharpness: exponent of the highlight.
         glow: light that the object gives off by itself, as a factor of its colour.
+        photo: row of the scene's album that covers the object instead of the texture, or -1. A photo is ``period``
+            metres high and ``aspect`` times as wide.
     """
 
     texture: Int[Tensor, " m"]
@@ -48,6 +52,7 @@ class Materials:
     gloss: Float[Tensor, " m"]
     sharpness: Float[Tensor, " m"]
     glow: Float[Tensor, " m"]
+    photo: Int[Tensor, " m"]
 
 
 @lru_cache(maxsize=8)
@@ -231,6 +236,7 @@ def colours_at(
     object_id: Int[Tensor, " r"],
     coordinates: tuple[Tensor, Tensor],
     footprint: Float[Tensor, " r"],
+    album: Album | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Linear red, green and blue of surface points.
 
@@ -239,6 +245,7 @@ def colours_at(
         object_id: which row, from 0 on.
         coordinates: metres along the surface.
         footprint: metres that a pixel covers there.
+        album: what ``materials.photo`` refers to.
     """
     u, v, aspect, blur, dirt = _in_periods(materials, object_id, coordinates, footprint)
     weight, brightness = torch.zeros_like(u), torch.ones_like(u)
@@ -257,7 +264,14 @@ def colours_at(
     brightness = brightness * (1 + dirt * (slow - 0.75))
     table = torch.cat([materials.first, materials.second - materials.first], 1).T.contiguous()
     rows = table.index_select(1, object_id)
-    red, green, blue = (torch.addcmul(rows[c], rows[c + 3], weight) * brightness for c in range(3))
+    colour = [torch.addcmul(rows[c], rows[c + 3], weight) for c in range(3)]
+    if album is not None:
+        photo = materials.photo.index_select(0, object_id)
+        covered = (photo >= 0).nonzero()[:, 0]
+        across, up, wide, soft, which = (value.index_select(0, covered) for value in (u, v, aspect, blur, photo))
+        for plane, value in zip(colour, look_up(album, which, (across / wide, up), soft), strict=True):
+            plane.index_copy_(0, covered, value)
+    red, green, blue = (plane * brightness for plane in colour)
     return red, green, blue
 
 

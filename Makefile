@@ -49,7 +49,7 @@ $(VENV)/.demo-installed: $(VENV)/.torch-installed
 	touch $@
 
 $(VENV)/.dev-installed: $(VENV)/.torch-installed
-	$(INSTALL) -c constraints.txt -e ".[dev,demo]"
+	$(INSTALL) -c constraints.txt -e ".[dev,demo,train]"
 	touch $@
 
 clean:

@@ -17,9 +17,12 @@ PRESETS = [
     "da3-giant",
     "da3-large",
     "da3-small",
+    "da3-tiny",
     "da3metric-large",
+    "da3metric-tiny",
     "da3mono-large",
     "da3nested-giant-large",
+    "da3nested-tiny",
 ]
 
 
@@ -177,7 +180,7 @@ def test_another_package_cannot_take_a_name_that_is_taken(package: Package) -> N
 # --- presets ----------------------------------------------------------------------------------------------------------
 
 
-def test_the_seven_presets_in_order() -> None:
+def test_the_presets_in_order() -> None:
     assert list(MODEL_REGISTRY) == PRESETS
 
 
@@ -193,7 +196,7 @@ def test_all_models_is_a_copy() -> None:
     models = get_all_models()
     assert models == MODEL_REGISTRY and models is not MODEL_REGISTRY
     models.clear()
-    assert list(MODEL_REGISTRY) == PRESETS and len(get_all_models()) == 7
+    assert list(MODEL_REGISTRY) == PRESETS and len(get_all_models()) == 10
 
 
 @pytest.mark.parametrize("kind", [KeyError, ValueError, UnknownNameError])
@@ -208,7 +211,7 @@ def test_asking_for_an_unknown_preset_adds_none() -> None:
     assert "da3-huge" not in MODEL_REGISTRY and MODEL_REGISTRY.get("da3-huge") is None
     with pytest.raises(KeyError):
         MODEL_REGISTRY["da3-huge"]
-    assert len(MODEL_REGISTRY) == 7
+    assert len(MODEL_REGISTRY) == 10
 
 
 def test_presets_can_be_sent_to_another_process() -> None:

@@ -25,7 +25,7 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
-KNOWN_LICENCES = {"gsplat": "Apache-2.0"}
+KNOWN_LICENCES = {"gsplat": "Apache-2.0", "openexr": "BSD-3-Clause"}
 """Packages whose metadata says nothing; read in the licence file of the wheel."""
 
 _GCC = ("GCC run-time libraries", "GPL-3.0-or-later WITH GCC-exception-3.1")

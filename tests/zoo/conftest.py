@@ -18,13 +18,16 @@ from depth_anything_3.zoo.weights import Shapes
 @pytest.fixture(scope="session")
 def key_tables() -> dict[str, Any]:
     """Preset -> ``tensors`` (key in a module that wraps the network as ``model`` -> shape), ``alias_of_level0``."""
-    raw = gzip.decompress((Path(__file__).parent / "reference" / "keys.json.gz").read_bytes())
-    return dict(json.loads(raw))
+    return {**_tables("keys.json.gz"), **_tables("own_keys.json.gz")}
+
+
+def _tables(name: str) -> dict[str, Any]:
+    return dict(json.loads(gzip.decompress((Path(__file__).parent / "reference" / name).read_bytes())))
 
 
 @pytest.fixture(scope="session")
 def published_shapes(key_tables: dict[str, Any]) -> dict[str, Shapes]:
-    """Preset -> network key -> shape, of what the published files hold."""
+    """Preset -> network key -> shape, of what the published files hold, and ours."""
     return {
         preset: {
             key.removeprefix("model."): tuple(shape)

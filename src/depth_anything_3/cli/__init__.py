@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from depth_anything_3.cli import auto, models
+from depth_anything_3.cli import auto, models, train
 
 app = typer.Typer(
     name="da3",
@@ -15,6 +15,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("auto")(auto.auto)
+app.command("train")(train.train)
 app.add_typer(models.app, name="models")
 
 

@@ -175,10 +175,12 @@ class DepthAnything3Net(nn.Module):
         rays: bool = False,
         ref_view_strategy: str = "saddle_balanced",
         on_block: BlockCallback | None = None,
+        autocast_head: bool = False,
     ) -> Encoded:
         """Transformer and heads; arguments as in :meth:`forward`.
 
-        A caller's autocast applies to the backbone only; camera encoder and heads run in float32.
+        A caller's autocast applies to the backbone only, and with ``autocast_head``, for training, to the dense head;
+        the rest runs in float32.
         """
         self._check(x, extrinsics, intrinsics, feature_layers, gaussians)
         image_hw = (x.shape[-2], x.shape[-1])
@@ -195,7 +197,7 @@ class DepthAnything3Net(nn.Module):
         )
         with _full_precision(x):
             layers = [LayerFeatures(layer.patches.float(), layer.camera.float()) for layer in layers]
-            return self._heads(x, layers, features, image_hw, gaussians, rays)
+            return self._heads(x, layers, features, image_hw, gaussians, rays, autocast_head)
 
     def readout(
         self,
@@ -245,12 +247,14 @@ class DepthAnything3Net(nn.Module):
         image_hw: tuple[int, int],
         gaussians: bool,
         rays: bool,
+        autocast_head: bool,
     ) -> Encoded:
         ray = ray_conf = sky = raw = opacity = None
-        if isinstance(self.head, DualDPT):
-            depth, conf, ray, ray_conf = self.head(layers, image_hw, rays=rays)
-        else:
-            depth, conf, sky = self.head(layers, image_hw)
+        with torch.autocast(x.device.type, enabled=autocast_head, dtype=torch.get_autocast_dtype(x.device.type)):
+            if isinstance(self.head, DualDPT):
+                depth, conf, ray, ray_conf = self.head(layers, image_hw, rays=rays)
+            else:
+                depth, conf, sky = self.head(layers, image_hw)
         pose_encoding = None if self.cam_dec is None else self.cam_dec(layers[-1].camera)
         if gaussians and self.gs_head is not None:
             raw, opacity = self.gs_head(layers, x.float())

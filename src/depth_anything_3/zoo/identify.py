@@ -20,7 +20,7 @@ METRIC, MONO = "da3metric-large", "da3mono-large"
 _OBJECT = "__object__"
 _NETWORK = "DepthAnything3Net"
 _NESTED_NETWORK = "NestedDepthAnything3Net"
-_BY_BACKBONE = {"vits": "da3-small", "vitb": "da3-base", "vitl": "da3-large", "vitg": "da3-giant"}
+_BY_BACKBONE = {"vitt": "da3-tiny", "vits": "da3-small", "vitb": "da3-base", "vitl": "da3-large", "vitg": "da3-giant"}
 _BY_HEAD_WIDTH = {768: "da3-small", 1536: "da3-base", 2048: "da3-large", 3072: "da3-giant", 1024: METRIC}
 
 
@@ -186,6 +186,9 @@ def _label(name: str | None, config: dict[str, Any], source: str, where: str) ->
 
 def _guess(config: Mapping[str, Any], source: str) -> str | None:
     """The preset that a configuration is, or derives from, judging by a few entries."""
+    same = [preset for preset in MODEL_REGISTRY if config_of(preset) == config]
+    if same and METRIC not in same:
+        return same[0]
     if "anyview" in config:
         return NESTED
     head, backbone = _entry(config, "head"), _entry(config, "net").get("name")

@@ -20,6 +20,7 @@ class _Size(NamedTuple):
 
 
 SIZES = {
+    "vitt": _Size(192, 12, 3),
     "vits": _Size(384, 12, 6),
     "vitb": _Size(768, 12, 12),
     "vitl": _Size(1024, 24, 16),
@@ -31,7 +32,8 @@ class DinoV2(nn.Module):
     """A :class:`DinoVisionTransformer` of a named size, in the attribute ``pretrained``.
 
     Args:
-        name: ``vits``, ``vitb``, ``vitl`` or ``vitg``.
+        name: ``vitt`` (width 192, not one of DINOv2), ``vits``, ``vitb``, ``vitl`` or ``vitg``.
+        extra_blocks: added behind those of the named size.
         out_layers, alt_start, qknorm_start, rope_start, cat_token: see :class:`DinoVisionTransformer`.
 
     Raises:
@@ -46,13 +48,14 @@ class DinoV2(nn.Module):
         qknorm_start: int = -1,
         rope_start: int = -1,
         cat_token: bool = True,
+        extra_blocks: int = 0,
     ) -> None:
         super().__init__()
         if name not in SIZES:
             raise UnknownNameError("net.name", repr(name), "a backbone size", SIZES)
         self.name = name
         self.pretrained = DinoVisionTransformer(
-            **SIZES[name]._asdict(),
+            **SIZES[name]._replace(depth=SIZES[name].depth + extra_blocks)._asdict(),
             out_layers=out_layers,
             alt_start=alt_start,
             qknorm_start=qknorm_start,

@@ -1,0 +1,1 @@
+"""Training: losses, teacher and pseudo-labels, data, trainer, recipes."""

@@ -1,0 +1,210 @@
+"""Weights to start from: from scratch, from DINOv2, or from another network of ours.
+
+The default initialisation of PyTorch does not train a DPT head from scratch: transposed convolutions with kernel =
+stride get a fan-in that is off by their area, and chains of convolutions shrink the signal. Everything here keeps the
+variance.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from huggingface_hub import hf_hub_download
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from depth_anything_3.errors import InputError
+from depth_anything_3.model.dinov2.vision_transformer import TRAINED_GRID, DinoVisionTransformer
+
+POSITION_RMS = 0.7
+"""Of the sine-cosine table: comparable to the patch embedding, the only other thing that tells patches apart."""
+
+_CUT_STD = 0.8796  # standard deviation of what is left of a unit normal distribution between -2 and 2
+
+
+@torch.no_grad()
+def from_scratch(network: nn.Module, seed: int) -> None:
+    """Fill every parameter of a network; a function of the seed alone.
+
+    Args:
+        network: a :class:`~depth_anything_3.model.da3.DepthAnything3Net`.
+        seed: of the local generator.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+            _fill(name, module, generator)
+        elif isinstance(module, DinoVisionTransformer):
+            _fill_tokens(module, generator)
+        elif isinstance(module, nn.LayerNorm):
+            module.reset_parameters()
+    for name, parameter in network.named_parameters():
+        if name.endswith(("ls1.gamma", "ls2.gamma")):
+            parameter.fill_(1.0)
+    _fill_outputs(network)
+
+
+def _fill(name: str, module: nn.Linear | nn.Conv2d | nn.ConvTranspose2d, generator: torch.Generator) -> None:
+    weight = module.weight
+    fan_in = weight.shape[0] if isinstance(module, nn.ConvTranspose2d) else weight[0].numel()
+    gain = 1.0
+    if name.endswith(("attn.proj", "mlp.fc2", "mlp.w3")):
+        gain = 0.25  # branches that add to a residual stream start small
+    elif "resConfUnit" in name or name.startswith("cam_dec.backbone") or "output_conv2.0" in name:
+        gain = math.sqrt(2.0) if not name.endswith("conv2") else 0.5
+    std = gain / math.sqrt(fan_in) / _CUT_STD
+    nn.init.trunc_normal_(weight, std=std, a=-2 * std, b=2 * std, generator=generator)
+    if module.bias is not None:
+        module.bias.zero_()
+
+
+def _fill_tokens(backbone: DinoVisionTransformer, generator: torch.Generator) -> None:
+    backbone.pos_embed.copy_(sincos_positions(backbone.embed_dim))
+    nn.init.normal_(backbone.cls_token, std=0.5, generator=generator)
+    if hasattr(backbone, "camera_token"):
+        nn.init.normal_(backbone.camera_token, std=0.5, generator=generator)
+
+
+def sincos_positions(channels: int) -> Tensor:
+    """(1, 1 + 37 * 37, channels): sines and cosines of row and column; 0 for the class token.
+
+    Smooth in the position, so that the network sees nothing new when the table is resampled to another grid.
+    """
+    quarter = channels // 4
+    frequency = math.pi * 2 ** torch.linspace(0, 4.5, quarter)  # half a wave to 11 waves over the image
+    place = (torch.arange(TRAINED_GRID) + 0.5) / TRAINED_GRID
+    angle = place[:, None] * frequency
+    axis = torch.cat([angle.sin(), angle.cos()], 1)  # (37, channels / 2)
+    rows = axis[:, None].expand(-1, TRAINED_GRID, -1)
+    columns = axis[None].expand(TRAINED_GRID, -1, -1)
+    table = torch.cat([rows, columns], -1).flatten(0, 1) * (POSITION_RMS * math.sqrt(2))
+    table = nn.functional.pad(table, (0, channels - table.shape[1], 1, 0))
+    return table[None]
+
+
+def _fill_outputs(network: nn.Module) -> None:
+    """Last layers: small, with biases that say depth 1, a ray straight ahead, no rotation, one radian of view."""
+    parameters = dict(network.named_parameters())
+    for name, parameter in parameters.items():
+        if name.endswith(("output_conv2.2.weight", "_aux.3.5.weight")):
+            parameter.mul_(0.3)
+        if name.endswith("sky_output_conv2.2.bias"):
+            parameter.fill_(0.2)  # behind it is a ReLU
+        if name.endswith("output_conv2_aux.3.5.bias"):
+            parameter[2] = 1.0
+        if name.startswith("cam_dec.fc_") and name.endswith("weight"):
+            parameter.mul_(0.3)
+        if name == "cam_dec.fc_fov.0.bias":
+            parameter.fill_(1.0)
+        if name == "cam_dec.fc_qvec.bias":
+            parameter[3] = 1.0
+
+
+@torch.no_grad()
+def transfer(network: nn.Module, weights: Mapping[str, Tensor]) -> list[str]:
+    """Take over whatever fits from another network of ours, and say what did not.
+
+    Equal names with equal shapes are copied. The first layers of a dual head read twice as many channels as those of
+    a plain one; they take the weights for the half that means the same and zeros for the other.
+
+    Args:
+        network: to be changed.
+        weights: state dict of the other one, without a ``model.`` prefix.
+
+    Returns:
+        names of the parameters of ``network`` that keep their old values.
+    """
+    kept = []
+    for name, parameter in network.named_parameters():
+        source = weights.get(name)
+        if source is None or source.ndim != parameter.ndim:
+            kept.append(name)
+        elif source.shape == parameter.shape:
+            parameter.copy_(source)
+        elif name.startswith("head.projects.") and parameter.shape[1] == 2 * source.shape[1]:
+            parameter.zero_()
+            parameter[:, source.shape[1] :] = source
+        elif name.startswith("head.scratch.output_conv2.2") and parameter.shape[0] == 2 and source.shape[0] == 1:
+            parameter[:1] = source
+            kept.append(name)
+        else:
+            kept.append(name)
+    return kept
+
+
+def from_dinov2(network: nn.Module, weights: Mapping[str, Tensor]) -> list[str]:
+    """Fill the backbone from a DINOv2 checkpoint.
+
+    Args:
+        network: with a backbone of the same size, in ``backbone.pretrained``.
+        weights: as published by DINOv2 (names such as ``blocks.0.attn.qkv.weight``). Register tokens and the mask
+            token are not used.
+
+    Returns:
+        names of the backbone's parameters that DINOv2 does not have (camera tokens, query-key norms).
+
+    Raises:
+        InputError: a shape differs: another size of backbone.
+    """
+    backbone = network.get_submodule("backbone.pretrained")
+    kept = []
+    with torch.no_grad():
+        for name, parameter in backbone.named_parameters():
+            source = weights.get(name)
+            if source is None:
+                kept.append(name)
+            elif source.shape != parameter.shape:
+                raise InputError("weights", f"{name} of shape {tuple(source.shape)}", f"shape {tuple(parameter.shape)}")
+            else:
+                parameter.copy_(source)
+    return kept
+
+
+def read_dinov2(source: str) -> dict[str, Tensor]:
+    """Tensors of a DINOv2 checkpoint under DINOv2's own names.
+
+    Args:
+        source: a ``.safetensors`` file, a folder with ``model.safetensors``, or a hub id such as
+            ``facebook/dinov2-small``. Both DINOv2's names and those of the hub's copies are understood.
+    """
+    path = Path(source)
+    if path.is_dir():
+        path = path / "model.safetensors"
+    if not path.exists():
+        path = Path(hf_hub_download(source, "model.safetensors"))
+    weights = load_file(path)
+    return _from_hub_names(weights) if "embeddings.cls_token" in weights else weights
+
+
+_HUB_NAMES = (
+    ("embeddings.cls_token", "cls_token"),
+    ("embeddings.position_embeddings", "pos_embed"),
+    ("embeddings.patch_embeddings.projection.", "patch_embed.proj."),
+    ("encoder.layer.", "blocks."),
+    (".attention.output.dense.", ".attn.proj."),
+    (".layer_scale1.lambda1", ".ls1.gamma"),
+    (".layer_scale2.lambda1", ".ls2.gamma"),
+    (".mlp.weights_in.", ".mlp.w12."),
+    (".mlp.weights_out.", ".mlp.w3."),
+    ("layernorm.", "norm."),
+)
+
+
+def _from_hub_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    result: dict[str, Tensor] = {}
+    for name, tensor in weights.items():
+        if ".attention.attention." in name:
+            continue
+        for old, new in _HUB_NAMES:
+            name = name.replace(old, new)
+        result[name] = tensor
+    for name in [n for n in weights if n.endswith(".attention.attention.query.weight")]:
+        layer = name.removeprefix("encoder.layer.").partition(".")[0]
+        for kind in ("weight", "bias"):
+            stem = f"encoder.layer.{layer}.attention.attention"
+            parts = [weights[f"{stem}.{part}.{kind}"] for part in ("query", "key", "value")]
+            result[f"blocks.{layer}.attn.qkv.{kind}"] = torch.cat(parts)
+    return result

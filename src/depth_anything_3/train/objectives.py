@@ -1,0 +1,321 @@
+"""What is learned: a network and a batch to named losses.
+
+An objective is a module around the network, so that one forward pass is all that a distributed wrapper sees. Its
+options say which losses there are and how much they weigh.
+
+Letters: B samples, N views, H W pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from depth_anything_3.geometry.encoding import encode_cameras
+from depth_anything_3.geometry.poses import rigid_inverse
+from depth_anything_3.model.da3 import DepthAnything3Net, Encoded
+from depth_anything_3.model.readout import CANONICAL_FOCAL
+from depth_anything_3.train import losses as L
+from depth_anything_3.train import teacher_losses as T
+from depth_anything_3.train.batch import Batch
+from depth_anything_3.train.camera_norm import FoldableNorm
+from depth_anything_3.train.correspondence import correspondence_loss, patch_matches, tapped
+
+Kind = Literal["anyview", "teacher", "mono", "metric"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectiveOptions:
+    """Losses and their weights; a weight of 0 leaves the term out.
+
+    Attributes:
+        kind: ``anyview`` (section 3.2), ``teacher`` and ``mono`` (section 3.3), ``metric`` (section 3.4).
+        depth_space: see :func:`~depth_anything_3.train.losses.depth_loss`.
+        depth, ray, point, camera, gradient: weights of the any-view losses.
+        conf_weight: lambda of the confidence; None trains no confidence.
+        gradient_scales: scales of the gradient loss.
+        ray_target: what the ray branch predicts: ``rays``, or for an ablation ``points`` of the world, in channels 0-2.
+        relative_points: see :func:`~depth_anything_3.train.losses.point_loss`.
+        pose_conditioning: share of steps at which the true cameras are given to the network.
+        correspondence: weight of the auxiliary loss on attention.
+        correspondence_blocks: the blocks that it acts on, all of them across views.
+        correspondence_heads: that many heads of each, from the first.
+        global_local, normal, sky, object: weights of the teacher's losses.
+        levels, anchors, fit_samples: of the global-local loss.
+        normal_stride: normals are taken from every so manieth pixel.
+        anchor: weight of a pull of the teacher's depth, whose scale means nothing, towards 1.
+        camera_norm: normalise the camera token in front of the decoder, see
+            :mod:`~depth_anything_3.train.camera_norm`.
+        autocast_head: run the dense head in low precision too, not only the backbone.
+    """
+
+    kind: Kind = "anyview"
+    depth_space: L.DepthSpace = "linear"
+    depth: float = 1.0
+    ray: float = 1.0
+    point: float = 1.0
+    camera: float = 1.0
+    gradient: float = 1.0
+    conf_weight: float | None = 0.2
+    gradient_scales: int = 1
+    ray_target: Literal["rays", "points"] = "rays"
+    relative_points: bool = False
+    pose_conditioning: float = 0.2
+    correspondence: float = 0.0
+    correspondence_blocks: tuple[int, ...] = (5, 7)
+    correspondence_heads: int = 2
+    global_local: float = 1.0
+    normal: float = 1.0
+    sky: float = 1.0
+    object: float = 1.0
+    levels: tuple[int, ...] = (4, 16, 64)
+    anchors: tuple[int, ...] = (16, 256, 4096)
+    fit_samples: int = 1024
+    normal_stride: int = 1
+    anchor: float = 0.0
+    camera_norm: bool = False
+    autocast_head: bool = False
+
+
+class Losses(dict[str, Tensor]):
+    """Name -> one value per sample; ``total`` is their weighted sum. Names with a leading underscore are only shown."""
+
+
+class Objective(nn.Module):
+    """A network with its losses.
+
+    Args:
+        net: the network to train.
+        options: see :class:`ObjectiveOptions`.
+    """
+
+    def __init__(self, net: DepthAnything3Net, options: ObjectiveOptions) -> None:
+        super().__init__()
+        self.net, self.options = net, options
+        self.camera_norm: FoldableNorm | None = None
+        if options.camera_norm and net.cam_dec is not None:
+            self.camera_norm = FoldableNorm(net.cam_dec.fc_t.in_features)
+            norm = self.camera_norm
+            net.cam_dec.register_forward_pre_hook(lambda module, inputs: (norm(inputs[0]), *inputs[1:]))
+
+    def forward(self, batch: Batch, labels: Tensor | None, seed: int, autocast: torch.dtype | None) -> Losses:
+        """Losses of a batch.
+
+        Args:
+            batch: images and truth.
+            labels: depth that supervises instead of the batch's own (B, N, H, W), 0 where there is none.
+            seed: of every random choice made here.
+            autocast: precision of the network; losses are float32.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        if self.options.kind == "anyview":
+            return self._anyview(batch, labels, generator, autocast)
+        return self._single(batch, labels, generator, autocast)
+
+    def _encode(self, batch: Batch, autocast: torch.dtype | None, **options: object) -> Encoded:
+        device = batch.images.device.type
+        context = nullcontext() if autocast is None else torch.autocast(device, autocast)
+        # On the CPU the fused kernel is slow in its backward pass over as few tokens as there are here.
+        kernel = sdpa_kernel(SDPBackend.MATH) if device == "cpu" else nullcontext()
+        with context, kernel:
+            encoded = self.net.encode(batch.images, autocast_head=self.options.autocast_head, **options)  # type: ignore[arg-type]
+        parts: dict[str, Any] = {
+            name: v.float() if isinstance(v, Tensor) else v for name, v in encoded._asdict().items()
+        }
+        return Encoded(**parts)
+
+    def _anyview(
+        self, batch: Batch, labels: Tensor | None, generator: torch.Generator, autocast: torch.dtype | None
+    ) -> Losses:
+        o = self.options
+        truth = AnyviewTruth.of(batch, labels)
+        given: dict[str, object] = {}
+        if o.pose_conditioning and float(torch.rand((), generator=generator)) < o.pose_conditioning:
+            given = {"extrinsics": conditioning_poses(batch.extrinsics), "intrinsics": batch.intrinsics}
+        wanted = o.correspondence > 0 and batch.views > 1
+        with tapped(self.net.backbone.pretrained, o.correspondence_blocks if wanted else ()) as taps:
+            encoded = self._encode(batch, autocast, rays=True, ref_view_strategy="first", **given)
+            result = Losses()
+            if wanted:
+                matches = patch_matches(batch.depth, batch.intrinsics, batch.extrinsics)
+                parts = [
+                    correspondence_loss(tap.logits(batch.views, slice(0, o.correspondence_heads)), matches)
+                    for tap in taps
+                ]
+                result["correspondence"] = o.correspondence * torch.stack([loss for loss, _ in parts]).mean(0)
+                result["_top1"] = parts[-1][1]
+        conf = encoded.depth_conf if o.conf_weight is not None else None
+        weight = o.conf_weight or 0.0
+        result["depth"] = o.depth * L.depth_loss(
+            encoded.depth, truth.depth, truth.valid, conf, conf_weight=weight, space=o.depth_space
+        )
+        if o.gradient:
+            result["gradient"] = o.gradient * L.gradient_loss(
+                encoded.depth, truth.depth, truth.valid, space=o.depth_space, scales=o.gradient_scales
+            )
+        if encoded.ray is not None and (o.ray or o.point):
+            self._ray_terms(result, encoded, truth, batch)
+        if encoded.pose_encoding is not None and o.camera:
+            result["camera"] = o.camera * L.camera_loss(encoded.pose_encoding, truth.pose_encoding)
+        return _totalled(result)
+
+    def _ray_terms(self, result: Losses, encoded: Encoded, truth: AnyviewTruth, batch: Batch) -> None:
+        o = self.options
+        assert encoded.ray is not None
+        size = (encoded.ray.shape[2], encoded.ray.shape[3])
+        target = L.ray_map(batch.intrinsics, truth.world_from_camera, batch.image_hw, size)
+        if o.ray_target == "points":
+            self._point_map_term(result, encoded.ray, target, truth, size)
+            return
+        if o.ray:
+            conf = encoded.ray_conf if o.conf_weight is not None else None
+            result["ray"] = o.ray * L.ray_loss(encoded.ray, target, conf, conf_weight=o.conf_weight or 0.0)
+        if o.point:
+            depth, true_depth = L.at_ray_size(encoded.depth, size), L.at_ray_size(truth.depth, size)
+            valid = L.at_ray_size(truth.valid.to(depth.dtype), size) > 0.5
+            points = true_depth[..., None] * target[..., :3] + target[..., 3:]
+            result["point"] = o.point * L.point_loss(depth, encoded.ray, points, valid, relative=o.relative_points)
+
+    def _point_map_term(
+        self, result: Losses, ray: Tensor, rays: Tensor, truth: AnyviewTruth, size: tuple[int, int]
+    ) -> None:
+        """World points instead of rays: zero depth along the predicted direction leaves the predicted origin."""
+        depth = L.at_ray_size(truth.depth, size)
+        points = depth[..., None] * rays[..., :3] + rays[..., 3:]
+        as_origin = torch.cat([torch.zeros_like(points), ray[..., :3]], -1)
+        zero = torch.zeros_like(depth)
+        result["ray"] = self.options.ray * L.point_loss(zero, as_origin, points, depth > 0)
+
+    def _single(
+        self, batch: Batch, labels: Tensor | None, generator: torch.Generator, autocast: torch.dtype | None
+    ) -> Losses:
+        o = self.options
+        with sky_logits(self.net) as logits:
+            encoded = self._encode(batch, autocast)
+        depth = encoded.depth.flatten(0, 1)
+        target = (batch.depth if labels is None else labels).flatten(0, 1)
+        valid = target > 0
+        rays = _camera_rays(batch).flatten(0, 1)
+        views = batch.views
+        result = Losses()
+        if o.kind == "metric":
+            focal = (batch.intrinsics[..., 0, 0] + batch.intrinsics[..., 1, 1]).flatten() / 2
+            target = target * (CANONICAL_FOCAL / focal)[:, None, None]
+            depth_, target_, valid_ = (v[:, None] for v in (depth, target, valid))
+            result["depth"] = o.depth * L.depth_loss(depth_, target_, valid_, space=o.depth_space)
+            result["gradient"] = o.gradient * L.gradient_loss(
+                depth_, target_, valid_, space=o.depth_space, scales=o.gradient_scales
+            )
+        else:
+            self._teacher_terms(result, depth, target, valid, rays, generator)
+        if o.sky and logits:
+            known = batch.sky_known.repeat_interleave(views).to(depth.dtype)
+            result["sky"] = o.sky * known * T.mask_loss(torch.cat(logits).squeeze(1).float(), batch.sky.flatten(0, 1))
+        return _totalled(Losses({name: value.unflatten(0, (-1, views)).mean(1) for name, value in result.items()}))
+
+    def _teacher_terms(
+        self, result: Losses, depth: Tensor, target: Tensor, valid: Tensor, rays: Tensor, generator: torch.Generator
+    ) -> None:
+        o = self.options
+        points = rays * target[..., None]
+        scale = L.points_scale(points[:, None], valid[:, None])
+        target, points = target / scale[:, None, None], points / scale[:, None, None, None]
+        if o.anchor:
+            result["anchor"] = o.anchor * depth.log().flatten(1).mean(1).square()
+        result["global_local"] = o.global_local * T.global_local_loss(
+            depth, target, valid, points, levels=o.levels, anchors=o.anchors, samples=o.fit_samples, generator=generator
+        )
+        with torch.no_grad():
+            weight = torch.where(valid, 1 / target.clamp(min=1e-3), 0.0)
+            s, b = T.fit_affine(depth.flatten(1), target.flatten(1), weight.flatten(1))
+        aligned = s[:, None, None] * depth + b[:, None, None]
+        if o.gradient:
+            result["gradient"] = o.gradient * L.gradient_loss(
+                aligned[:, None], target[:, None], valid[:, None], space=o.depth_space, scales=o.gradient_scales
+            )
+        if o.normal:
+            step = o.normal_stride
+            sparse = (slice(None), slice(None, None, step), slice(None, None, step))
+            predicted = rays[sparse] * aligned[sparse][..., None]
+            result["normal"] = o.normal * T.normal_loss(predicted, points[sparse], valid[sparse])
+
+
+@dataclass(frozen=True)
+class AnyviewTruth:
+    """Truth of a batch in the frame of its first view, divided by the mean distance of its points."""
+
+    depth: Float[Tensor, "B N H W"]
+    valid: Tensor
+    camera_from_world: Float[Tensor, "B N 3 4"]
+    world_from_camera: Float[Tensor, "B N 3 4"]
+    pose_encoding: Float[Tensor, "B N 9"]
+
+    @classmethod
+    def of(cls, batch: Batch, labels: Tensor | None = None) -> AnyviewTruth:
+        """Normalise a batch; ``labels`` replace its depth."""
+        depth = batch.depth if labels is None else labels
+        valid = depth > 0
+        relative = relative_to_first(batch.extrinsics)
+        world_from_camera = rigid_inverse(relative)
+        rays = _camera_rays(batch)
+        camera_points = rays * depth[..., None]
+        points = torch.einsum("bnij,bnhwj->bnhwi", world_from_camera[..., :3], camera_points)
+        points = points + world_from_camera[:, :, None, None, :, 3]
+        scale = L.points_scale(points, valid)[:, None, None, None]
+        camera_from_world = torch.cat([relative[..., :3], relative[..., 3:] / scale], -1)
+        world_from_camera = torch.cat([world_from_camera[..., :3], world_from_camera[..., 3:] / scale], -1)
+        encoding = encode_cameras(camera_from_world, batch.intrinsics, batch.image_hw)
+        return cls(depth / scale, valid, camera_from_world, world_from_camera, encoding)
+
+
+def relative_to_first(extrinsics: Float[Tensor, "B N 3 4"]) -> Float[Tensor, "B N 3 4"]:
+    """World-to-camera poses whose world is the first camera."""
+    first = rigid_inverse(extrinsics[:, :1])
+    rotation = extrinsics[..., :3] @ first[..., :3]
+    translation = extrinsics[..., :3] @ first[..., 3:] + extrinsics[..., 3:]
+    return torch.cat([rotation, translation], -1)
+
+
+def conditioning_poses(extrinsics: Float[Tensor, "B N 3 4"]) -> Float[Tensor, "B N 3 4"]:
+    """Poses as inference gives them to the network (see :func:`depth_anything_3.infer.cameras.normalise_extrinsics`):
+    relative to the first view and divided by the lower median distance from it, or by the one distance there is.
+    """
+    relative = relative_to_first(extrinsics)
+    distance = rigid_inverse(relative)[..., 3].norm(dim=-1)
+    unit = distance[:, -1].clamp(min=1e-6) if extrinsics.shape[1] == 2 else distance.median(1).values.clamp(min=0.1)
+    return torch.cat([relative[..., :3], relative[..., 3:] / unit[:, None, None, None]], -1)
+
+
+@contextmanager
+def sky_logits(net: DepthAnything3Net) -> Iterator[list[Tensor]]:
+    """What the sky branch gives before its ReLU, (views, 1, H, W) per chunk; nothing if there is no such branch."""
+    logits: list[Tensor] = []
+    if "sky" not in net.abilities:
+        yield logits
+        return
+    branch = net.head.scratch.get_submodule("sky_output_conv2")
+    handle = branch.register_forward_hook(lambda module, inputs, output: logits.append(output))
+    try:
+        yield logits
+    finally:
+        handle.remove()
+
+
+def _camera_rays(batch: Batch) -> Float[Tensor, "B N H W 3"]:
+    """K^-1 p at every pixel."""
+    identity = torch.eye(3, 4, device=batch.images.device).expand(*batch.intrinsics.shape[:2], 3, 4)
+    return L.ray_map(batch.intrinsics, identity, batch.image_hw, batch.image_hw)[..., :3]
+
+
+def _totalled(result: Losses) -> Losses:
+    terms = [value for name, value in result.items() if not name.startswith("_")]
+    total = torch.stack(terms).sum(0)
+    result["total"] = total
+    return result

@@ -1,0 +1,334 @@
+"""Training runs by name: functions that return a :class:`~depth_anything_3.train.config.TrainConfig`.
+
+What the paper states is in the recipes as it states it; what it leaves open is marked ``open:`` with what is taken
+instead. The ``*_tiny`` recipes are those of the bundled checkpoints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from depth_anything_3.registry import Registry
+from depth_anything_3.train.config import InitOptions, LabelOptions, OptimiserOptions, Phase, TrainConfig
+from depth_anything_3.train.data import ProceduralSource, Source, ViewOptions
+from depth_anything_3.train.objectives import ObjectiveOptions
+from depth_anything_3.train.sources import DatasetSource
+
+RECIPES: Registry[Callable[..., TrainConfig]] = Registry("recipe")
+"""Recipes by name."""
+
+PAPER_SIZES = ((504, 504), (504, 378), (504, 336), (504, 280), (336, 504), (896, 504), (756, 504), (672, 504))
+"""The eight base resolutions, rows and columns (section 4)."""
+
+_METRIC_SIZES = ((504, 504), (504, 252), (896, 504), (504, 896), (504, 672), (756, 504), (504, 756), (504, 910))
+_TOKENS = 18 * 36 * 36  # 18 views of 504 x 504, the upper end of the stated range; open: the exact budget
+
+_SYNTHETIC = (
+    "tartanair",
+    "irs",
+    "unreal_stereo_4k",
+    "gta_sfm",
+    "ken_burns",
+    "point_odyssey",
+    "trellis",
+    "omniobject3d",
+)
+_POSED = ("tartanair", "gta_sfm", "point_odyssey", "trellis", "omniobject3d", "dl3dv")
+
+_TINY_SIZES = ((84, 112), (112, 84), (98, 98), (70, 126))
+_TINY_LARGER = ((126, 168), (168, 126), (140, 140), (98, 168))
+_TINY_TOKENS = 48 * 32  # 32 views of 84 x 112
+_TINY_OPTIMISER = OptimiserOptions(camera_decoder_rate=0.4, ema=0.998)
+_FIXED_POSITIONS = ("pos_embed",)  # a smooth table resamples to any grid; a trained one only to those it was trained on
+
+
+def _from(data: Path | None, names: tuple[str, ...]) -> tuple[tuple[Source, float], ...]:
+    """One source per data set below a folder; open: their weights, here equal."""
+    root = data or Path("data")
+    return tuple((DatasetSource(dataset=name, root=root / name), 1.0) for name in names)
+
+
+@RECIPES.register("da3_giant_paper")
+def da3_giant_paper(*, data: Path | None = None, teacher: str | None = None) -> TrainConfig:
+    """The paper's main model (section 4): 200 000 steps, labels of the teacher from step 120 000 on.
+
+    Args:
+        data: folder with one folder per data set, named as its adapter.
+        teacher: checkpoint of the teacher.
+    """
+    return TrainConfig(
+        name="da3_giant_paper",
+        preset="da3-giant",
+        # open: the weights of the confidence (0.2) and within the camera term.
+        objective=ObjectiveOptions(kind="anyview", conf_weight=0.2, pose_conditioning=0.2),
+        # open: the shape of the schedule after the warm-up (a cosine), and the data's weights and view sampling.
+        phases=(
+            Phase(
+                steps=200_000,
+                learning_rate=2e-4,
+                warmup=8_000,
+                data=ViewOptions(sizes=PAPER_SIZES, views=(2, 18), tokens=_TOKENS, overlap=(0.25, 0.9)),
+            ),
+        ),
+        sources=_from(data, _POSED),
+        init=InitOptions(start="dinov2", source="facebook/dinov2-giant"),
+        # open: beta, decay, clipping, average, and the rate of the backbone.
+        optimiser=OptimiserOptions(backbone_rate=0.2, ema=0.9995),
+        labels=LabelOptions(teacher=teacher, from_step=120_000),
+        parallel="fsdp",
+        activation_checkpointing=True,
+        save_every=2_000,
+    )
+
+
+@RECIPES.register("da3_small")
+def da3_small(*, data: Path | None = None, teacher: str | None = None) -> TrainConfig:
+    """The paper's schedule with the small backbone, for one machine."""
+    giant = da3_giant_paper(data=data, teacher=teacher)
+    return replace(
+        giant,
+        name="da3_small",
+        preset="da3-small",
+        init=InitOptions(start="dinov2", source="facebook/dinov2-small"),
+        parallel="ddp",
+        activation_checkpointing=False,
+    )
+
+
+@RECIPES.register("teacher_large")
+def teacher_large(*, data: Path | None = None) -> TrainConfig:
+    """The teacher (section 3.3): single views of synthetic data only; exponential depth up to scale and shift.
+
+    Args:
+        data: folder with one folder per data set.
+    """
+    return TrainConfig(
+        name="teacher_large",
+        preset="da3mono-large",
+        objective=ObjectiveOptions(kind="teacher", gradient=0.5),
+        # open: size, steps, batch and resolutions; here those of the metric model.
+        phases=(
+            Phase(
+                steps=160_000,
+                learning_rate=5e-5,
+                warmup=8_000,
+                data=ViewOptions(sizes=_METRIC_SIZES, views=(1, 1), tokens=64 * 36 * 36),
+            ),
+        ),
+        sources=tuple((replace(s, single=True), w) for s, w in _from(data, _SYNTHETIC) if isinstance(s, DatasetSource)),
+        init=InitOptions(start="dinov2", source="facebook/dinov2-large"),
+        optimiser=OptimiserOptions(backbone_rate=0.1, ema=0.9995),
+        save_every=2_000,
+    )
+
+
+@RECIPES.register("da3mono_large")
+def da3mono_large(*, data: Path | None = None, teacher: str | None = None) -> TrainConfig:
+    """The mono student (section 3.4): the teacher's losses on the teacher's labels.
+
+    Args:
+        data: folder with pictures, one folder per data set.
+        teacher: checkpoint of the teacher.
+    """
+    return replace(
+        teacher_large(data=data),
+        name="da3mono_large",
+        objective=ObjectiveOptions(kind="mono", gradient=0.5),
+        labels=LabelOptions(teacher=teacher, from_step=0, align=False),
+    )
+
+
+@RECIPES.register("da3metric_large")
+def da3metric_large(*, data: Path | None = None, teacher: str | None = None) -> TrainConfig:
+    """The metric model (section 3.4): canonical focal length 300, labels refined by the teacher for 80 % of the steps.
+
+    Args:
+        data: folder with one folder per data set, in metres.
+        teacher: checkpoint of the teacher.
+    """
+    return TrainConfig(
+        name="da3metric_large",
+        preset="da3metric-large",
+        # open: the weights of depth, gradient and sky.
+        objective=ObjectiveOptions(kind="metric"),
+        phases=(
+            Phase(
+                steps=160_000,
+                learning_rate=5e-5,
+                warmup=4_000,
+                data=ViewOptions(sizes=_METRIC_SIZES, views=(1, 1), tokens=64 * 36 * 36),
+            ),
+        ),
+        # The paper's driving and depth-camera sets have no adapter: bring them in as posed RGB-D folders.
+        sources=_from(data, ("rgbd_folder",)),
+        init=InitOptions(start="dinov2", source="facebook/dinov2-large"),
+        optimiser=OptimiserOptions(backbone_rate=0.1, ema=0.9995),
+        labels=LabelOptions(teacher=teacher, from_step=0, share=0.8),
+        save_every=2_000,
+    )
+
+
+@RECIPES.register("finetune")
+def finetune(
+    *, checkpoint: str = "depth-anything/DA3-SMALL", preset: str = "da3-small", data: Path | None = None,
+    how: str = "whole", steps: int = 2_000,
+) -> TrainConfig:  # fmt: skip
+    """A published checkpoint on your own posed RGB-D folder, on one GPU with 24 GB.
+
+    Args:
+        checkpoint: hub id, folder or file.
+        preset: its architecture.
+        data: the folder, see :mod:`depth_anything_3.datasets.rgbd_folder`.
+        how: ``whole``; ``lora``, low-rank changes of the transformer and nothing else; or ``heads``, everything but the
+            transformer.
+        steps: how many.
+    """
+    views = ViewOptions(sizes=((504, 378), (378, 504), (336, 504), (504, 504)), views=(2, 6), tokens=6 * 36 * 36)
+    frozen = {"whole": (), "lora": (), "heads": ("backbone.",)}
+    rate = {"whole": 1e-5, "lora": 1e-4, "heads": 5e-5}
+    return TrainConfig(
+        name="finetune",
+        preset=preset,
+        objective=ObjectiveOptions(kind="anyview"),
+        phases=(Phase(steps=steps, learning_rate=rate[how], warmup=steps // 20, data=views),),
+        sources=((DatasetSource(dataset="rgbd_folder", root=data or Path("data")), 1.0),),
+        init=InitOptions(start="weights", source=checkpoint, frozen=frozen[how], lora_rank=16 if how == "lora" else 0),
+        optimiser=OptimiserOptions(backbone_rate=0.5 if how == "whole" else 1.0, ema=0.999),
+        accumulation=4,
+        activation_checkpointing=True,
+        save_every=200,
+    )
+
+
+_TINY_TEACHER = ObjectiveOptions(
+    kind="teacher",
+    depth_space="log",
+    gradient=0.5,
+    gradient_scales=3,
+    normal=0.05,
+    normal_stride=2,
+    levels=(4,),
+    anchors=(16,),
+    fit_samples=400,
+    anchor=0.01,
+    autocast_head=True,
+)
+
+_TINY_ANYVIEW = ObjectiveOptions(
+    kind="anyview",
+    depth_space="log",
+    gradient=0.5,
+    gradient_scales=3,
+    point=0.5,
+    relative_points=True,
+    pose_conditioning=0.0,
+    correspondence=0.3,
+    camera_norm=True,
+    autocast_head=True,
+)
+
+
+@RECIPES.register("teacher_tiny")
+def teacher_tiny(*, cache: Path | None = None, steps: int = 3_000) -> TrainConfig:
+    """The teacher at demonstration size: depth up to scale and shift, and sky, from single views of exact truth.
+
+    Args:
+        cache: folder that keeps rendered scenes.
+        steps: how many.
+    """
+    views = ViewOptions(sizes=_TINY_SIZES, views=(1, 1), tokens=_TINY_TOKENS)
+    return TrainConfig(
+        name="teacher_tiny",
+        preset="da3metric-tiny",
+        objective=_TINY_TEACHER,
+        phases=(Phase(steps=steps, learning_rate=1e-3, warmup=steps // 30, data=views),),
+        sources=((ProceduralSource(count=1_800, growth=1.0, most=16_000, cache=cache), 1.0),),
+        init=InitOptions(frozen=_FIXED_POSITIONS),
+        optimiser=_TINY_OPTIMISER,
+        save_every=250,
+    )
+
+
+@RECIPES.register("da3_tiny")
+def da3_tiny(
+    *, cache: Path | None = None, teacher: str | None = None, steps: tuple[int, int, int] = (1_500, 1_500, 1_000)
+) -> TrainConfig:
+    """The any-view student at demonstration size, from the teacher's backbone.
+
+    Two views that share much; then up to four that share less, with poses given at every fifth step; then larger
+    pictures, and for every second of the last steps the teacher's labels, aligned to depth as sparse and noisy as a
+    sensor's.
+
+    Args:
+        cache: folder that keeps rendered scenes.
+        teacher: checkpoint of the teacher; None starts from scratch and uses no labels.
+        steps: of the three phases.
+    """
+    pairs = ViewOptions(sizes=_TINY_SIZES, views=(2, 2), tokens=_TINY_TOKENS, overlap=(0.45, 0.95))
+    few = ViewOptions(sizes=_TINY_SIZES, views=(1, 4), tokens=_TINY_TOKENS, overlap=(0.25, 0.9))
+    larger = ViewOptions(sizes=_TINY_LARGER, views=(1, 4), tokens=108 * 16, overlap=(0.2, 0.9))
+    posed = replace(_TINY_ANYVIEW, pose_conditioning=0.2)
+    labels = LabelOptions(teacher=teacher, from_step=sum(steps) * 9 // 10, share=0.5, simulate_sensor=True)
+    return TrainConfig(
+        name="da3_tiny",
+        preset="da3-tiny",
+        objective=_TINY_ANYVIEW,
+        phases=(
+            Phase(steps=steps[0], learning_rate=8e-4, warmup=steps[0] // 20, data=pairs),
+            Phase(steps=steps[1], learning_rate=8e-4, warmup=steps[1] // 20, data=few, objective=posed),
+            Phase(steps=steps[2], learning_rate=5e-4, warmup=steps[2] // 20, data=larger, objective=posed),
+        ),
+        sources=((ProceduralSource(count=2_500, growth=1.0, most=16_000, cache=cache), 1.0),),
+        init=InitOptions(start="weights" if teacher else "scratch", source=teacher, frozen=_FIXED_POSITIONS),
+        optimiser=_TINY_OPTIMISER,
+        labels=labels if teacher else None,
+        save_every=250,
+        seed=1,
+    )
+
+
+@RECIPES.register("da3metric_tiny")
+def da3metric_tiny(*, cache: Path | None = None, teacher: str | None = None, steps: int = 1_500) -> TrainConfig:
+    """The metric model at demonstration size, from the teacher's weights: depth for a focal length of 300 pixels.
+
+    Args:
+        cache: folder that keeps rendered scenes.
+        teacher: checkpoint of the teacher; None starts from scratch and uses no labels.
+        steps: how many.
+    """
+    views = ViewOptions(sizes=(*_TINY_SIZES, *_TINY_LARGER), views=(1, 1), tokens=_TINY_TOKENS)
+    labels = LabelOptions(teacher=teacher, from_step=steps * 9 // 10, share=0.8, simulate_sensor=True)
+    return TrainConfig(
+        name="da3metric_tiny",
+        preset="da3metric-tiny",
+        objective=ObjectiveOptions(
+            kind="metric", depth_space="log", gradient=0.5, gradient_scales=3, sky=1.0, autocast_head=True
+        ),
+        phases=(Phase(steps=steps, learning_rate=6e-4, warmup=steps // 20, data=views),),
+        sources=((ProceduralSource(count=2_500, growth=1.0, most=16_000, cache=cache), 1.0),),
+        init=InitOptions(start="weights" if teacher else "scratch", source=teacher, frozen=_FIXED_POSITIONS),
+        optimiser=_TINY_OPTIMISER,
+        labels=labels if teacher else None,
+        save_every=250,
+        seed=2,
+    )
+
+
+@RECIPES.register("da3mono_tiny")
+def da3mono_tiny(*, cache: Path | None = None, teacher: str | None = None, steps: int = 1_500) -> TrainConfig:
+    """The mono student at demonstration size: the teacher's labels alone.
+
+    Args:
+        cache: folder that keeps rendered scenes.
+        teacher: checkpoint of the teacher.
+        steps: how many.
+    """
+    return replace(
+        teacher_tiny(cache=cache, steps=steps),
+        name="da3mono_tiny",
+        objective=replace(_TINY_TEACHER, kind="mono"),
+        labels=LabelOptions(teacher=teacher, align=False) if teacher else None,
+        seed=3,
+    )

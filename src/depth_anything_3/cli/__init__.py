@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from depth_anything_3.cli import auto, models, train
+from depth_anything_3.cli import auto, bench, models, train
 
 app = typer.Typer(
     name="da3",
@@ -17,6 +17,7 @@ app = typer.Typer(
 app.command("auto")(auto.auto)
 app.command("train")(train.train)
 app.add_typer(models.app, name="models")
+app.add_typer(bench.app, name="bench")
 
 
 def _print_version(wanted: bool) -> None:

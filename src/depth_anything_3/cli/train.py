@@ -26,9 +26,7 @@ def train(
     ] = None,
     variant: Annotated[str, typer.Option(help="An ablation of the paper's tables 6 and 7.")] = "",
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-    until: Annotated[
-        int | None, typer.Option(help="Stop after this step; the same command goes on.")
-    ] = None,
+    until: Annotated[int | None, typer.Option(help="Stop after this step; the same command goes on.")] = None,
     threads: Annotated[int | None, typer.Option(help="Threads of one process on the CPU.")] = None,
     fill_cache: Annotated[
         int | None, typer.Option(metavar="N", help="Render the first N scenes into the cache, and do nothing else.")
@@ -143,6 +141,4 @@ def _show_plan(config: TrainConfig, as_json: bool) -> None:
     typer.echo(f"{config.name}: {config.preset}, {made.steps} steps")
     typer.echo(f"parameters       {made.parameters:,} ({made.trained:,} trained)")
     typer.echo(f"tokens per step  {made.tokens_per_step:,} in each process")
-    typer.echo(
-        f"memory           {human_size(made.state_bytes)} of state, ~{human_size(made.activation_bytes)} more"
-    )
+    typer.echo(f"memory           {human_size(made.state_bytes)} of state, ~{human_size(made.activation_bytes)} more")

@@ -14,6 +14,7 @@ import torch
 
 from depth_anything_3.datasets.procedural import FRAMES, cached_scene
 from depth_anything_3.errors import InputError
+from depth_anything_3.synth.held_out import HELD_OUT_SEEDS
 from depth_anything_3.train.augment import AugmentOptions, Pictures, camera_effects, crop_and_resize, mirror
 from depth_anything_3.train.batch import Batch
 from depth_anything_3.types.options import PATCH_SIZE
@@ -42,6 +43,10 @@ class ViewOptions:
 class Source(Protocol):
     """Where samples come from."""
 
+    def check(self) -> None:
+        """Raise unless there is something to train on, and nothing that results are reported on."""
+        ...
+
     def sample(
         self, rng: np.random.Generator, views: int, overlap: tuple[float, float], step: int
     ) -> tuple[str, Pictures]:
@@ -67,6 +72,16 @@ class ProceduralSource:
     most: int = 1_000_000
     cache: Path | None = None
     metric: bool = field(default=True, init=False)
+
+    def check(self) -> None:
+        """Raise if one of the seeds belongs to the held-out set.
+
+        Raises:
+            InputError: it does.
+        """
+        last = self.first + max(self.most, self.count)
+        if self.first < HELD_OUT_SEEDS.stop and last > HELD_OUT_SEEDS.start:
+            raise InputError("sources", f"seeds {self.first} to {last - 1}", f"seeds below {HELD_OUT_SEEDS.start}")
 
     def sample(
         self, rng: np.random.Generator, views: int, overlap: tuple[float, float], step: int

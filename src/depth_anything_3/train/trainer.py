@@ -78,6 +78,8 @@ class Trainer:
     def __init__(
         self, config: TrainConfig, folder: Path, *, here: World | None = None, logger: Logger | None = None
     ) -> None:
+        for source, _ in config.sources:
+            source.check()
         self.config, self.folder, self.logger = config, folder, logger
         self.here = here or World(0, 1, torch.device("cpu"))
         self.objective = Objective(initial_network(config), config.objective).to(self.here.device)

@@ -73,7 +73,9 @@ def crop_and_resize(
 def _resized(pictures: Pictures, box: tuple[int, int, int, int], size: tuple[int, int]) -> Pictures:
     top, left, height, width = box
     window = (slice(None), slice(top, top + height), slice(left, left + width))
-    images = [cv2.resize(v, size[::-1], interpolation=cv2.INTER_AREA) for v in pictures.images[window]]
+    # Means of areas shift the picture by up to a pixel where it is enlarged.
+    how = cv2.INTER_AREA if height >= size[0] and width >= size[1] else cv2.INTER_LINEAR
+    images = [cv2.resize(v, size[::-1], interpolation=how) for v in pictures.images[window]]
     rows = ((np.arange(size[0]) + 0.5) * height / size[0]).astype(int)
     columns = ((np.arange(size[1]) + 0.5) * width / size[1]).astype(int)
     nearest = (slice(None), rows[:, None], columns)

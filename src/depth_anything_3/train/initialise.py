@@ -22,6 +22,7 @@ from depth_anything_3.model.dinov2.vision_transformer import TRAINED_GRID, DinoV
 POSITION_RMS = 0.7
 """Of the sine-cosine table: comparable to the patch embedding, the only other thing that tells patches apart."""
 
+_NOT_IN_DINOV2 = ("camera_token", "q_norm.", "k_norm.")
 _CUT_STD = 0.8796  # standard deviation of what is left of a unit normal distribution between -2 and 2
 
 
@@ -147,7 +148,7 @@ def from_dinov2(network: nn.Module, weights: Mapping[str, Tensor]) -> list[str]:
         names of the backbone's parameters that DINOv2 does not have (camera tokens, query-key norms).
 
     Raises:
-        InputError: a shape differs: another size of backbone.
+        InputError: a shape differs: another size of backbone; or something is missing that DINOv2 has.
     """
     backbone = network.get_submodule("backbone.pretrained")
     kept = []
@@ -155,6 +156,8 @@ def from_dinov2(network: nn.Module, weights: Mapping[str, Tensor]) -> list[str]:
         for name, parameter in backbone.named_parameters():
             source = weights.get(name)
             if source is None:
+                if not any(part in name for part in _NOT_IN_DINOV2):
+                    raise InputError("weights", f"tensors without {name}", "a checkpoint of DINOv2, which has it")
                 kept.append(name)
             elif source.shape != parameter.shape:
                 raise InputError("weights", f"{name} of shape {tuple(source.shape)}", f"shape {tuple(parameter.shape)}")

@@ -41,22 +41,23 @@ _PRECISION = {"float32": None, "bfloat16": torch.bfloat16}
 Logger = Callable[[dict[str, float]], None]
 
 
-def initial_network(config: TrainConfig) -> DepthAnything3Net:
-    """The network of a run with the weights that it starts from."""
+def initial_network(config: TrainConfig) -> tuple[DepthAnything3Net, frozenset[str]]:
+    """The network of a run, and the names of the parameters that come from another network."""
     network = new_network(config)
     initialise.from_scratch(network, config.seed)
-    start = config.init
+    start, fresh = config.init, {name for name, _ in network.named_parameters()}
     if start.start != "scratch" and start.source is None:
         raise InputError("init.source", "nothing", f"a checkpoint, for init.start={start.start!r}")
     if start.start == "weights" and start.source is not None:
-        initialise.transfer(network, build_network(resolve(start.source)).state_dict())
+        fresh &= set(initialise.transfer(network, build_network(resolve(start.source)).state_dict()))
     elif start.start == "dinov2" and start.source is not None:
         initialise.from_dinov2(network, initialise.read_dinov2(start.source))
+    loaded = frozenset(name for name, _ in network.named_parameters() if name not in fresh)
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(not any(part in name for part in start.frozen))
     if start.lora_rank:
         adapt(network, start.lora_rank, config.seed)
-    return network
+    return network, loaded
 
 
 def new_network(config: TrainConfig) -> DepthAnything3Net:
@@ -82,7 +83,8 @@ class Trainer:
             source.check()
         self.config, self.folder, self.logger = config, folder, logger
         self.here = here or World(0, 1, torch.device("cpu"))
-        self.objective = Objective(initial_network(config), config.objective).to(self.here.device)
+        network, loaded = initial_network(config)
+        self.objective = Objective(network, config.objective).to(self.here.device)
         if config.activation_checkpointing:
             recompute_blocks(self.objective.net)
         self.module = parallelise(self.objective, self.here, config.parallel)
@@ -91,7 +93,8 @@ class Trainer:
         self.labeller = Labeller(config.labels, self.here.device) if config.labels else None
         self.step = 0
         self.stopping = False
-        self._raw_tokens = config.init.start == "weights"
+        self._unsettled = config.init.start == "weights"
+        self._decoder_loaded = any(name.startswith("cam_dec.") for name in loaded)
 
     # The loop -----------------------------------------------------------------------------------------------
 
@@ -167,17 +170,18 @@ class Trainer:
 
     @torch.no_grad()
     def _settle_camera_norm(self) -> None:
-        """After loading weights that read the raw token: measure the token once, and re-express them."""
+        """A loaded backbone: measure its token once. A loaded decoder reads the raw token: re-express its weights."""
         norm, decoder = self.objective.camera_norm, self.objective.net.cam_dec
-        if not self._raw_tokens or norm is None or decoder is None:
+        if not self._unsettled or norm is None or decoder is None:
             return
-        self._raw_tokens = False
+        self._unsettled = False
         tokens: list[Tensor] = []
         handle = norm.register_forward_pre_hook(lambda module, inputs: tokens.append(inputs[0].float().flatten(0, -2)))
         self.objective(self.batch(self.step), None, 0, _PRECISION[self.config.precision])
         handle.remove()
         norm.start_at(torch.cat(tokens))
-        unfold(decoder, norm)
+        if self._decoder_loaded:
+            unfold(decoder, norm)
 
     # State --------------------------------------------------------------------------------------------------
 
@@ -192,7 +196,7 @@ class Trainer:
             return False
         extra = self._extra()
         self.step = read_state(found, self.objective, self.optimiser, extra)
-        self._raw_tokens = False
+        self._unsettled = False
         return True
 
     def _extra(self) -> dict[str, Tensor]:

@@ -96,7 +96,7 @@ class DepthAnything3(nn.Module):
 
         Args:
             source: a hub id (``depth-anything/DA3-BASE``), a folder with ``config.json`` and ``model.safetensors``,
-                or one ``.safetensors`` file.
+                one ``.safetensors`` file, or ``bundled``: the demonstration network that comes with the package.
             revision, cache_dir, force_download, local_files_only, token: for the hub, as in ``huggingface_hub``.
             device, dtype: see the class.
 

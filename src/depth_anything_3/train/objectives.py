@@ -20,13 +20,14 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from depth_anything_3.geometry.encoding import encode_cameras
 from depth_anything_3.geometry.poses import rigid_inverse
+from depth_anything_3.model.attention_tap import tapped
 from depth_anything_3.model.da3 import DepthAnything3Net, Encoded
 from depth_anything_3.model.readout import CANONICAL_FOCAL
 from depth_anything_3.train import losses as L
 from depth_anything_3.train import teacher_losses as T
 from depth_anything_3.train.batch import Batch
 from depth_anything_3.train.camera_norm import FoldableNorm
-from depth_anything_3.train.correspondence import correspondence_loss, patch_matches, tapped
+from depth_anything_3.train.correspondence import correspondence_loss, patch_matches
 
 Kind = Literal["anyview", "teacher", "mono", "metric"]
 

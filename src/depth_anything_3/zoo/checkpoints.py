@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from depth_anything_3._files import atomic_path
 from depth_anything_3.errors import CheckpointError, InputError
+from depth_anything_3.zoo.bundled import bundled_folder
 from depth_anything_3.zoo.cards import CARDS, ModelCard, describe_licence, find_card, warn_on_load
 from depth_anything_3.zoo.hub import CONFIG, HUB_ID, INDEX, PICKLES, WEIGHTS, HubFile, fetch, shard_names
 from depth_anything_3.zoo.identify import (
@@ -102,7 +103,8 @@ def resolve(
     Args:
         source: a folder with ``config.json`` and safetensors files; one ``.safetensors`` file, whose configuration
             is taken from a ``config.json`` beside it, from its own metadata, or inferred from its tensors; or a hub
-            id. What exists on disk wins over a hub id of the same spelling.
+            id; ``bundled`` for the network that comes with the package. What exists on disk wins over a hub id of the
+            same spelling.
         revision, cache_dir, force_download, local_files_only, token, on_file: for hub ids, see
             :func:`depth_anything_3.zoo.hub.fetch`; without effect on local files.
 
@@ -113,6 +115,8 @@ def resolve(
     """
     hub = _Hub(revision, cache_dir, force_download, local_files_only, token, on_file)
     path = Path(source).expanduser()
+    if isinstance(source, str) and not path.exists():
+        path = bundled_folder(source) or path
     if path.exists():
         if revision is not None:
             warnings.warn(f"revision {revision!r} has no effect: {path} is on this disk", UserWarning, stacklevel=2)

@@ -1,0 +1,1 @@
+"""Geometry made better after the network: matches, cameras."""

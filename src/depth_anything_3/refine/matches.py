@@ -1,0 +1,111 @@
+"""Matches between views from the network's own cross-view attention.
+
+A network that was trained with :mod:`depth_anything_3.train.correspondence` looks, in some heads of some blocks, from a
+patch to the same place in the other views. The best patch of another view, with the attention around it, says where
+that is to a fraction of a patch.
+
+Letters: N views, P patches per view, gh gw patch grid, T = 1 + P tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from depth_anything_3.model.attention_tap import tapped
+from depth_anything_3.model.da3 import DepthAnything3Net, Encoded
+from depth_anything_3.refine.cameras import Matches
+from depth_anything_3.types.options import PATCH_SIZE
+
+MATCHING_BLOCKS = (5, 7)
+MATCHING_HEADS = 2
+"""What the bundled network was trained with."""
+
+
+def encode_with_matches(
+    net: DepthAnything3Net,
+    images: Float[Tensor, "1 N 3 H W"],
+    *,
+    blocks: Sequence[int] = MATCHING_BLOCKS,
+    heads: int = MATCHING_HEADS,
+    min_weight: float = 0.02,
+) -> tuple[Encoded, Matches]:
+    """Run a network, and read matches from its attention.
+
+    Args:
+        net: trained to match, with at least two views.
+        images: of one scene, normalised.
+        blocks: across views; their attention is averaged.
+        heads: that many of each, from the first.
+        min_weight: matches below it are left out.
+    """
+    views, grid = images.shape[1], (images.shape[-2] // PATCH_SIZE, images.shape[-1] // PATCH_SIZE)
+    with tapped(net.backbone.pretrained, blocks) as taps:
+        encoded = net.encode(images, rays="rays" in net.abilities, ref_view_strategy="first")
+        shares = [tap.logits(views, slice(0, heads)).softmax(-1).mean(1)[0] for tap in taps]
+    tokens = 1 + grid[0] * grid[1]
+    attention = torch.stack(shares).mean(0).unflatten(0, (views, tokens)).unflatten(2, (views, tokens))
+    return encoded, attention_matches(attention[:, 1:, :, 1:], grid, min_weight=min_weight)
+
+
+def attention_matches(
+    attention: Float[Tensor, "N P N P"], grid: tuple[int, int], *, min_weight: float = 0.02
+) -> Matches:
+    """One match per patch and other view: the most attended patch, moved by the attention around it.
+
+    Its weight is the attention that the patch and its neighbours get, as a share of the most that they could get from
+    one of N views, times the same in the opposite direction: a match that is not mutual counts little.
+
+    Args:
+        attention: share of the patch (view, patch) that goes to another (view, patch).
+        grid: rows and columns of patches.
+        min_weight: matches below it are left out.
+    """
+    views, patches = attention.shape[:2]
+    others = [(i, j) for i in range(views) for j in range(views) if i != j]
+    ends, first, second, weights = [], [], [], []
+    centres = _centres(grid, attention.device)
+    for i, j in others:
+        there, back = attention[i, :, j], attention[j, :, i]
+        best = there.argmax(-1)
+        place, mass = _around(there, best, grid)
+        returned = _returned(back, best, grid)
+        weight = (views - 1) * mass.clamp(max=1 / (views - 1)) * returned
+        ends.append(torch.tensor([[i, j]]).expand(patches, 2))
+        first.append(centres)
+        second.append(place)
+        weights.append(weight)
+    weight = torch.cat(weights).cpu()
+    keep = weight >= min_weight
+    return Matches(
+        views=torch.cat(ends)[keep],
+        first=torch.cat(first).cpu()[keep],
+        second=torch.cat(second).cpu()[keep],
+        weight=weight[keep].clamp(max=1.0),
+    )
+
+
+def _centres(grid: tuple[int, int], device: torch.device) -> Float[Tensor, "P 2"]:
+    rows, columns = (torch.arange(n, device=device, dtype=torch.float32) + 0.5 for n in grid)
+    y, x = torch.meshgrid(rows, columns, indexing="ij")
+    return torch.stack([x, y], -1).flatten(0, 1) * PATCH_SIZE
+
+
+def _around(attention: Tensor, best: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Mean position and sum of the attention in the 3 x 3 patches around the best one: (P, 2) and (P,)."""
+    centres = _centres(grid, attention.device)
+    near = (centres[best][:, None] - centres[None]).abs().amax(-1) < 1.5 * PATCH_SIZE
+    local = torch.where(near, attention, 0.0)
+    mass = local.sum(-1)
+    return local @ centres / mass[:, None].clamp(min=1e-9), mass
+
+
+def _returned(back: Tensor, best: Tensor, grid: tuple[int, int]) -> Tensor:
+    """How much of what the matched patch sends back to this view comes to where it started: (P,)."""
+    centres = _centres(grid, back.device)
+    sent = back[best]
+    near = (centres[:, None] - centres[None]).abs().amax(-1) < 1.5 * PATCH_SIZE
+    return torch.where(near, sent, 0.0).sum(-1) / sent.sum(-1).clamp(min=1e-9)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, get_type_hints
 
 import typer
 
@@ -55,7 +55,7 @@ def train(
 
 def _configured(recipe: str, settings: list[str], variant: str) -> TrainConfig:
     from depth_anything_3.train.ablations import ABLATIONS
-    from depth_anything_3.train.overrides import override, parse
+    from depth_anything_3.train.overrides import fitted, override, parse
     from depth_anything_3.train.recipes import RECIPES
 
     if not recipe:
@@ -64,17 +64,12 @@ def _configured(recipe: str, settings: list[str], variant: str) -> TrainConfig:
     if variant and variant not in ABLATIONS:
         raise InputError("variant", repr(variant), "an ablation", tuple(ABLATIONS))
     values = dict(parse(text) for text in settings)
-    known = inspect.signature(make).parameters
-    arguments = {name: _argument(name, value) for name, value in values.items() if name in known}
+    known = get_type_hints(make)
+    known.pop("return", None)
+    arguments = {name: fitted(known[name], value, name) for name, value in values.items() if name in known}
     config = make(**arguments)
     config = ABLATIONS[variant](config) if variant else config
     return override(config, {name: value for name, value in values.items() if name not in known})
-
-
-def _argument(name: str, value: Any) -> Any:
-    if name in ("cache", "data"):
-        return Path(str(value)).expanduser()
-    return tuple(value) if isinstance(value, list) else value
 
 
 def _run(config: TrainConfig, out: Path, device: str, until: int | None, threads: int | None, as_json: bool) -> None:
@@ -88,11 +83,14 @@ def _run(config: TrainConfig, out: Path, device: str, until: int | None, threads
     with world(device) as here:
         trainer = Trainer(config, out, here=here, logger=_print_json if as_json else _print_line)
         trainer.run(until)
-        if here.first and trainer.step == config.steps:
-            folder = trainer.export(out / "trained")
-            typer.echo(f"trained weights: {folder}", err=as_json)
-        elif here.first:
-            typer.echo(f"stopped after step {trainer.step} of {config.steps}; the same command goes on", err=as_json)
+        if trainer.step == config.steps:
+            text = f"trained weights: {trainer.export(out / 'trained')}"
+        else:
+            text = f"stopped after step {trainer.step} of {config.steps}; the same command goes on"
+        if here.first:
+            for reason, count in trainer.skipped().most_common(5):
+                typer.echo(f"skipped {count} times: {reason}", err=True)
+            typer.echo(text, err=as_json)
 
 
 def _print_json(numbers: dict[str, float]) -> None:

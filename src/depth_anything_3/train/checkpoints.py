@@ -16,15 +16,19 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner
+from torch.distributed.checkpoint.filesystem import FileSystemReader
 from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 
+from depth_anything_3.errors import CheckpointError
 from depth_anything_3.train.distributed import World
 
 KEPT = 2
 """Checkpoints that stay; older ones are removed when a new one is whole."""
 
+_PARTIAL, _REMOVED = ".partial", ".removed"
 _NAME = re.compile(r"step_\d{9}")
 
 
@@ -52,11 +56,11 @@ def write_state(
         here: this process; all call this together.
     """
     final = folder / "checkpoints" / f"step_{step:09d}"
-    partial = final.with_name(final.name + ".partial")
+    partial = final.with_name(final.name + _PARTIAL)
     if final.exists():
         return final
     if here.first:
-        shutil.rmtree(partial, ignore_errors=True)
+        _sweep(final.parent)
     here.barrier()
     model_state, optimiser_state = get_state_dict(module, optimiser)
     state = {"model": model_state, "optimiser": optimiser_state, "extra": extra, "step": torch.tensor(step)}
@@ -66,20 +70,38 @@ def write_state(
     if here.first:
         partial.replace(final)
         for old in sorted(path for path in final.parent.iterdir() if _NAME.fullmatch(path.name))[:-KEPT]:
-            shutil.rmtree(old)
+            # Under its own name a checkpoint is whole, also if removing it is cut short.
+            old.replace(old.with_name(old.name + _REMOVED))
+        _sweep(final.parent)
     here.barrier()
     return final
 
 
+def _sweep(folder: Path) -> None:
+    """Remove what was given up, by this process or by one that was killed."""
+    for suffix in (_PARTIAL, _REMOVED):
+        for path in folder.glob(f"step_*{suffix}"):
+            shutil.rmtree(path)
+
+
 def read_state(checkpoint: Path, module: nn.Module, optimiser: torch.optim.Optimizer, extra: dict[str, Tensor]) -> int:
-    """Load a checkpoint in place, ``extra`` included, and return its step."""
+    """Load a checkpoint in place, ``extra`` included, and return its step.
+
+    Parameters whose optimiser state it lacks keep what they have.
+
+    Raises:
+        CheckpointError: it lacks something else: it belongs to another run.
+    """
     model_state, optimiser_state = get_state_dict(module, optimiser)
     step = torch.tensor(0)
+    state = {"model": model_state, "optimiser": optimiser_state, "extra": extra, "step": step}
+    stored = FileSystemReader(checkpoint).read_metadata().state_dict_metadata
+    wanted = [f"{part}.{name}" for part, tensors in (("model", model_state), ("extra", extra)) for name in tensors]
+    missing = [name for name in wanted if name not in stored]
+    if missing:
+        raise CheckpointError(f"{checkpoint} lacks {', '.join(missing[:3])}: it belongs to another run")
     with _alone_is_fine():
-        load(
-            {"model": model_state, "optimiser": optimiser_state, "extra": extra, "step": step},
-            checkpoint_id=checkpoint,
-        )
+        load(state, checkpoint_id=checkpoint, planner=DefaultLoadPlanner(allow_partial_load=True))
     set_state_dict(module, optimiser, model_state_dict=model_state, optim_state_dict=optimiser_state)
     return int(step)
 

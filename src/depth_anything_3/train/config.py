@@ -80,6 +80,7 @@ class LabelOptions:
         share: of the steps from there on.
         align: to the data's depth; otherwise labels stay in the teacher's own scale and shift.
         simulate_sensor: the data's depth is exact; before anything sees it, make it as sparse and noisy as a sensor's.
+        sensor_noise: standard deviation of the relative error of that sensor.
     """
 
     teacher: str | None = None
@@ -87,6 +88,7 @@ class LabelOptions:
     share: float = 1.0
     align: bool = True
     simulate_sensor: bool = False
+    sensor_noise: float = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +109,7 @@ class TrainConfig:
         activation_checkpointing: recompute transformer blocks in the backward pass instead of keeping their insides.
         save_every: steps between checkpoints.
         log_every: steps between lines of the log.
+        fixed_batch: every step sees the batch of the first one, to find out whether a network can learn it by heart.
         seed: of everything.
     """
 
@@ -126,6 +129,7 @@ class TrainConfig:
     activation_checkpointing: bool = False
     save_every: int = 1000
     log_every: int = 50
+    fixed_batch: bool = False
     seed: int = 0
 
     @property

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -40,6 +40,7 @@ class ViewOptions:
     overlap: tuple[float, float] = (0.25, 0.9)
 
 
+@runtime_checkable
 class Source(Protocol):
     """Where samples come from."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
@@ -12,7 +12,6 @@ from typing import Literal
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 from depth_anything_3.train.objectives import Objective
@@ -94,11 +93,27 @@ def parallelise(objective: Objective, here: World, how: Parallel) -> nn.Module:
     if here.size == 1:
         return objective
     if how == "fsdp":
+        from torch.distributed.device_mesh import init_device_mesh
+        from torch.distributed.fsdp import fully_shard  # of PyTorch 2.6 or newer
+
+        mesh = init_device_mesh(here.device.type, (here.size,))
         for block in objective.net.backbone.pretrained.blocks:
-            fully_shard(block)
-        fully_shard(objective)
+            fully_shard(block, mesh=mesh)
+        fully_shard(objective, mesh=mesh)
         return objective
-    return DistributedDataParallel(objective, find_unused_parameters=True, broadcast_buffers=False)
+    return DistributedDataParallel(objective, find_unused_parameters=True)
+
+
+def exchanging(module: nn.Module, *, last: bool) -> AbstractContextManager[None]:
+    """Around one part of a step's batch: copies of the weights exchange gradients at the last part only.
+
+    Args:
+        module: as :func:`parallelise` returned it.
+        last: whether no further part follows.
+    """
+    if isinstance(module, DistributedDataParallel) and not last:
+        return module.no_sync()
+    return nullcontext()
 
 
 def whole(value: Tensor) -> Tensor:

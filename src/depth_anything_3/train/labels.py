@@ -44,7 +44,8 @@ class Labeller:
         """Aligned depth (B, N, H, W), 0 where there is none, and the measured depth that it was aligned to."""
         measured = batch.depth.flatten(0, 1)
         if self.options.simulate_sensor:
-            measured = simulate_sensor(measured, np.random.default_rng([seed, 3]))
+            rng = np.random.default_rng([seed, 3])
+            measured = simulate_sensor(measured, rng, noise=self.options.sensor_noise)
         images = batch.images.flatten(0, 1)[:, None]
         with torch.autocast(images.device.type, autocast or torch.bfloat16, enabled=autocast is not None):
             depth = self.teacher.encode(images).depth[:, 0].float()

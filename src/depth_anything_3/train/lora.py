@@ -44,10 +44,15 @@ def adapt(network: nn.Module, rank: int, seed: int) -> None:
     """
     network.requires_grad_(False)
     generator = torch.Generator().manual_seed(seed)
-    for name, module in network.get_submodule("backbone").named_modules():
-        if isinstance(module, nn.Linear) and name.endswith(_ADAPTED):
-            change = LowRank(module.out_features, module.in_features, rank, generator)
-            parametrize.register_parametrization(module, "weight", change.to(module.weight.device))
+    for _, module in adapted_layers(network):
+        change = LowRank(module.out_features, module.in_features, rank, generator)
+        parametrize.register_parametrization(module, "weight", change.to(module.weight.device))
+
+
+def adapted_layers(network: nn.Module) -> list[tuple[str, nn.Linear]]:
+    """The layers that :func:`adapt` changes, with their names in the ``backbone``."""
+    layers = network.get_submodule("backbone").named_modules()
+    return [(name, m) for name, m in layers if isinstance(m, nn.Linear) and name.endswith(_ADAPTED)]
 
 
 @torch.no_grad()

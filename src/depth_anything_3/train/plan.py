@@ -9,6 +9,8 @@ import torch
 from depth_anything_3.cfg import create_object, load_config
 from depth_anything_3.registry import MODEL_REGISTRY
 from depth_anything_3.train.config import TrainConfig
+from depth_anything_3.train.lora import adapted_layers
+from depth_anything_3.train.untrained import trained_parameters
 from depth_anything_3.types.options import PATCH_SIZE
 
 _KEPT_PER_BLOCK = 34  # floats per token and channel that one block keeps for the backward pass
@@ -40,12 +42,10 @@ def plan(config: TrainConfig) -> Plan:
     """The size of a run; the network is built without memory."""
     with torch.device("meta"):
         network = create_object(load_config(MODEL_REGISTRY[config.preset], argv=config.model))
-    sizes = {name: p.numel() for name, p in network.named_parameters()}
-    total = sum(sizes.values())
-    trained = sum(n for name, n in sizes.items() if not any(part in name for part in config.init.frozen))
+    total = sum(p.numel() for p in network.parameters())
+    trained = sum(p.numel() for p in trained_parameters(network, config).values())
     if config.init.lora_rank:
-        linear = [m for m in network.backbone.modules() if isinstance(m, torch.nn.Linear)]
-        trained = sum(config.init.lora_rank * (m.in_features + m.out_features) for m in linear)
+        trained = sum(config.init.lora_rank * (m.in_features + m.out_features) for _, m in adapted_layers(network))
     tokens = max(_tokens(phase.data.sizes, phase.data.views, phase.data.tokens) for phase in config.phases)
     backbone = network.backbone.pretrained
     width, depth = backbone.embed_dim, backbone.depth

@@ -12,14 +12,18 @@ import json
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import FrameType
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.checkpoint import checkpoint
 
+from depth_anything_3._files import atomic_path
 from depth_anything_3.cfg import create_object, load_config
 from depth_anything_3.errors import InputError
 from depth_anything_3.model.da3 import DepthAnything3Net
@@ -30,7 +34,7 @@ from depth_anything_3.train.camera_norm import fold, unfold
 from depth_anything_3.train.checkpoints import newest, read_state, write_state
 from depth_anything_3.train.config import TrainConfig
 from depth_anything_3.train.data import make_batch
-from depth_anything_3.train.distributed import World, parallelise, whole
+from depth_anything_3.train.distributed import World, exchanging, parallelise, whole
 from depth_anything_3.train.labels import Labeller
 from depth_anything_3.train.lora import adapt, merge
 from depth_anything_3.train.objectives import Objective
@@ -38,11 +42,16 @@ from depth_anything_3.train.schedule import learning_rate
 from depth_anything_3.zoo.checkpoints import build_network, resolve, save
 
 _PRECISION = {"float32": None, "bfloat16": torch.bfloat16}
+_MOMENTS = ("exp_avg", "exp_avg_sq")
 Logger = Callable[[dict[str, float]], None]
 
 
 def initial_network(config: TrainConfig) -> tuple[DepthAnything3Net, frozenset[str]]:
-    """The network of a run, and the names of the parameters that come from another network."""
+    """The network of a run, and the names of the parameters that come from another network.
+
+    Raises:
+        InputError: there is no checkpoint to start from, or nothing of its backbone fits.
+    """
     network = new_network(config)
     initialise.from_scratch(network, config.seed)
     start, fresh = config.init, {name for name, _ in network.named_parameters()}
@@ -50,6 +59,8 @@ def initial_network(config: TrainConfig) -> tuple[DepthAnything3Net, frozenset[s
         raise InputError("init.source", "nothing", f"a checkpoint, for init.start={start.start!r}")
     if start.start == "weights" and start.source is not None:
         fresh &= set(initialise.transfer(network, build_network(resolve(start.source)).state_dict()))
+        if not any(n.startswith("backbone.") and n not in fresh for n, _ in network.named_parameters()):
+            raise InputError("init.source", f"{start.source}, another network than {config.preset}", "one that fits")
     elif start.start == "dinov2" and start.source is not None:
         initialise.from_dinov2(network, initialise.read_dinov2(start.source))
     loaded = frozenset(name for name, _ in network.named_parameters() if name not in fresh)
@@ -85,16 +96,18 @@ class Trainer:
         self.here = here or World(0, 1, torch.device("cpu"))
         network, loaded = initial_network(config)
         self.objective = Objective(network, config.objective).to(self.here.device)
+        self.step = 0
+        self.stopping = False
+        if self.objective.camera_norm is not None:
+            self.objective.camera_norm.waits = True
+        if newest(folder) is None:
+            self._settle_camera_norm(loaded)
         if config.activation_checkpointing:
             recompute_blocks(self.objective.net)
         self.module = parallelise(self.objective, self.here, config.parallel)
         self.optimiser = make_optimiser(self.objective, config)
         self.average = Average(self.objective, config.optimiser.ema) if config.optimiser.ema else None
         self.labeller = Labeller(config.labels, self.here.device) if config.labels else None
-        self.step = 0
-        self.stopping = False
-        self._unsettled = config.init.start == "weights"
-        self._decoder_loaded = any(name.startswith("cam_dec.") for name in loaded)
 
     # The loop -----------------------------------------------------------------------------------------------
 
@@ -115,7 +128,9 @@ class Trainer:
                 shown = self.train_step()
                 if self.step % self.config.log_every == 0 or self.step == end:
                     spent = time.perf_counter() - started
-                    self._log({**self.here.mean(shown), "seconds": spent / (self.step - last)})
+                    self._log(
+                        {**self.here.mean(shown), "seconds": spent / (self.step - last), "skipped": self._skips()}
+                    )
                     started, last = time.perf_counter(), self.step
                 if self.step % self.config.save_every == 0:
                     self.save()
@@ -125,14 +140,13 @@ class Trainer:
         """One step; the means of the losses over this process's samples, and what else the log shows."""
         config = self.config
         phase, local = config.phase_at(self.step)
-        self.objective.options = phase.objective or config.objective
         rate = learning_rate(
             local, steps=phase.steps, peak=phase.learning_rate, warmup=phase.warmup, final=phase.final_rate
         )
         for group in self.optimiser.param_groups:
             group["lr"] = rate * group["rate"]
+        self.objective.options = phase.objective or config.objective
         self.objective.train()
-        self._settle_camera_norm()
         self.optimiser.zero_grad(set_to_none=True)
         shown: dict[str, float] = {"step": self.step + 1}
         for index in range(config.accumulation):
@@ -141,8 +155,11 @@ class Trainer:
                 shown[name] = shown.get(name, 0.0) + value / config.accumulation
         trained = [p for p in self.objective.parameters() if p.grad is not None]
         norm = whole(nn.utils.clip_grad_norm_(trained, config.optimiser.clip))
-        if bool(torch.isfinite(norm)):  # one bad sample must not end a run of days; the log shows it
+        good = bool(torch.isfinite(norm))  # one bad sample must not end a run of days; the log shows it
+        if good:
             self.optimiser.step()
+        if self.objective.camera_norm is not None:
+            self.objective.camera_norm.follow(forget=not good)
         if self.average is not None:
             self.average.update(self.objective)
         self.step += 1
@@ -151,17 +168,20 @@ class Trainer:
     def _backward(self, part: int) -> dict[str, float]:
         config, precision = self.config, _PRECISION[self.config.precision]
         batch = self.batch(self.step, part)
-        seed = self.step * 1009 + part
+        # All parts of a step draw alike: processes that disagree on what takes part cannot add up their gradients.
+        seed = self.step * 1009
         labels = None
         if self.labeller is not None and self.labeller.active(self.step, config.seed):
-            labels, _ = self.labeller.labels(batch, seed, precision)
-        losses = self.module(batch, labels, seed, precision)
-        (losses["total"].mean() / config.accumulation).backward()
+            labels, _ = self.labeller.labels(batch, seed + part, precision)
+        with exchanging(self.module, last=(part + 1) % config.accumulation == 0):
+            losses = self.module(batch, labels, seed, precision)
+            (losses["total"].mean() / config.accumulation).backward()
         shown = {name: float(value.detach().mean()) for name, value in losses.items()}
         return {**shown, "views": float(batch.views), "labels": float(labels is not None)}
 
     def batch(self, step: int, part: int = 0) -> Batch:
         """One part of a step's batch."""
+        step = 0 if self.config.fixed_batch else step
         phase, _ = self.config.phase_at(step)
         made = make_batch(
             self.config.sources, phase.data, self.config.augment, seed=self.config.seed, step=step, part=part
@@ -169,18 +189,19 @@ class Trainer:
         return made.to(self.here.device)
 
     @torch.no_grad()
-    def _settle_camera_norm(self) -> None:
-        """A loaded backbone: measure its token once. A loaded decoder reads the raw token: re-express its weights."""
+    def _settle_camera_norm(self, loaded: frozenset[str]) -> None:
+        """Measure the token once. A loaded decoder reads the raw token: re-express its weights."""
         norm, decoder = self.objective.camera_norm, self.objective.net.cam_dec
-        if not self._unsettled or norm is None or decoder is None:
+        if norm is None or decoder is None:
             return
-        self._unsettled = False
+        self.objective.options = self.config.phase_at(0)[0].objective or self.config.objective
         tokens: list[Tensor] = []
         handle = norm.register_forward_pre_hook(lambda module, inputs: tokens.append(inputs[0].float().flatten(0, -2)))
-        self.objective(self.batch(self.step), None, 0, _PRECISION[self.config.precision])
+        self.objective(self.batch(0), None, 0, _PRECISION[self.config.precision])
         handle.remove()
-        norm.start_at(torch.cat(tokens))
-        if self._decoder_loaded:
+        # A backbone from scratch changes fast at first: its token is followed as a plain average.
+        norm.start_at(torch.cat(tokens), seen=None if loaded else 1)
+        if any(name.startswith("cam_dec.") for name in loaded):
             unfold(decoder, norm)
 
     # State --------------------------------------------------------------------------------------------------
@@ -196,14 +217,17 @@ class Trainer:
             return False
         extra = self._extra()
         self.step = read_state(found, self.objective, self.optimiser, extra)
-        self._unsettled = False
+        self._shorten_log()
         return True
 
     def _extra(self) -> dict[str, Tensor]:
         return {} if self.average is None else {**self.average.weights, "count": self.average.count}
 
     def trained_network(self) -> DepthAnything3Net:
-        """The network as inference reads it, on the CPU: averaged where an average is kept, the norm folded in."""
+        """The network as inference reads it, on the CPU: averaged where an average is kept, the norm folded in.
+
+        All processes call this together.
+        """
         network = new_network(self.config)
         if self.config.init.lora_rank:
             adapt(network, self.config.init.lora_rank, self.config.seed)
@@ -220,7 +244,7 @@ class Trainer:
         return network.eval()
 
     def export(self, folder: Path, *, half: bool = True) -> Path:
-        """Write the trained network as a checkpoint that ``from_pretrained`` reads.
+        """Write the trained network as a checkpoint that ``from_pretrained`` reads. All processes call this together.
 
         Args:
             folder: is made if it does not exist.
@@ -229,7 +253,29 @@ class Trainer:
         network = self.trained_network()
         config = load_config(MODEL_REGISTRY[self.config.preset], argv=self.config.model)
         network = network.half() if half else network
-        return save(network, folder, model_name=self.config.preset, config=config, overwrite=True)
+        if self.here.first:
+            save(network, folder, model_name=self.config.preset, config=config, overwrite=True)
+        self.here.barrier()
+        return folder
+
+    def skipped(self) -> Counter[str]:
+        """Damaged samples that this process passed over, by what was wrong with them."""
+        total: Counter[str] = Counter()
+        for source, _ in self.config.sources:
+            total.update(getattr(source, "skipped", {}))
+        return total
+
+    def _skips(self) -> float:
+        """Damaged samples that all processes together passed over since they began."""
+        return self.here.mean({"skipped": float(self.skipped().total())})["skipped"] * self.here.size
+
+    def _shorten_log(self) -> None:
+        """Forget what the log says of steps after the checkpoint: they are done again."""
+        log = self.folder / "log.jsonl"
+        if not self.here.first or not log.exists():
+            return
+        with atomic_path(log) as temporary, temporary.open("w") as file:
+            file.writelines(line for line in log.open() if line.endswith("\n") and _step_of(line) <= self.step)
 
     def _log(self, numbers: dict[str, float]) -> None:
         if not self.here.first:
@@ -238,6 +284,10 @@ class Trainer:
             file.write(json.dumps({name: round(value, 6) for name, value in numbers.items()}) + "\n")
         if self.logger is not None:
             self.logger(numbers)
+
+
+def _step_of(line: str) -> int:
+    return int(json.loads(line)["step"])
 
 
 def make_optimiser(objective: Objective, config: TrainConfig) -> torch.optim.AdamW:
@@ -251,18 +301,44 @@ def make_optimiser(objective: Objective, config: TrainConfig) -> torch.optim.Ada
         part = name.removeprefix("net.").partition(".")[0]
         rate = {"cam_dec": o.camera_decoder_rate, "backbone": o.backbone_rate}.get(part, 1.0)
         groups.setdefault((rate, decay), []).append(parameter)
-    return torch.optim.AdamW(
+    optimiser = torch.optim.AdamW(
         [{"params": p, "rate": rate, "weight_decay": decay} for (rate, decay), p in groups.items()],
         lr=0.0,
         betas=o.betas,
     )
+    _begin_state(optimiser)
+    return optimiser
+
+
+def _begin_state(optimiser: torch.optim.AdamW) -> None:
+    """The state that AdamW gives a parameter with its first gradient, for all of them now.
+
+    Some parameters wait long for their first gradient or never get one; checkpoints hold the state of all.
+    """
+    for group in optimiser.param_groups:
+        for p in group["params"]:
+            moments = {name: torch.zeros_like(p, memory_format=torch.preserve_format) for name in _MOMENTS}
+            optimiser.state[p] = {"step": torch.tensor(0.0), **moments}
 
 
 def recompute_blocks(network: DepthAnything3Net) -> None:
     """Let the backward pass recompute each transformer block instead of keeping its insides."""
     for block in network.backbone.pretrained.blocks:
         run = block.forward
-        block.forward = lambda *inputs, run=run: checkpoint(run, *inputs, use_reentrant=False)
+        block.forward = lambda *inputs, run=run: checkpoint(
+            run, *inputs, use_reentrant=False, context_fn=_kernels_of_now
+        )
+
+
+def _kernels_of_now() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """Contexts for a pass and for its repetition, which must take the same attention kernel."""
+    allowed = {
+        SDPBackend.MATH: torch.backends.cuda.math_sdp_enabled(),
+        SDPBackend.FLASH_ATTENTION: torch.backends.cuda.flash_sdp_enabled(),
+        SDPBackend.EFFICIENT_ATTENTION: torch.backends.cuda.mem_efficient_sdp_enabled(),
+        SDPBackend.CUDNN_ATTENTION: torch.backends.cuda.cudnn_sdp_enabled(),
+    }
+    return nullcontext(), sdpa_kernel([kernel for kernel, yes in allowed.items() if yes])
 
 
 class Average:

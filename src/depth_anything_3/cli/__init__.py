@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from depth_anything_3.cli import auto, models
+from depth_anything_3.cli import auto, models, synth
 
 app = typer.Typer(
     name="da3",
@@ -16,6 +16,7 @@ app = typer.Typer(
 )
 app.command("auto")(auto.auto)
 app.add_typer(models.app, name="models")
+app.command("synth")(synth.synth)
 
 
 def _print_version(wanted: bool) -> None:

@@ -69,6 +69,11 @@ class Wish:
     thin: bool
     moving: bool
 
+    @property
+    def name(self) -> str:
+        """Of the scene."""
+        return f"held_out_{self.index:03d}"
+
 
 def wishes(count: int) -> list[Wish]:
     """One wish per scene; the properties are shuffled independently of each other."""
@@ -138,7 +143,7 @@ def _attempt(wish: Wish, seed: int) -> tuple[HeldOutScene, Sample] | None:
     labels |= {"low_overlap"} if wish.trajectory == "low" else set()
     labels |= {"rig"} if trajectory == "rig" else set()
     spec = HeldOutScene(
-        name=f"held_out_{wish.index:03d}", seed=seed, kind=wish.kind, trajectory=trajectory, camera_seed=seed,
+        name=wish.name, seed=seed, kind=wish.kind, trajectory=trajectory, camera_seed=seed,
         height=height, width=width, fov_deg=round(fov, 3), off_centre=off_centre, slices=tuple(sorted(labels)),
         style=wish.style, thin=thin, moving=moving, cameras=cameras, sha256=digest(sample.rgb),
         thumbnails=thumbnails(sample.rgb), stats=stats,
@@ -190,17 +195,21 @@ def _preview(scene: Scene, motions: tuple[Motion, ...], cameras: Cameras, height
 
 def freeze(count: int, work: Path) -> list[HeldOutScene]:
     """Find all scenes that the work file does not have yet, then judge each by the mean depth map of all."""
-    done = [json.loads(line) for line in work.read_text().splitlines()] if work.exists() else []
-    for wish in wishes(count)[len(done) :]:
+    found = [json.loads(line) for line in work.read_text().splitlines()] if work.exists() else []
+    done = {item["record"][0]: item for item in found}
+    for wish in wishes(count):
+        if wish.name in done:
+            continue
         spec, sample = find(wish)
         coarse = difficulty.normalised_log_depth(sample.depth)
-        done.append({"record": to_record(spec), "log_depth": np.round(coarse, 4).tolist()})
+        done[wish.name] = {"record": to_record(spec), "log_depth": np.round(coarse, 4).tolist()}
         with work.open("a") as file:
-            file.write(json.dumps(done[-1]) + "\n")
+            file.write(json.dumps(done[wish.name]) + "\n")
         tries = spec.seed - HELD_OUT_SEEDS.start - wish.index * _ROOM
         print(spec.name, spec.kind, spec.trajectory, spec.slices, f"after {tries} others", file=sys.stderr, flush=True)
-    specs = [from_record(item["record"]) for item in done]
-    maps = [np.array(item["log_depth"]) for item in done]
+    items = [done[wish.name] for wish in wishes(count)]
+    specs = [from_record(item["record"]) for item in items]
+    maps = [np.array(item["log_depth"]) for item in items]
     mean = np.nanmean(np.concatenate(maps), 0)
     deltas = [difficulty.constant_map_delta(log_depth, mean) for log_depth in maps]
     return [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from depth_anything_3.errors import InputError
+from depth_anything_3.errors import DA3Error, InputError
 from depth_anything_3.geometry.pinhole import camera_centres, project
 from depth_anything_3.synth.cameras import TRAJECTORIES, clearance, intrinsics_of, look_at, make_cameras, overlaps
 from depth_anything_3.synth.render import render
@@ -32,6 +32,20 @@ def test_free_and_worth_seeing(kind: str, trajectory: str) -> None:
         assert out.depth[seen].min() > 0.02
         if trajectory != "rig":
             assert out.rgb.std() > 0.02
+
+
+@pytest.mark.parametrize("trajectory", ["orbit", "loop", "handheld"])
+@pytest.mark.parametrize("kind", ["room", "corridor", "tabletop"])
+def test_nobody_films_a_room_from_outside(kind: str, trajectory: str) -> None:
+    """The floor is the first solid of a scene indoors."""
+    for seed in range(6):
+        scene = make_scene(seed, kind)
+        try:
+            cameras = make_cameras(scene, COUNT, 30, 40, seed=seed, kind=trajectory)
+        except DA3Error:  # a circle that fits nowhere
+            continue
+        centres = camera_centres(cameras.extrinsics)
+        assert (np.abs(centres[:, :2]) < scene.world.solids.half_size[0, :2].numpy() - 0.2).all()
 
 
 def test_look_at() -> None:
@@ -108,6 +122,38 @@ def test_long_loop_comes_back(kind: str) -> None:
     assert np.linalg.norm(centres - centres[0], axis=1).max() > 0.2
     assert np.linalg.norm(np.diff(centres, axis=0), axis=1).max() < 0.5
     assert clearance(scene.world, centres).min() >= 0.99 * scene.stage.near
+
+
+@pytest.mark.parametrize("trajectory", ["walk", "drive", "rig"])
+def test_thousands_of_frames(trajectory: str) -> None:
+    scene = make_scene(2, "street")
+    cameras = make_cameras(scene, 3000, 40, 60, seed=1, kind=trajectory)
+    assert cameras.extrinsics.shape == (3000, 3, 4)
+    assert np.isfinite(cameras.extrinsics).all()
+    if trajectory != "rig":
+        centres = camera_centres(cameras.extrinsics)
+        assert np.linalg.norm(np.diff(centres, axis=0), axis=1).max() < 0.5
+        assert clearance(scene.world, centres).min() >= 0.99 * scene.stage.near
+
+
+@pytest.mark.parametrize("trajectory", ["random", "orbit", "rig"])
+def test_zoom_changes_focal_lengths_only(trajectory: str) -> None:
+    scene = make_scene(2, "street")
+    fixed, same, zoomed = (
+        make_cameras(scene, 12, 40, 60, seed=3, kind=trajectory, fov_deg=60, zoom=zoom) for zoom in (1.0, 1.0, 2.0)
+    )
+    assert (fixed.intrinsics == same.intrinsics).all()
+    assert (fixed.intrinsics == fixed.intrinsics[0]).all()
+    factors = zoomed.intrinsics[:, 0, 0] / fixed.intrinsics[:, 0, 0]
+    assert (zoomed.intrinsics[:, 1, 1] == zoomed.intrinsics[:, 0, 0]).all()
+    assert (zoomed.intrinsics[:, :2, 2] == fixed.intrinsics[:, :2, 2]).all()
+    assert factors.min() >= 0.499
+    assert factors.max() <= 2.001
+    assert factors.max() / factors.min() > 1.5
+    if trajectory == "random":
+        assert (zoomed.extrinsics == fixed.extrinsics).all()
+    with pytest.raises(InputError, match="zoom"):
+        make_cameras(scene, 2, 40, 60, seed=3, zoom=0.5)
 
 
 def test_seed_decides() -> None:

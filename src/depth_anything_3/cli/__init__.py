@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from depth_anything_3.cli import auto, bench, models, train
+from depth_anything_3.cli import auto, bench, models, synth, train
 
 app = typer.Typer(
     name="da3",
@@ -15,9 +15,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("auto")(auto.auto)
+app.command("synth")(synth.synth)
 app.command("train")(train.train)
-app.add_typer(models.app, name="models")
 app.add_typer(bench.app, name="bench")
+app.add_typer(models.app, name="models")
 
 
 def _print_version(wanted: bool) -> None:

@@ -201,7 +201,11 @@ class _Search:
 
     def free(self, points: np.ndarray) -> bool:
         """Whether all points keep their distance from everything and stay within reach of the stage."""
-        return bool((clearance(self.scene.world, points) >= self.scene.stage.near).all())
+        stage = self.scene.stage
+        low, high, slack = stage.low.numpy()[:2], stage.high.numpy()[:2], np.array(stage.slack)
+        if (points[:, :2] < low - slack).any() or (points[:, :2] > high + slack).any():
+            return False
+        return bool((clearance(self.scene.world, points) >= stage.near).all())
 
     def good(self, poses: np.ndarray, intrinsics: np.ndarray | None = None) -> np.ndarray:
         """Which views show enough that is neither sky nor right before the lens."""

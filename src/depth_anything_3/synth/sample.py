@@ -9,16 +9,20 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
 
-from depth_anything_3.errors import InputError
+from depth_anything_3.errors import DA3Error, InputError
 from depth_anything_3.synth.album import Album
-from depth_anything_3.synth.cameras import Cameras
-from depth_anything_3.synth.motion import Motion, moving_pixels, scene_at, with_motion
+from depth_anything_3.synth.cameras import Cameras, make_cameras
+from depth_anything_3.synth.motion import Motion, moving_pixels, scene_at, swept, with_motion
 from depth_anything_3.synth.render import render
 from depth_anything_3.synth.scenes import Scene, make_scene
 from depth_anything_3.synth.variants import specular, textureless, thin_pixels, with_thin
 
 STYLES = ("textured", "textureless", "specular")
 """How the surfaces of a scene look."""
+
+_TRIES = 8
+_ENOUGH_MOTION = 0.01
+_PREVIEW = 48
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -132,6 +136,68 @@ def film(
         intrinsics=cameras.intrinsics,
         extrinsics=cameras.extrinsics,
     )
+
+
+def cameras_for(
+    scene: Scene,
+    motions: Sequence[Motion],
+    times: Sequence[float],
+    height: int,
+    width: int,
+    *,
+    seed: int,
+    kind: str | None = None,
+) -> Cameras:
+    """Cameras, one for each time, that nothing runs into and that look at what moves.
+
+    Those of the seed; where they find no free place or see next to nothing of what moves, those of one of the next few
+    seeds.
+
+    Args:
+        scene: at time 0.
+        motions: what moves in it.
+        times: seconds.
+        height: rows of the pictures.
+        width: columns.
+        seed: not negative.
+        kind: of trajectory, or None to let the seed choose.
+
+    Raises:
+        InputError: an unknown kind, or a number out of its range.
+        DA3Error: no free place was found.
+    """
+    everything, best, most, reason = swept(scene, motions, times), None, -1.0, DA3Error("no free place")
+    for attempt in range(_TRIES):
+        try:
+            cameras = make_cameras(everything, len(times), height, width, seed=seed + attempt, kind=kind)
+        except InputError:
+            raise
+        except DA3Error as error:
+            reason = error
+            continue
+        share = _share_of_motion(scene, motions, cameras, times, height, width) if motions else 1.0
+        if share > most:
+            best, most = cameras, share
+        if share > _ENOUGH_MOTION:
+            break
+    if best is None:
+        raise reason
+    return best
+
+
+def _share_of_motion(
+    scene: Scene, motions: Sequence[Motion], cameras: Cameras, times: Sequence[float], height: int, width: int
+) -> float:
+    """Share of moving pixels, measured in a few small pictures."""
+    shrink, some = _PREVIEW / max(height, width), np.unique(np.linspace(0, len(times) - 1, 8).astype(int))
+    small = (max(round(height * shrink), 1), max(round(width * shrink), 1))
+    scale = np.array([small[1] / width, small[0] / height, 1.0], dtype=np.float32)[:, None]
+    preview = Cameras(intrinsics=cameras.intrinsics[some] * scale, extrinsics=cameras.extrinsics[some])
+    share = [
+        moving_pixels(render(scene_at(scene, motions, times[i]), one, *small, shadows=False).object_id, motions)
+        for i, one in zip(some, separate(preview), strict=True)
+    ]
+    return float(torch.cat(share).float().mean())
 
 
 def separate(cameras: Cameras) -> list[Cameras]:

@@ -60,12 +60,15 @@ class Stage:
         high: its highest corner.
         focus: points worth looking at.
         near: metres that a camera keeps from everything.
+        slack: metres in x and y by which a trajectory may leave the box: not through the wall of a building, and not
+            behind the houses of a street.
     """
 
     low: Float[Tensor, " 3"]
     high: Float[Tensor, " 3"]
     focus: Float[Tensor, "f 3"]
     near: float
+    slack: tuple[float, float] = (0.5, 0.5)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,24 +114,30 @@ def _hung(scene: Scene, photos: Album) -> Scene:
     rows = rng.permutation(len(photos))[:_MOST_PHOTOS]
     columns = {name: getattr(looks, name).clone() for name in ("photo", "period", "aspect", "phase")}
     solids = scene.world.solids
-    sizes = (2 * solids.half_size).tolist()
-    for index, (size, shape) in enumerate(zip(sizes, solids.shape.tolist(), strict=True)):
+    for index, (size, shape) in enumerate(zip((2 * solids.half_size).tolist(), solids.shape.tolist(), strict=True)):
         thin = int(np.argmin(size))
-        sides = [length for axis, length in enumerate(size) if axis != thin]
-        flat = shape == BOX and size[thin] <= 0.05 and min(sides) >= 0.25 and max(sides) < 3 * min(sides)
-        patterned = looks.texture[index] != texture_index("plain") and min(size) > 0.03
-        large = shape == BOX and sides[0] * sides[1] > 5
-        likely = 0.75 if flat else 0.35 if large else 0.2
-        if not (flat or patterned) or looks.glow[index] > 0 or rng.random() > likely:
+        wide, high = (length for axis, length in enumerate(size) if axis != thin)
+        likely, fitted = _photo_chance(size, shape, int(looks.texture[index]) != texture_index("plain"))
+        if looks.glow[index] > 0 or rng.random() >= likely:
             continue
         columns["photo"][index] = which = int(rng.integers(len(rows)))
-        if flat:
-            columns["period"][index], columns["aspect"][index] = sides[1], sides[0] / sides[1]
-            columns["phase"][index] = torch.tensor([0.5 * sides[0] / sides[1], 0.5])
+        if fitted:
+            columns["period"][index], columns["aspect"][index] = high, wide / high
+            columns["phase"][index] = torch.tensor([0.5 * wide / high, 0.5])
         else:
-            height = rng.uniform(0.6, 1.6) * min(1.0 if not large else 3.0, max(size))
-            columns["period"][index], columns["aspect"][index] = height, float(photos.aspect[rows[which]])
+            columns["period"][index] = rng.uniform(0.6, 1.6) * min(3.0 if wide * high > _LARGE else 1.0, max(size))
+            columns["aspect"][index] = photos.aspect[rows[which]]
     return replace(scene, materials=replace(looks, **columns), album=chosen(photos, rows.tolist()))
+
+
+def _photo_chance(size: list[float], shape: int, patterned: bool) -> tuple[float, bool]:
+    """How likely a solid of this size is to carry a photo, and whether it is fitted onto its broad face."""
+    thin, short, long = sorted(size)
+    if shape == BOX and thin <= 0.05 and short >= 0.25 and long < 3 * short:
+        return 0.75, True
+    if not patterned or thin <= 0.03 or (shape != BOX and long >= 1):  # the last are the crowns of trees
+        return 0.0, False
+    return (0.35 if shape == BOX and short * long > _LARGE else 0.2), False
 
 
 def with_parts(scene: Scene, draft: Draft) -> Scene:
@@ -162,6 +171,7 @@ def _both(first: Solids, second: Solids) -> Solids:
 
 
 _MOST_PHOTOS = 12
+_LARGE = 5.0  # square metres
 _Made = tuple[World, Materials, Lights, Stage]
 _NOTHING = Look("plain", (0.5, 0.5, 0.5))
 
@@ -204,9 +214,11 @@ def _daylight(draft: Draft, haze: float) -> Lights:
     return _lights(draft, [(_sun(draft, 0.5, 1.2), True, sun)], (0.3, 0.35, 0.43), (0.16, 0.15, 0.13), haze)
 
 
-def _stage(low: Colour, high: Colour, focus: list[Colour], near: float) -> Stage:
-    box = (torch.tensor(v, dtype=torch.float32) for v in (low, high))
-    return Stage(low=next(box), high=next(box), focus=torch.tensor(focus, dtype=torch.float32), near=near)
+def _stage(
+    low: Colour, high: Colour, focus: list[Colour], near: float, slack: tuple[float, float] = (0.5, 0.5)
+) -> Stage:
+    lowest, highest, points = (torch.tensor(v, dtype=torch.float32) for v in (low, high, focus))
+    return Stage(low=lowest, high=highest, focus=points, near=near, slack=slack)
 
 
 def _floor_look(draft: Draft) -> Look:
@@ -408,7 +420,12 @@ def _street(draft: Draft) -> _Made:
     focus: list[Colour] = [(x, y, z) for x in (-30.0, -12.0, 0.0, 12.0, 30.0) for y, z in beside]
     low, high = (-26.0, -half + 1.0, 1.2), (26.0, half - 1.0, 2.4)
     lights = _daylight(draft, draft.uniform(0.001, 0.005))
-    return draft.world(0.0, None), draft.materials(asphalt, _NOTHING), lights, _stage(low, high, focus, 0.5)
+    return (
+        draft.world(0.0, None),
+        draft.materials(asphalt, _NOTHING),
+        lights,
+        _stage(low, high, focus, 0.5, (30.0, 6.0)),
+    )
 
 
 def _house_row(draft: Draft, side: int, front: float) -> None:
@@ -519,7 +536,7 @@ def _open(draft: Draft) -> _Made:
     focus.append((bx, by, ground(bx, by) + 0.7))
     field = _grass() if draft.chance(0.7) else Look("stains", (0.35, 0.27, 0.17), (0.22, 0.2, 0.1), 1.5, dirt=0.5)
     lights = _daylight(draft, draft.uniform(0.002, 0.008))
-    stage = _stage((-13.0, -13.0, 1.3), (13.0, 5.0, 2.6), focus, 0.5)
+    stage = _stage((-13.0, -13.0, 1.3), (13.0, 5.0, 2.6), focus, 0.5, (20.0, 20.0))
     return draft.world(0.0, terrain), draft.materials(_grass(), field), lights, stage
 
 

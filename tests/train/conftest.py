@@ -14,9 +14,9 @@ from depth_anything_3.train.augment import Pictures
 SEED = 7  # eight views of a room, principal points off the middle, much in common
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="package", autouse=True)
 def _one_thread() -> Iterator[None]:
-    """Tensors are tiny here: more threads would only wait for each other."""
+    """As in the processes that some tests start: sums in another order are other sums."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -24,7 +24,7 @@ from depth_anything_3.infer.runner import Network, Reporter, run_network
 from depth_anything_3.io.images import ImageSource
 from depth_anything_3.io.sources import as_image_list
 from depth_anything_3.registry import MODEL_REGISTRY
-from depth_anything_3.types.options import AlphaMode, InferOptions, PreprocessOptions
+from depth_anything_3.types.options import PROCESS_RES, AlphaMode, InferOptions, PreprocessOptions
 from depth_anything_3.types.output import NetOutput
 from depth_anything_3.types.prediction import Prediction
 from depth_anything_3.types.progress import ProgressCallback
@@ -50,12 +50,15 @@ class DepthAnything3(nn.Module):
         model: the network.
         model_name: the preset's name.
         config: its configuration.
+        process_res: side in pixels that :meth:`inference` scales images to unless told otherwise: 504 for published
+            networks, less for those that were trained on smaller pictures.
 
     Raises:
         UnknownNameError: no such preset (also a KeyError).
     """
 
     model: Network
+    process_res: int = PROCESS_RES
 
     def __init__(
         self,
@@ -118,11 +121,19 @@ class DepthAnything3(nn.Module):
         warn_on_load(checkpoint.card)
         model = cls.__new__(cls)
         model._set_up(build_network(checkpoint), checkpoint.model_name, checkpoint.config, device, dtype)
+        model.process_res = checkpoint.process_res
         return model
 
     def save_pretrained(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
         """Write ``config.json`` and ``model.safetensors``; :meth:`from_pretrained` reads them back bit for bit."""
-        return save(self.model, folder, model_name=self.model_name, config=self.config, overwrite=overwrite)
+        return save(
+            self.model,
+            folder,
+            model_name=self.model_name,
+            config=self.config,
+            process_res=self.process_res,
+            overwrite=overwrite,
+        )
 
     @property
     def device(self) -> torch.device:
@@ -180,7 +191,7 @@ class DepthAnything3(nn.Module):
         render_exts: npt.ArrayLike | None = None,
         render_ixts: npt.ArrayLike | None = None,
         render_hw: tuple[int, int] | None = None,
-        process_res: int = 504,
+        process_res: int | None = None,
         process_res_method: str = "upper_bound_resize",
         export_dir: str | os.PathLike[str] | None = None,
         export_format: str = "mini_npz",
@@ -204,7 +215,8 @@ class DepthAnything3(nn.Module):
                 do not influence the network and are returned at processed size.
             align_to_input_ext_scale, infer_gs, use_ray_pose, ref_view_strategy, export_feat_layers: see
                 :class:`~depth_anything_3.types.options.InferOptions`.
-            process_res, process_res_method, alpha: see :class:`~depth_anything_3.types.options.PreprocessOptions`.
+            process_res, process_res_method, alpha: see :class:`~depth_anything_3.types.options.PreprocessOptions`; the
+                default of ``process_res`` is this model's own, :attr:`process_res`.
             export_dir: folder for files; None writes none.
             export_format: format names joined by ``-``.
             conf_thresh_percentile, num_max_points, show_cameras: options of ``glb``.
@@ -228,7 +240,7 @@ class DepthAnything3(nn.Module):
             export_feat_layers=tuple(export_feat_layers or ()),
         )
         preprocessing = PreprocessOptions(
-            process_res=process_res,
+            process_res=self.process_res if process_res is None else process_res,
             process_res_method=process_res_method,  # type: ignore[arg-type]
             alpha=alpha,
         )

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from depth_anything_3.api import DepthAnything3
 from depth_anything_3.bench.evaluate import Estimate, Floats
 from depth_anything_3.bench.scenes import EvalScene, scene_from_rendering
+from depth_anything_3.model.attention_tap import AttentionTap, tapped
+from depth_anything_3.model.dinov2.vision_transformer import DinoVisionTransformer
+from depth_anything_3.refine.cameras import cameras_from_matches
+from depth_anything_3.refine.matches import MATCHING_BLOCKS, read_matches
 from depth_anything_3.synth.held_out import held_out, render_held_out
+from depth_anything_3.types.options import PATCH_SIZE
+
+CameraSource = Literal["decoder", "rays", "matches"]
+CAMERA_SOURCES: tuple[str, ...] = get_args(CameraSource)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -20,31 +30,58 @@ class ModelPredictor:
 
     Attributes:
         model: any of ours; one without cameras scores only depth.
-        process_res: longest side in pixels at which it runs.
-        ray_pose: cameras from the rays instead of the decoder.
+        process_res: longest side in pixels at which it runs; None for the model's own.
+        cameras: where they come from: ``decoder``; ``rays``; or ``matches``, those of the decoder being replaced by
+            what the matches in the network's attention and its depth say together.
     """
 
     model: DepthAnything3
-    process_res: int = 504
-    ray_pose: bool = False
+    process_res: int | None = None
+    cameras: CameraSource = "decoder"
 
     def __call__(
         self, images: list[npt.NDArray[np.uint8]], *, extrinsics: Floats | None, intrinsics: Floats | None
     ) -> Estimate:
         """As :class:`~depth_anything_3.bench.evaluate.Predictor`; given cameras condition the model."""
-        prediction = self.model.inference(
-            images,
-            extrinsics=extrinsics,
-            intrinsics=intrinsics,
-            process_res=self.process_res,
-            use_ray_pose=self.ray_pose,
-        )
-        return Estimate(
+        matched = self.cameras == "matches" and extrinsics is None and len(images) > 1
+        with tapped(_across_views(self.model), MATCHING_BLOCKS if matched else ()) as taps:
+            prediction = self.model.inference(
+                images,
+                extrinsics=extrinsics,
+                intrinsics=intrinsics,
+                process_res=self.process_res,
+                use_ray_pose=self.cameras == "rays",
+                ref_view_strategy="first" if matched and len(images) > 2 else "saddle_balanced",
+            )
+        estimate = Estimate(
             depth=prediction.depth,
             extrinsics=prediction.extrinsics,
             intrinsics=prediction.intrinsics,
             conf=prediction.conf,
         )
+        return _from_matches(estimate, taps) if matched else estimate
+
+
+def _across_views(model: DepthAnything3) -> DinoVisionTransformer:
+    """The backbone, of a nested model that for any number of views."""
+    return next(module for module in model.modules() if isinstance(module, DinoVisionTransformer))
+
+
+def _from_matches(estimate: Estimate, taps: Sequence[AttentionTap]) -> Estimate:
+    views, height, width = estimate.depth.shape
+    assert estimate.extrinsics is not None and estimate.intrinsics is not None
+    found = cameras_from_matches(
+        read_matches(taps, views, (height // PATCH_SIZE, width // PATCH_SIZE)),
+        torch.from_numpy(np.asarray(estimate.depth)),
+        torch.from_numpy(np.asarray(estimate.intrinsics)),
+        initial=torch.from_numpy(np.asarray(estimate.extrinsics)),
+    )
+    return replace(
+        estimate,
+        depth=estimate.depth * found.depth_scale.numpy()[:, None, None],
+        extrinsics=found.extrinsics.numpy(),
+        intrinsics=found.intrinsics.numpy(),
+    )
 
 
 def held_out_scenes(count: int | None = None) -> Iterator[EvalScene]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +18,7 @@ from depth_anything_3.export.glb import Options as GlbOptions
 from depth_anything_3.types.options import (
     ALPHA_MODES,
     PROCESS_METHODS,
+    PROCESS_RES,
     REFERENCE_VIEW_STRATEGIES,
     InferOptions,
     PreprocessOptions,
@@ -27,15 +28,19 @@ if TYPE_CHECKING:
     from depth_anything_3.api import DepthAnything3
     from depth_anything_3.types.prediction import Prediction
 
-DEFAULT_MODEL = "depth-anything/DA3-BASE"
 _GALLERY = Path("workspace/gallery")
 
 
 def auto(
     input_path: Annotated[Path, typer.Argument(metavar="INPUT", help="A photo, or a folder of photos of one scene.")],
     model_dir: Annotated[
-        str, typer.Option(help="Hub id, folder, or .safetensors file of the model; see 'da3 models'.")
-    ] = DEFAULT_MODEL,
+        str | None,
+        typer.Option(
+            help="Hub id, folder, or .safetensors file of the model, see 'da3 models'; or 'bundled'. Default: "
+            "depth-anything/DA3-BASE, and 'bundled' where that is neither in the cache nor to be had.",
+            show_default=False,
+        ),
+    ] = None,
     revision: Annotated[str | None, typer.Option(help="Revision of a model on the hub.")] = None,
     export_dir: Annotated[
         Path | None,
@@ -49,8 +54,9 @@ def auto(
         str, typer.Option(help="Precision of the transformer: auto, float32, bfloat16, float16.")
     ] = "auto",
     process_res: Annotated[
-        int, typer.Option(help="Length of the bounded side, in pixels.")
-    ] = PreprocessOptions.process_res,
+        int | None,
+        typer.Option(help="Length of the bounded side, in pixels. Default: the model's own.", show_default=False),
+    ] = None,
     process_res_method: Annotated[
         str, typer.Option(help=f"One of {', '.join(PROCESS_METHODS)}.")
     ] = PreprocessOptions.process_res_method,
@@ -85,7 +91,7 @@ def auto(
             export_format,
             overwrite=overwrite,
             preprocessing=PreprocessOptions(
-                process_res=process_res,
+                process_res=PROCESS_RES if process_res is None else process_res,
                 process_res_method=process_res_method,  # type: ignore[arg-type]
                 alpha=alpha,  # type: ignore[arg-type]
             ),
@@ -100,18 +106,24 @@ def auto(
                 "show_cameras": show_cameras,
             },
         )
+        source, local = _choose_model(model_dir, revision)
         if dry_run:
             _check_machine(device, dtype)
-            _show_plan(job, _describe_model(model_dir, revision, job), as_json)
+            if process_res is None:
+                own = replace(job.preprocessing, process_res=_process_res_of(source, revision))
+                job = replace(job, preprocessing=own)
+            _show_plan(job, _describe_model(source, revision, job), as_json)
             return
         started = time.perf_counter()
         with progress_bars(quiet=quiet or as_json) as progress:
             from depth_anything_3.api import DepthAnything3
 
-            model = DepthAnything3.from_pretrained(model_dir, revision=revision, device=device, dtype=dtype)
+            model = DepthAnything3.from_pretrained(
+                source, revision=revision, local_files_only=local, device=device, dtype=dtype
+            )
             prediction = model.inference(
                 list(job.images),
-                process_res=job.preprocessing.process_res,
+                process_res=process_res,
                 process_res_method=job.preprocessing.process_res_method,
                 alpha=job.preprocessing.alpha,
                 use_ray_pose=job.inference.use_ray_pose,
@@ -125,7 +137,7 @@ def auto(
                 progress=progress,
             )
         if as_json or not quiet:
-            _show_result(job, model, model_dir, prediction, time.perf_counter() - started, as_json)
+            _show_result(job, model, source, prediction, time.perf_counter() - started, as_json)
 
 
 @dataclass(frozen=True)
@@ -141,6 +153,20 @@ class _Job:
         from depth_anything_3.export.base import planned_files
 
         return [self.folder / name for name in planned_files(len(self.images), self.formats)]
+
+
+def _choose_model(named: str | None, revision: str | None) -> tuple[str, bool]:
+    """The model's source, and whether to look nowhere but on this disk."""
+    from depth_anything_3.zoo.default import DEFAULT_MODEL, default_model
+
+    if named is not None:
+        return named, False
+    if revision is not None:
+        return DEFAULT_MODEL, False
+    choice = default_model()
+    if choice.note:
+        warnings.warn(choice.note, stacklevel=2)
+    return choice.source, choice.cached
 
 
 def _plan(
@@ -235,6 +261,17 @@ def _processed_size(job: _Job) -> tuple[int, int]:
         for i, path in enumerate(job.images)
     ]
     return min(width for _, width in sizes), min(height for height, _ in sizes)
+
+
+def _process_res_of(source: str, revision: str | None) -> int:
+    """What a model was made for, as far as that is known without downloading it."""
+    from depth_anything_3.errors import HubError
+    from depth_anything_3.zoo.checkpoints import resolve
+
+    try:
+        return resolve(source, revision=revision, local_files_only=True).process_res
+    except HubError:
+        return PROCESS_RES
 
 
 def _describe_model(source: str, revision: str | None, job: _Job) -> dict[str, object]:

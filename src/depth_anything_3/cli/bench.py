@@ -10,7 +10,7 @@ import typer
 from depth_anything_3.cli._console import command_errors
 
 if TYPE_CHECKING:
-    from depth_anything_3.bench.evaluate import Run
+    from depth_anything_3.bench.evaluate import Predictor, Run
 
 app = typer.Typer(help="Score models against scenes whose truth is known.", no_args_is_help=True)
 
@@ -26,28 +26,48 @@ def held_out(
     out: Annotated[Path, typer.Option(help="Folder for the report.")],
     scenes: Annotated[int | None, typer.Option(help="Only so many of the 200 scenes, evenly spaced.")] = None,
     views: Annotated[list[int], typer.Option(help="Number of views; may be repeated.")] = [1, 2, 4, 8],  # noqa: B006
-    process_res: Annotated[int, typer.Option(help="Longest side in pixels at which models run.")] = 504,
-    ray_pose: Annotated[bool, typer.Option("--ray-pose", help="Cameras from the predicted rays.")] = False,
+    process_res: Annotated[
+        int | None,
+        typer.Option(help="Longest side in pixels at which models run. Default: the model's own.", show_default=False),
+    ] = None,
+    cameras: Annotated[
+        list[str], typer.Option(help="Cameras from the decoder, the rays or matches; may be repeated.")
+    ] = ["decoder"],  # noqa: B006
+    real: Annotated[
+        Path | None, typer.Option(help="Score the real scenes in this folder instead.", show_default=False)
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print errors as JSON.")] = False,
 ) -> None:
     """Score models on the held-out scenes of the procedural world, beside guesses that do not look."""
     with command_errors(as_json=as_json):
-        from depth_anything_3.api import DepthAnything3
-        from depth_anything_3.bench.evaluate import Predictor, evaluate
-        from depth_anything_3.bench.held_out import ModelPredictor, held_out_scenes
+        from depth_anything_3.bench.evaluate import evaluate
+        from depth_anything_3.bench.held_out import held_out_scenes
         from depth_anything_3.bench.report import write_report
+        from depth_anything_3.bench.scenes import load_real_scenes
         from depth_anything_3.bench.trivial import trivial_predictors
 
-        predictors: dict[str, Predictor] = {
-            name: ModelPredictor(model=DepthAnything3.from_pretrained(name), process_res=process_res, ray_pose=ray_pose)
-            for name in model
-        }
-        shown = list(held_out_scenes(scenes))
-        predictors = {**trivial_predictors(shown), **predictors}
-        runs = evaluate(predictors, shown, view_counts=views, on_run=_print_run)
-        notes = {"process_res": str(process_res), "cameras from": "rays" if ray_pose else "decoder"}
-        for path in write_report(out, runs, notes=notes):
+        predictors = _predictors(model, cameras, process_res)
+        shown = list(held_out_scenes(scenes)) if real is None else list(load_real_scenes(real, longest_side=504))
+        runs = evaluate({**trivial_predictors(shown), **predictors}, shown, view_counts=views, on_run=_print_run)
+        name, title = ("held_out", "Held-out scenes") if real is None else ("real", "Real scenes")
+        notes = {"process_res": "the model's own" if process_res is None else str(process_res)}
+        for path in write_report(out, runs, name=name, title=title, notes=notes):
             typer.echo(f"report: {path}")
+
+
+def _predictors(models: list[str], cameras: list[str], process_res: int | None) -> dict[str, Predictor]:
+    from depth_anything_3.api import DepthAnything3
+    from depth_anything_3.bench.held_out import CAMERA_SOURCES, ModelPredictor
+    from depth_anything_3.types.options import check_choice
+
+    for source in cameras:
+        check_choice("--cameras", source, CAMERA_SOURCES)
+    loaded = {name: DepthAnything3.from_pretrained(name) for name in models}
+    return {
+        f"{name}, {source}": ModelPredictor(model=model, process_res=process_res, cameras=source)  # type: ignore[arg-type]
+        for name, model in loaded.items()
+        for source in cameras
+    }
 
 
 def _print_run(run: Run) -> None:

@@ -15,8 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from depth_anything_3.model.attention_tap import tapped
-from depth_anything_3.model.da3 import DepthAnything3Net, Encoded
+from depth_anything_3.model.attention_tap import AttentionTap
 from depth_anything_3.refine.cameras import Matches
 from depth_anything_3.types.options import PATCH_SIZE
 
@@ -25,30 +24,28 @@ MATCHING_HEADS = 2
 """What the bundled network was trained with."""
 
 
-def encode_with_matches(
-    net: DepthAnything3Net,
-    images: Float[Tensor, "1 N 3 H W"],
+def read_matches(
+    taps: Sequence[AttentionTap],
+    views: int,
+    grid: tuple[int, int],
     *,
-    blocks: Sequence[int] = MATCHING_BLOCKS,
     heads: int = MATCHING_HEADS,
     min_weight: float = 0.02,
-) -> tuple[Encoded, Matches]:
-    """Run a network, and read matches from its attention.
+) -> Matches:
+    """Matches from what some blocks attended to while a network ran on one scene.
 
     Args:
-        net: trained to match, with at least two views.
-        images: of one scene, normalised.
-        blocks: across views; their attention is averaged.
-        heads: that many of each, from the first.
+        taps: on blocks across views, from :func:`~depth_anything_3.model.attention_tap.tapped`; their attention is
+            averaged. The network must have kept the order of the views (``ref_view_strategy="first"``).
+        views: how many.
+        grid: rows and columns of patches.
+        heads: that many of each block, from the first.
         min_weight: matches below it are left out.
     """
-    views, grid = images.shape[1], (images.shape[-2] // PATCH_SIZE, images.shape[-1] // PATCH_SIZE)
-    with tapped(net.backbone.pretrained, blocks) as taps:
-        encoded = net.encode(images, rays="rays" in net.abilities, ref_view_strategy="first")
-        shares = [tap.logits(views, slice(0, heads)).softmax(-1).mean(1)[0] for tap in taps]
     tokens = 1 + grid[0] * grid[1]
+    shares = [tap.logits(views, slice(0, heads)).softmax(-1).mean(1)[0] for tap in taps]
     attention = torch.stack(shares).mean(0).unflatten(0, (views, tokens)).unflatten(2, (views, tokens))
-    return encoded, attention_matches(attention[:, 1:, :, 1:], grid, min_weight=min_weight)
+    return attention_matches(attention[:, 1:, :, 1:], grid, min_weight=min_weight)
 
 
 def attention_matches(

@@ -24,12 +24,15 @@ class InitOptions:
         frozen: parameters whose name contains one of these are not trained.
         lora_rank: if positive, only low-rank changes of the transformer are trained, see
             :mod:`depth_anything_3.train.lora`.
+        matching: begin with attention that looks for what is alike in other views, see
+            :func:`~depth_anything_3.train.initialise.prepare_matching`.
     """
 
     start: Start = "scratch"
     source: str | None = None
     frozen: tuple[str, ...] = ()
     lora_rank: int = 0
+    matching: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

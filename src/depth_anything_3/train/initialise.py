@@ -8,8 +8,9 @@ variance.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from huggingface_hub import hf_hub_download
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 
 from depth_anything_3.errors import InputError
 from depth_anything_3.model.dinov2.vision_transformer import TRAINED_GRID, DinoVisionTransformer
+from depth_anything_3.types.options import PATCH_SIZE
 
 POSITION_RMS = 0.7
 """Of the sine-cosine table: comparable to the patch embedding, the only other thing that tells patches apart."""
@@ -134,6 +136,84 @@ def transfer(network: nn.Module, weights: Mapping[str, Tensor]) -> list[str]:
         else:
             kept.append(name)
     return kept
+
+
+@torch.no_grad()
+def prepare_matching(network: nn.Module, *, blocks: Sequence[int], heads: int, seed: int) -> None:
+    """Let some attention heads across views start out by looking for what is alike in another view.
+
+    Left to itself, a small network needs a long time to find this: a patch is most like itself, and nothing tells it
+    which view it is in. So the first block after the camera tokens are inserted copies from them whether a view is the
+    reference; queries and keys of the matching heads start equal, but for that mark, which enters both with opposite
+    signs.
+
+    Args:
+        network: a :class:`~depth_anything_3.model.da3.DepthAnything3Net` with camera tokens.
+        blocks: of the matching heads, across views.
+        heads: that many of each, from the first.
+        seed: of the local generator.
+    """
+    backbone = network.get_submodule("backbone.pretrained")
+    assert isinstance(backbone, DinoVisionTransformer)
+    generator = torch.Generator().manual_seed(seed)
+    # Something smooth, to measure activations on; every process has to come to the same weights.
+    blotches = torch.randn(2, 3, 6, 8, generator=generator)
+    images = nn.functional.interpolate(blotches, (6 * PATCH_SIZE, 8 * PATCH_SIZE), mode="bilinear")[None]
+    mark = _mark_reference(backbone, backbone.alt_start, images, generator)
+    for index in blocks:
+        _match(backbone.blocks[index], heads, mark, generator)
+
+
+_LOOK, _MARK, _APART = 0.5, 0.35, 0.7  # how strongly patches look at the camera token, are marked by it, and differ
+
+
+def _mark_reference(backbone: DinoVisionTransformer, index: int, images: Tensor, generator: torch.Generator) -> Tensor:
+    """Let block ``index`` write to every patch whether its view is the reference: along the unit vector returned."""
+    channels, width = backbone.embed_dim, backbone.head_dim
+    common, apart = 0.7 * torch.randn(2, channels, generator=generator)
+    backbone.camera_token.copy_(torch.stack([common + apart, common - apart])[None])
+    block: Any = backbone.blocks[index]
+    entering = _inputs_of(backbone, index, images)
+    seen = block.norm1(backbone.camera_token[0])
+    shared, different = seen.mean(0), (seen[0] - seen[1]) / 2
+    different -= shared * (shared @ different) / (shared @ shared)
+    qkv = block.attn.qkv
+    query, key, value = qkv.weight.chunk(3)
+    # Rotary positions turn slow channels least: a sign that reads the same from every patch.
+    slow = torch.zeros(4, width // 4)
+    slow[:, 5 * width // 32 :] = 1
+    sign = (torch.randn(channels // width, width, generator=generator).sign() * slow.flatten()).flatten()
+    key += torch.outer(sign - key @ shared, shared) / (shared @ shared)
+    key -= torch.outer(key @ different, different) / (different @ different)
+    size = (block.norm1(entering) @ query.T).square().mean().sqrt()
+    qkv.bias[:channels] += _LOOK * size * sign * (width / slow.sum()).sqrt()
+    carrier = torch.nn.functional.normalize(torch.randn(width, generator=generator), dim=0)
+    value[-width:] += torch.outer(carrier, different) / (different @ different)
+    mark = torch.nn.functional.normalize(torch.randn(channels, generator=generator), dim=0)
+    strength = _MARK * entering.square().mean().sqrt() * math.sqrt(channels) / 0.3 / block.ls1.gamma.mean()
+    block.attn.proj.weight[:, -width:] += strength * torch.outer(mark, carrier)
+    return mark
+
+
+def _inputs_of(backbone: DinoVisionTransformer, index: int, images: Tensor) -> Tensor:
+    found: list[Tensor] = []
+    handle = backbone.blocks[index].register_forward_pre_hook(lambda module, inputs: found.append(inputs[0]))
+    backbone(images)
+    handle.remove()
+    return found[0]
+
+
+def _match(block: Any, heads: int, mark: Tensor, generator: torch.Generator) -> None:
+    attention, channels = block.attn, len(mark)
+    width = channels // attention.heads
+    rows = heads * width
+    weight, bias = attention.qkv.weight, attention.qkv.bias
+    start = torch.randn(rows, channels, generator=generator) / math.sqrt(channels)
+    toward = mark * block.norm1.weight
+    along = _APART / _MARK / math.sqrt(channels) * torch.nn.functional.normalize(toward, dim=0)
+    part = torch.outer(torch.randn(rows, generator=generator).sign(), along)
+    weight[:rows], weight[channels : channels + rows] = start + part, start - part
+    bias[:rows], bias[channels : channels + rows] = 0, 0
 
 
 def from_dinov2(network: nn.Module, weights: Mapping[str, Tensor]) -> list[str]:

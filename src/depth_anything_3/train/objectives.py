@@ -229,7 +229,7 @@ class Objective(nn.Module):
         scale = L.points_scale(points[:, None], valid[:, None])
         target, points = target / scale[:, None, None], points / scale[:, None, None, None]
         if o.anchor:
-            result["anchor"] = o.anchor * depth.log().flatten(1).mean(1).square()
+            result["anchor"] = o.anchor * depth.clamp(min=1e-6).log().flatten(1).mean(1).square()
         result["global_local"] = o.global_local * T.global_local_loss(
             depth, target, valid, points, levels=o.levels, anchors=o.anchors, samples=o.fit_samples, generator=generator
         )

@@ -225,7 +225,7 @@ _TINY_ANYVIEW = ObjectiveOptions(
     relative_points=True,
     pose_conditioning=0.0,
     camera=0.1,  # at 1 its gradient in the backbone is ten times that of everything else together
-    correspondence=0.5,
+    correspondence=1.0,
     camera_norm=True,
     autocast_head=True,
 )
@@ -245,7 +245,7 @@ def teacher_tiny(*, cache: Path | None = None, steps: int = 3_000) -> TrainConfi
         preset="da3metric-tiny",
         objective=_TINY_TEACHER,
         phases=(Phase(steps=steps, learning_rate=1e-3, warmup=steps // 30, data=views),),
-        sources=((ProceduralSource(count=1_800, growth=1.0, most=16_000, cache=cache), 1.0),),
+        sources=((ProceduralSource(count=1_800, growth=0.7, most=16_000, cache=cache), 1.0),),
         init=InitOptions(frozen=_FIXED_POSITIONS),
         optimiser=_TINY_OPTIMISER,
         save_every=250,
@@ -281,8 +281,10 @@ def da3_tiny(
             Phase(steps=steps[1], learning_rate=8e-4, warmup=steps[1] // 20, data=few, objective=posed),
             Phase(steps=steps[2], learning_rate=5e-4, warmup=steps[2] // 20, data=larger, objective=posed),
         ),
-        sources=((ProceduralSource(count=2_500, growth=1.0, most=16_000, cache=cache), 1.0),),
-        init=InitOptions(start="weights" if teacher else "scratch", source=teacher, frozen=_FIXED_POSITIONS),
+        sources=((ProceduralSource(count=2_500, growth=0.3, most=16_000, cache=cache), 1.0),),
+        init=InitOptions(
+            start="weights" if teacher else "scratch", source=teacher, frozen=_FIXED_POSITIONS, matching=True
+        ),
         optimiser=_TINY_OPTIMISER,
         labels=labels if teacher else None,
         save_every=250,
@@ -308,7 +310,7 @@ def da3metric_tiny(*, cache: Path | None = None, teacher: str | None = None, ste
             kind="metric", depth_space="log", gradient=0.5, gradient_scales=3, sky=1.0, autocast_head=True
         ),
         phases=(Phase(steps=steps, learning_rate=6e-4, warmup=steps // 20, data=views),),
-        sources=((ProceduralSource(count=2_500, growth=1.0, most=16_000, cache=cache), 1.0),),
+        sources=((ProceduralSource(count=2_500, growth=0.3, most=16_000, cache=cache), 1.0),),
         init=InitOptions(start="weights" if teacher else "scratch", source=teacher, frozen=_FIXED_POSITIONS),
         optimiser=_TINY_OPTIMISER,
         labels=labels if teacher else None,

@@ -63,6 +63,11 @@ def initial_network(config: TrainConfig) -> tuple[DepthAnything3Net, frozenset[s
             raise InputError("init.source", f"{start.source}, another network than {config.preset}", "one that fits")
     elif start.start == "dinov2" and start.source is not None:
         initialise.from_dinov2(network, initialise.read_dinov2(start.source))
+    if start.matching:
+        o = config.objective
+        initialise.prepare_matching(
+            network, blocks=o.correspondence_blocks, heads=o.correspondence_heads, seed=config.seed
+        )
     loaded = frozenset(name for name, _ in network.named_parameters() if name not in fresh)
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(not any(part in name for part in start.frozen))

@@ -23,6 +23,9 @@ REFERENCE_VIEW_STRATEGIES: tuple[str, ...] = get_args(ReferenceViewStrategy)
 PATCH_SIZE = 14
 """Side of a network patch in pixels; processed images are multiples of it."""
 
+PROCESS_RES = 504
+"""Side in pixels that the published networks were made for."""
+
 
 def check_choice(argument: str, value: object, choices: Sequence[str]) -> None:
     """Raise :class:`InputError` unless ``value`` is one of ``choices``."""
@@ -42,7 +45,7 @@ class PreprocessOptions:
             shows the colour hidden under transparent pixels).
     """
 
-    process_res: int = 504
+    process_res: int = PROCESS_RES
     process_res_method: ProcessMethod = "upper_bound_resize"
     alpha: AlphaMode = "composite"
 

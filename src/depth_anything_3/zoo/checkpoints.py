@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from depth_anything_3._files import atomic_path
 from depth_anything_3.errors import CheckpointError, InputError
+from depth_anything_3.types.options import PATCH_SIZE, PROCESS_RES
 from depth_anything_3.zoo.bundled import bundled_folder
 from depth_anything_3.zoo.cards import CARDS, ModelCard, describe_licence, find_card, warn_on_load
 from depth_anything_3.zoo.hub import CONFIG, HUB_ID, INDEX, PICKLES, WEIGHTS, HubFile, fetch, shard_names
@@ -65,6 +66,8 @@ class Checkpoint:
         weights: safetensors files that together hold every tensor.
         card: what is known about it, if it is a published one.
         revision: full commit hash, if it came from the hub.
+        process_res: longest side of the processed image, in pixels, that the network was made for; from the entry
+            ``process_res`` of its ``config.json``, else that of all published ones.
     """
 
     source: str
@@ -73,6 +76,7 @@ class Checkpoint:
     weights: tuple[WeightFile, ...]
     card: ModelCard | None = None
     revision: str | None = None
+    process_res: int = PROCESS_RES
 
 
 @dataclass(frozen=True)
@@ -148,6 +152,7 @@ def save(
     *,
     model_name: str,
     config: Mapping[str, Any],
+    process_res: int = PROCESS_RES,
     overwrite: bool = False,
 ) -> Path:
     """Write a network as a checkpoint that :func:`resolve` and the published package can read, and return the folder.
@@ -159,6 +164,7 @@ def save(
         folder: is made if it does not exist; other files in it are left alone.
         model_name: what to call it: the preset it has the architecture of, or any name.
         config: that builds this architecture.
+        process_res: as in :class:`Checkpoint`.
         overwrite: replace a checkpoint that is in the folder already.
 
     Raises:
@@ -169,7 +175,10 @@ def save(
     there = [name for name in (CONFIG, WEIGHTS, INDEX) if (target / name).exists()]
     if there and not overwrite:
         raise InputError("folder", f"{target}, which holds {', '.join(there)}", "another folder, or overwrite=True")
-    text = _to_json({"model_name": model_name, "config": plain(config)})
+    description = {"model_name": model_name, "config": plain(config)}
+    if process_res != PROCESS_RES:
+        description["process_res"] = process_res
+    text = _to_json(description)
     if stored_shapes(skeleton(config)) != stored_shapes(network):
         raise CheckpointError("config builds a network with other tensors than the one to save; nothing was written")
     save_weights(network, target / WEIGHTS)
@@ -269,7 +278,22 @@ def _assemble(found: _Found, hub: _Hub) -> Checkpoint:
     description = _describe(found, files, parts)
     for name, part in parts.items():
         files += tuple(replace(file, add=f"{name}.{file.add}") for file in part.weights)
-    return Checkpoint(found.source, description.model_name, description.config, files, found.card)
+    return Checkpoint(
+        found.source,
+        description.model_name,
+        description.config,
+        files,
+        found.card,
+        process_res=_process_res_of(found.raw, parts, found.where),
+    )
+
+
+def _process_res_of(raw: Mapping[str, Any], parts: Mapping[str, Checkpoint], where: str) -> int:
+    """The checkpoint's own, or else the largest of its parts'."""
+    value = raw.get("process_res", max((part.process_res for part in parts.values()), default=PROCESS_RES))
+    if isinstance(value, bool) or not isinstance(value, int) or value < PATCH_SIZE:
+        raise CheckpointError(f"{where}: process_res is {value!r}; expected a number of pixels, {PATCH_SIZE} or more")
+    return value
 
 
 def _describe(found: _Found, files: tuple[WeightFile, ...], parts: Mapping[str, Checkpoint]) -> Description:

@@ -46,6 +46,8 @@ __all__ = [
     "HubFiles",
     "HubUnreachableError",
     "fetch",
+    "hub_answers",
+    "hub_offline",
     "list_cached",
     "remove_cached",
     "shard_names",
@@ -120,7 +122,7 @@ def fetch(
         CheckpointError: a downloaded file does not have the hash that the hub announced (it is removed again), or
             the repository holds no safetensors weights.
     """
-    offline = "local_files_only=True" if local_files_only else "HF_HUB_OFFLINE is set" if _offline() else ""
+    offline = "local_files_only=True" if local_files_only else "HF_HUB_OFFLINE is set" if hub_offline() else ""
     if force_download and offline:
         raise HubError(f"{hub_id}: force_download=True cannot work, because {offline}")
     repository = _Repository(
@@ -180,7 +182,26 @@ def _has_parts(config: Path) -> bool:
     return any(isinstance(node, dict) and bool(node.get("parts")) for node in (raw, inner))
 
 
-def _offline() -> bool:
+def hub_answers(hub_id: str, name: str, *, timeout: float) -> bool:
+    """Whether the hub says that it has a file. One request, no second try.
+
+    Args:
+        hub_id: ``organisation/name``.
+        name: of the file, on the main branch.
+        timeout: seconds to wait for a connection and for each part of the answer.
+    """
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+
+    try:
+        get_hf_file_metadata(hf_hub_url(hub_id, name, endpoint=_endpoint()), timeout=timeout)
+    except HubError:
+        return False
+    except _client_errors():
+        return False
+    return True
+
+
+def hub_offline() -> bool:
     """Whether the client was told to stay offline, also when it was told after it had been imported."""
     from huggingface_hub import constants
 

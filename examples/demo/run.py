@@ -41,28 +41,13 @@ def write_photographs(folder: Path) -> Array:
     return depth
 
 
-def seeded_checkpoint(folder: Path) -> Path:
-    """A checkpoint whose weights are noise that is the same everywhere; made once."""
-    if not (folder / "model.safetensors").is_file():
-        import torch
-
-        from depth_anything_3 import DepthAnything3
-        from depth_anything_3.zoo.seeded import seeded_state_dict
-
-        model = DepthAnything3("da3-small", device="cpu")
-        weights = seeded_state_dict({name: tuple(t.shape) for name, t in model.model.state_dict().items()})
-        model.model.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
-        model.save_pretrained(folder, overwrite=True)
-    return folder
-
-
-def run_da3(images: Path, checkpoint: Path, result: Path) -> None:
+def run_da3(images: Path, result: Path) -> None:
     """Run the command that a user would type."""
     beside_python = Path(sys.executable).with_name("da3")
     program = str(beside_python) if beside_python.exists() else shutil.which("da3")
     if program is None:
         raise SystemExit("the command da3 is not installed here: run `make demo`, or `pip install -e '.[demo]'` first")
-    arguments = ["auto", str(images), "--model-dir", str(checkpoint), "--export-dir", str(result), *COMMAND_OPTIONS]
+    arguments = ["auto", str(images), "--model-dir", "bundled", "--export-dir", str(result), *COMMAND_OPTIONS]
     print("$ da3", *arguments, flush=True)
     if status := subprocess.run([program, *arguments], check=False).returncode:
         raise SystemExit(status)
@@ -124,9 +109,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("demo-output"), help="folder for everything that is made")
     output = parser.parse_args().output
     truth = write_photographs(output / "images")
-    checkpoint = seeded_checkpoint(output / "seeded-da3-small")
-    print("The weights are seeded noise, not trained, so the geometry below is meaningless; the machinery is real.")
-    run_da3(output / "images", checkpoint, output / "result")
+    print("The bundled network is a demonstration: 8 million weights, trained on synthetic scenes alone.")
+    run_da3(output / "images", output / "result")
     report(output / "result", truth)
 
 

@@ -25,6 +25,7 @@ from depth_anything_3.cli import app
 from depth_anything_3.errors import HubError, InputError
 from depth_anything_3.export.base import EXPORTERS, parse_formats, planned_files, resolve_options
 from depth_anything_3.types.prediction import Prediction
+from depth_anything_3.zoo.default import DefaultModel
 
 FORMATS = ", ".join(EXPORTERS.names())
 GLB_FILES = ["scene.glb", "depth_vis/0000.jpg", "scene.jpg"]
@@ -258,7 +259,7 @@ def spy(monkeypatch: pytest.MonkeyPatch) -> type[Spy]:
 
 
 PUBLISHED = {
-    "process_res": 504,
+    "process_res": None,
     "process_res_method": "upper_bound_resize",
     "alpha": "composite",
     "use_ray_pose": False,
@@ -269,13 +270,13 @@ PUBLISHED = {
     "num_max_points": 1_000_000,
     "show_cameras": True,
 }
-HOW_TO_LOAD = {"revision": None, "device": "auto", "dtype": "auto"}
+HOW_TO_LOAD = {"revision": None, "local_files_only": False, "device": "auto", "dtype": "auto"}
 
 
 def test_without_switches_the_defaults_reach_the_model(spy: type[Spy], photo: Path) -> None:
-    result = invoke(photo)
+    result = invoke(photo, "--model-dir", "someone/model")
     assert result.exit_code == 0, result.stderr
-    assert spy.source == "depth-anything/DA3-BASE"
+    assert spy.source == "someone/model"
     assert spy.loading == HOW_TO_LOAD
     assert spy.images == [photo]
     asked = dict(spy.asked)
@@ -284,6 +285,53 @@ def test_without_switches_the_defaults_reach_the_model(spy: type[Spy], photo: Pa
     assert asked == PUBLISHED
     assert result.stdout.splitlines()[0].startswith("1 view(s) at 28 x 14, spy in float32 on cpu, ")
     assert result.stdout.splitlines()[0].endswith(", metric scale")
+
+
+CHOICES = {
+    "in the cache": DefaultModel("depth-anything/DA3-BASE", cached=True),
+    "on the hub": DefaultModel("depth-anything/DA3-BASE", cached=False),
+    "neither": DefaultModel("bundled", cached=True, note="nothing else to be had"),
+}
+
+
+@pytest.mark.parametrize("where", CHOICES)
+def test_where_no_model_is_named(spy: type[Spy], photo: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    choice = CHOICES[where]
+    monkeypatch.setattr("depth_anything_3.zoo.default.default_model", lambda *, ask: choice)
+    result = invoke(photo)
+    assert result.exit_code == 0, result.stderr
+    assert spy.source == choice.source
+    assert spy.loading == {**HOW_TO_LOAD, "local_files_only": choice.cached}
+    assert result.stderr == (f"warning: {choice.note}\n" if choice.note else "")
+    assert as_json(invoke(photo, "--json"))["model"] == choice.source
+
+
+def test_a_revision_without_a_model_is_one_of_the_default(spy: type[Spy], photo: Path) -> None:
+    assert invoke(photo, "--revision", "v2").exit_code == 0
+    assert spy.source == "depth-anything/DA3-BASE"
+    assert spy.loading == {**HOW_TO_LOAD, "revision": "v2"}
+
+
+def test_the_bundled_model_is_taken_where_nothing_else_is_in_reach(photo: Path, tmp_path: Path) -> None:
+    """As a newcomer without a network: one line says what it is, and the files are there."""
+    result = invoke(photo, "--export-dir", tmp_path / "out")
+    assert result.exit_code == 0, result.stderr
+    assert result.stderr.count("\n") == 1 and "demonstration model trained on synthetic scenes" in result.stderr
+    assert "da3-tiny" in result.stdout
+    assert files_under(tmp_path / "out") == sorted(GLB_FILES)
+
+
+def test_a_dry_run_without_a_named_model_asks_nobody(photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bool] = []
+
+    def choose(*, ask: bool) -> DefaultModel:
+        asked.append(ask)
+        return CHOICES["on the hub"]
+
+    monkeypatch.setattr("depth_anything_3.zoo.default.default_model", choose)
+    model = as_json(invoke(photo, "--dry-run", "--json"))["model"]
+    assert asked == [False]
+    assert model["otherwise"] == "bundled, if the hub does not answer"
 
 
 @pytest.mark.parametrize(
@@ -425,7 +473,7 @@ def test_a_dry_run_of_a_published_model_names_its_licence(photo: Path) -> None:
     model = as_json(invoke(photo, "--dry-run", "--json", "--model-dir", "depth-anything/da3-large"))["model"]
     assert model["name"] == "depth-anything/DA3-LARGE" and model["licence"] == "CC BY-NC 4.0"
     assert "no commercial use" in model["note"] and model["parameters"] == 410_941_767
-    free = as_json(invoke(photo, "--dry-run", "--json"))["model"]
+    free = as_json(invoke(photo, "--dry-run", "--json", "--model-dir", "depth-anything/DA3-BASE"))["model"]
     assert free["licence"].startswith("Apache") and free["parameters"] == 135_366_599 and "note" not in free
 
 
@@ -648,9 +696,12 @@ def test_what_goes_wrong_on_the_way_is_one_line(
     assert report["exit_code"] == code and report["type"] == type(failure).__name__
 
 
+BASE = ("--model-dir", "depth-anything/DA3-BASE")
+
+
 def test_a_model_that_is_not_in_reach(photo: Path, tmp_path: Path, working_directory: Path) -> None:
     result = subprocess.run(
-        [sys.executable, "-c", "from depth_anything_3.cli import main; main()", "auto", photo, "--json"],
+        [sys.executable, "-c", "from depth_anything_3.cli import main; main()", "auto", photo, "--json", *BASE],
         capture_output=True,
         text=True,
         env={**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "home")},
@@ -743,7 +794,7 @@ def test_what_has_no_effect_is_said(run: Run, photo: Path, switches: list[str], 
 
 @pytest.mark.parametrize("switches", [[], ["--export-format", "glb-npz", "--num-max-points", "5"]])
 def test_nothing_is_warned_of_without_reason(spy: type[Spy], photo: Path, switches: list[str]) -> None:
-    assert invoke(photo, *switches).stderr == ""
+    assert invoke(photo, "--model-dir", "someone/model", *switches).stderr == ""
 
 
 def test_help_names_every_option_and_every_format() -> None:

@@ -128,7 +128,7 @@ def test_state_that_older_checkpoints_lack_begins_at_zero(tmp_path: Path) -> Non
     trainer = Trainer(never, tmp_path)
     for _ in range(2):
         trainer.train_step()
-    without = [p for p in trainer.objective.net.cam_enc.parameters()]
+    without = list(trainer.objective.net.cam_enc.parameters())
     for parameter in without:
         assert trainer.optimiser.state.pop(parameter)["step"] == 0
     trainer.save()

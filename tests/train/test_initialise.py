@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from depth_anything_3.cfg import create_object, load_config
 from depth_anything_3.errors import InputError
+from depth_anything_3.model.attention_tap import tapped
 from depth_anything_3.model.da3 import DepthAnything3Net
 from depth_anything_3.model.dinov2.vision_transformer import TRAINED_GRID, DinoVisionTransformer
 from depth_anything_3.registry import MODEL_REGISTRY
@@ -22,6 +23,7 @@ from depth_anything_3.train.initialise import (
     POSITION_RMS,
     from_dinov2,
     from_scratch,
+    prepare_matching,
     read_dinov2,
     sincos_positions,
     transfer,
@@ -312,3 +314,57 @@ def test_another_size_and_other_names_are_refused() -> None:
         from_dinov2(Around(True), published(False))
     with pytest.raises(InputError, match="DINOv2"):
         from_dinov2(Around(False), {f"teacher.{name}": t for name, t in published(False).items()})
+
+
+# Matching --------------------------------------------------------------------------------------------------
+
+
+def preference(network: DepthAnything3Net, block: int) -> Tensor:
+    """By how much the matching heads prefer a patch in the other view to the same patch in their own, if both views
+    show the same: (heads, views, patches)."""
+    picture = torch.randn(1, 1, 3, 56, 84, generator=torch.Generator().manual_seed(4)).expand(-1, 2, -1, -1, -1)
+    with torch.no_grad(), tapped(network.backbone.pretrained, [block]) as (tap,):
+        network.encode(picture)
+    logits = tap.logits(2, slice(0, 2))[0].unflatten(-1, (2, -1)).unflatten(-3, (2, -1))[:, :, 1:, :, 1:]
+    same = logits.diagonal(dim1=2, dim2=4)  # (heads, view, other view, patches)
+    return torch.stack([same[:, 0, 1] - same[:, 0, 0], same[:, 1, 0] - same[:, 1, 1]], 1)
+
+
+def test_prepared_attention_prefers_what_is_alike_in_the_other_view() -> None:
+    network = preset()
+    from_scratch(network, 0)
+    assert preference(network, 5).mean().abs() < 0.5
+    prepare_matching(network, blocks=(5, 7), heads=2, seed=0)
+    prepared = preference(network, 5)
+    assert prepared.mean() > 2  # logits: e**2 times the attention
+    assert (prepared > 0).float().mean() > 0.7
+
+
+def test_preparing_changes_only_what_matches_and_marks() -> None:
+    network = preset()
+    from_scratch(network, 0)
+    before = {name: p.clone() for name, p in network.named_parameters()}
+    prepare_matching(network, blocks=(5, 7), heads=2, seed=0)
+    changed = {n.removeprefix("backbone.pretrained.") for n, p in network.named_parameters() if (p != before[n]).any()}
+    assert changed == {
+        "camera_token",
+        "blocks.4.attn.qkv.weight",
+        "blocks.4.attn.qkv.bias",
+        "blocks.4.attn.proj.weight",
+        "blocks.5.attn.qkv.weight",
+        "blocks.7.attn.qkv.weight",
+    }
+    qkv = network.backbone.pretrained.blocks[5].attn.qkv.weight
+    assert torch.equal(qkv[128:192], before["backbone.pretrained.blocks.5.attn.qkv.weight"][128:192])  # third head
+
+
+def test_preparing_is_a_function_of_the_seed() -> None:
+    weights = []
+    for seed in (1, 1, 2):
+        network = preset()
+        from_scratch(network, 0)
+        torch.rand(3)
+        prepare_matching(network, blocks=(5, 7), heads=2, seed=seed)
+        weights.append(network.backbone.pretrained.blocks[7].attn.qkv.weight.clone())
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])

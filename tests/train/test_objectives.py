@@ -15,11 +15,11 @@ from torch import Tensor
 
 from depth_anything_3.geometry.pinhole import camera_centres, unproject
 from depth_anything_3.infer.cameras import normalise_extrinsics
+from depth_anything_3.model.attention_tap import tapped
 from depth_anything_3.model.da3 import DepthAnything3Net, Encoded
 from depth_anything_3.train.augment import AugmentOptions, Pictures, crop_and_resize
 from depth_anything_3.train.batch import Batch
 from depth_anything_3.train.camera_norm import fold
-from depth_anything_3.model.attention_tap import tapped
 from depth_anything_3.train.correspondence import correspondence_loss, patch_matches
 from depth_anything_3.train.objectives import (
     AnyviewTruth,

@@ -72,9 +72,9 @@ def _from_matches(estimate: Estimate, taps: Sequence[AttentionTap]) -> Estimate:
     assert estimate.extrinsics is not None and estimate.intrinsics is not None
     found = cameras_from_matches(
         read_matches(taps, views, (height // PATCH_SIZE, width // PATCH_SIZE)),
-        torch.from_numpy(np.asarray(estimate.depth)),
-        torch.from_numpy(np.asarray(estimate.intrinsics)),
-        initial=torch.from_numpy(np.asarray(estimate.extrinsics)),
+        torch.tensor(estimate.depth),
+        torch.tensor(estimate.intrinsics),
+        initial=torch.tensor(estimate.extrinsics),
     )
     return replace(
         estimate,

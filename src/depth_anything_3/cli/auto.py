@@ -106,13 +106,16 @@ def auto(
                 "show_cameras": show_cameras,
             },
         )
-        source, local = _choose_model(model_dir, revision)
+        source, local = _choose_model(model_dir, revision, ask=not dry_run)
         if dry_run:
             _check_machine(device, dtype)
             if process_res is None:
                 own = replace(job.preprocessing, process_res=_process_res_of(source, revision))
                 job = replace(job, preprocessing=own)
-            _show_plan(job, _describe_model(source, revision, job), as_json)
+            facts = _describe_model(source, revision, job)
+            if model_dir is None and not local:
+                facts["otherwise"] = "bundled, if the hub does not answer"
+            _show_plan(job, facts, as_json)
             return
         started = time.perf_counter()
         with progress_bars(quiet=quiet or as_json) as progress:
@@ -155,15 +158,15 @@ class _Job:
         return [self.folder / name for name in planned_files(len(self.images), self.formats)]
 
 
-def _choose_model(named: str | None, revision: str | None) -> tuple[str, bool]:
-    """The model's source, and whether to look nowhere but on this disk."""
+def _choose_model(named: str | None, revision: str | None, *, ask: bool) -> tuple[str, bool]:
+    """The model's source, and whether to look nowhere but on this disk; sends a request only if it may ``ask``."""
     from depth_anything_3.zoo.default import DEFAULT_MODEL, default_model
 
     if named is not None:
         return named, False
     if revision is not None:
         return DEFAULT_MODEL, False
-    choice = default_model()
+    choice = default_model(ask=ask)
     if choice.note:
         warnings.warn(choice.note, stacklevel=2)
     return choice.source, choice.cached

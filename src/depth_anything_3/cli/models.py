@@ -11,6 +11,7 @@ import typer
 
 from depth_anything_3.cli._console import EXIT_FAILED, command_errors, human_size
 from depth_anything_3.errors import HubError, InputError
+from depth_anything_3.zoo.bundled import PREFIX, bundled_names
 from depth_anything_3.zoo.cards import CARDS, ModelCard, describe_licence, describe_replacement, find_card, preferred
 
 if TYPE_CHECKING:
@@ -207,6 +208,9 @@ def _print_list(rows: Sequence[_Row], others: Sequence[CachedModel]) -> None:
     console.print(_wide_table(rows) if wide else _narrow_table(rows))
     for line in [] if wide else _narrow_notes(rows):
         console.print(line, highlight=False)
+    if names := bundled_names():
+        console.print("With the package, demonstration models trained on synthetic scenes (Apache-2.0):")
+        console.print(f"  {', '.join(f'{PREFIX}/{name}' for name in names)}", highlight=False)
     if others:
         console.print("Also in the cache: " + ", ".join(f"{m.hub_id} ({human_size(m.size)})" for m in others))
 

@@ -143,8 +143,8 @@ def prepare_matching(network: nn.Module, *, blocks: Sequence[int], heads: int, s
     """Let some attention heads across views start out by looking for what is alike in another view.
 
     Left to itself, a small network needs a long time to find this: a patch is most like itself, and nothing tells it
-    which view it is in. So the first block after the camera tokens are inserted copies from them whether a view is the
-    reference; queries and keys of the matching heads start equal, but for that mark, which enters both with opposite
+    which view it is in. So the first block within views behind the camera tokens copies from them whether a view is
+    the reference; queries and keys of the matching heads start equal, but for that mark, which enters both with opposite
     signs.
 
     Args:
@@ -159,7 +159,8 @@ def prepare_matching(network: nn.Module, *, blocks: Sequence[int], heads: int, s
     # Something smooth, to measure activations on; every process has to come to the same weights.
     blotches = torch.randn(2, 3, 6, 8, generator=generator)
     images = nn.functional.interpolate(blotches, (6 * PATCH_SIZE, 8 * PATCH_SIZE), mode="bilinear")[None]
-    mark = _mark_reference(backbone, backbone.alt_start, images, generator)
+    within = next(i for i in range(backbone.alt_start, backbone.depth) if not backbone.is_global(i))
+    mark = _mark_reference(backbone, within, images, generator)
     for index in blocks:
         _match(backbone.blocks[index], heads, mark, generator)
 

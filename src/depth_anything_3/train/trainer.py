@@ -39,6 +39,7 @@ from depth_anything_3.train.labels import Labeller
 from depth_anything_3.train.lora import adapt, merge
 from depth_anything_3.train.objectives import Objective
 from depth_anything_3.train.schedule import learning_rate
+from depth_anything_3.types.options import PROCESS_RES
 from depth_anything_3.zoo.checkpoints import build_network, resolve, save
 
 _PRECISION = {"float32": None, "bfloat16": torch.bfloat16}
@@ -259,7 +260,15 @@ class Trainer:
         config = load_config(MODEL_REGISTRY[self.config.preset], argv=self.config.model)
         network = network.half() if half else network
         if self.here.first:
-            save(network, folder, model_name=self.config.preset, config=config, overwrite=True)
+            largest = max(max(size) for size in self.config.phases[-1].data.sizes)
+            save(
+                network,
+                folder,
+                model_name=self.config.preset,
+                config=config,
+                process_res=min(largest, PROCESS_RES),
+                overwrite=True,
+            )
         self.here.barrier()
         return folder
 

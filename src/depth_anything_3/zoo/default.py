@@ -32,13 +32,17 @@ class DefaultModel:
     note: str = ""
 
 
-def default_model() -> DefaultModel:
-    """:data:`DEFAULT_MODEL` from the cache; else from the hub, if that answers one request; else the bundled one."""
+def default_model(*, ask: bool = True) -> DefaultModel:
+    """:data:`DEFAULT_MODEL` from the cache; else from the hub, if that answers one request; else the bundled one.
+
+    Args:
+        ask: send that request; otherwise the hub counts as one that answers.
+    """
     if any(model.hub_id == DEFAULT_MODEL and model.complete for model in list_cached()):
         return DefaultModel(DEFAULT_MODEL, cached=True)
     if hub_offline():
         return DefaultModel(PREFIX, cached=True, note=_note("HF_HUB_OFFLINE is set"))
-    if not _in_time(lambda: hub_answers(DEFAULT_MODEL, CONFIG, timeout=PATIENCE)):
+    if ask and not _in_time(lambda: hub_answers(DEFAULT_MODEL, CONFIG, timeout=PATIENCE)):
         return DefaultModel(PREFIX, cached=True, note=_note(f"the hub did not answer within {PATIENCE:.0f} s"))
     return DefaultModel(DEFAULT_MODEL, cached=False)
 

@@ -1,0 +1,40 @@
+"""Put a trained checkpoint into the package, in half precision and in shards.
+
+    python tools/bundle.py TRAINED_FOLDER da3-tiny
+
+The configuration becomes the preset's name, so the network must be of exactly that preset. The model card beside it
+is written by hand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from depth_anything_3._files import atomic_path
+from depth_anything_3.zoo.bundled import FOLDER, write_shards
+from depth_anything_3.zoo.checkpoints import build_network, resolve
+from depth_anything_3.zoo.identify import config_of
+
+
+def main() -> None:
+    """Read, check, write."""
+    parser = argparse.ArgumentParser(description="Put a trained checkpoint into the package.")
+    parser.add_argument("trained", type=Path, help="folder that training wrote")
+    parser.add_argument("preset", help="da3-tiny or da3metric-tiny")
+    arguments = parser.parse_args()
+    checkpoint = resolve(arguments.trained)
+    if checkpoint.config != config_of(arguments.preset):
+        raise SystemExit(f"{arguments.trained} holds another network than {arguments.preset}")
+    target = FOLDER / arguments.preset
+    target.mkdir(parents=True, exist_ok=True)
+    for path in write_shards(build_network(checkpoint), target):
+        print(f"{path.name}  {path.stat().st_size / 1e6:.1f} MB")
+    config = {"model_name": arguments.preset, "process_res": checkpoint.process_res}
+    with atomic_path(target / "config.json") as temporary:
+        temporary.write_text(json.dumps(config, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

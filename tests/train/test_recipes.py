@@ -203,9 +203,9 @@ def test_three_ways_to_fine_tune() -> None:
     assert {c.init.start for c in (whole, lora, heads)} == {"weights"}
     assert {c.init.source for c in (whole, lora, heads)} == {"there"}
     assert (whole.init.lora_rank, lora.init.lora_rank, heads.init.lora_rank) == (0, 16, 0)
-    assert (whole.init.frozen, lora.init.frozen, heads.init.frozen) == ((), (), ("backbone.",))
+    assert (whole.init.frozen, lora.init.frozen, heads.init.frozen) == ((), (), ("backbone.pretrained.",))
     made = {config.init.lora_rank or config.init.frozen: plan(config) for config in (whole, lora, heads)}
-    assert made[()].trained > made[("backbone.",)].trained > made[16].trained > 0
+    assert made[()].trained > made[("backbone.pretrained.",)].trained > made[16].trained > 0
     # Weights, gradients, moments and activations of one part fit a GPU of 24 GB many times over.
     assert all(p.state_bytes + p.activation_bytes < 4e9 for p in made.values())
 

@@ -191,7 +191,7 @@ def finetune(
         InputError: there is no such way.
     """
     views = ViewOptions(sizes=((504, 378), (378, 504), (336, 504), (504, 504)), views=(2, 6), tokens=6 * 36 * 36)
-    frozen = {"whole": (), "lora": (), "heads": ("backbone.",)}
+    frozen = {"whole": (), "lora": (), "heads": ("backbone.pretrained.",)}
     rate = {"whole": 1e-5, "lora": 1e-4, "heads": 5e-5}
     if how not in rate:
         raise InputError("how", repr(how), "a way to fine-tune", rate)

@@ -31,6 +31,7 @@ SIZE = (42, 56)
 VIEWS = 3
 """Of the scene, and of a sample where a sample has several."""
 
+_OTHER_BOX = 2  # than the one that the checkpoint has learned: there would be nothing to do
 _SINGLES = 4  # samples of a batch of single views
 _FOUR_BLOCKS = ("net.extra_blocks=-8", "net.out_layers=[0, 1, 2, 3]", "head.out_channels=[16, 16, 32, 32]")
 _SINGLE_VIEW = _FOUR_BLOCKS
@@ -120,7 +121,8 @@ def twin(name: str, *, checkpoint: str | None = None, steps: int = 300) -> Train
     and how, recomputation, what is frozen, and starting from another network. It changes
 
     * the network: four blocks of the width of the ``*-tiny`` presets, and the blocks that matches act on with it;
-    * the data: :class:`OpenBox`, always the same batch, no augmentation, at most two parts;
+    * the data: :class:`OpenBox`, always the same batch, no augmentation, at most two parts; fine-tuning gets another
+      box than the checkpoint has learned;
     * the schedule, and the lower rate of a backbone from DINOv2, which here starts from scratch;
     * the precision, to float32: bfloat16 is slow on some processors.
 
@@ -146,7 +148,7 @@ def twin(name: str, *, checkpoint: str | None = None, steps: int = 300) -> Train
         model=_SINGLE_VIEW if single else _ANY_VIEW,
         objective=replace(last.objective or recipe.objective, correspondence_blocks=(1, 3)),
         phases=(Phase(steps=steps, learning_rate=1e-3, warmup=steps // 20, data=data),),
-        sources=((OpenBox(), 1.0),),
+        sources=((OpenBox(seed=_OTHER_BOX if name == "finetune" else 0), 1.0),),
         augment=_PLAIN,
         optimiser=replace(recipe.optimiser, backbone_rate=backbone_rate),
         precision="float32",

@@ -55,15 +55,15 @@ class Twin:
 TWINS = {
     "da3_giant_paper": Twin(240, ANY_VIEW),
     "da3_small": Twin(240, ANY_VIEW),
-    "finetune": Twin(200, ANY_VIEW, posed=0.4),
+    "finetune": Twin(200, {**ANY_VIEW, "gradient": 0.014}, posed=0.4),
     # Three scales of the gradient, matches, and a tenth of the camera's weight.
     "da3_tiny": Twin(400, {**ANY_VIEW, "gradient": 0.04, "camera": 0.15, "correspondence": 0.03}, posed=0.3),
     "teacher_large": Twin(240, SINGLE),
     "teacher_tiny": Twin(300, {**SINGLE, "gradient": 0.03}),
     "da3mono_large": Twin(240, SINGLE),
     "da3mono_tiny": Twin(300, {**SINGLE, "gradient": 0.05, "normal": 0.6}, error=0.03),
-    # Canonical depth is about six times depth here, and nothing divides it by its mean: 0.02 and 0.03 of it.
-    "da3metric_large": Twin(400, {"depth": 0.32, "gradient": 0.5, "sky": 0.015}, error=0.02),
+    # Canonical depth is about six times depth here, and nothing divides it by its mean: 0.02 of it.
+    "da3metric_large": Twin(400, {"depth": 0.32, "gradient": 0.25, "sky": 0.015}, error=0.02),
     "da3metric_tiny": Twin(200, {"depth": 0.03, "gradient": 0.15, "sky": 0.015}, error=0.03),
 }
 
@@ -157,7 +157,7 @@ def check_single(trainer: Trainer, expected: Twin) -> None:
         errors.append(np.abs(metres / np.where(there, truth, 1) - 1)[there].mean())
     assert max(errors) < expected.error
     seen, sky = encoded.sky[:, 0] > 0.5, batch.sky[:, 0]
-    assert sky.any() and (seen & sky).sum() > 0.97 * (seen | sky).sum()
+    assert sky.any() and (seen & sky).sum() > 0.93 * (seen | sky).sum()
 
 
 # What the twins found -----------------------------------------------------------------------------------------
@@ -224,7 +224,7 @@ def check(trainer: Trainer, first: dict[str, float], expected: Twin) -> None:
     assert measured == set(expected.limits)
     for name, limit in expected.limits.items():
         assert last[name] < limit, f"{name}: {last}"
-        assert limit < 0.4 * first[name] or name == "sky", f"{name} began at {first[name]}"
+        assert limit < 0.5 * first[name] or name == "sky", f"{name} began at {first[name]}"
     assert last.get("anchor", 0.0) < 4  # the scale means nothing, and stays within a few powers of e
     if trainer.config.objective.kind != "anyview":
         check_single(trainer, expected)

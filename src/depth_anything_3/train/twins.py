@@ -138,27 +138,31 @@ def twin(name: str, *, checkpoint: str | None = None, steps: int = 300) -> Train
     recipe = _with_checkpoint(RECIPES[name], checkpoint)
     last = recipe.phases[-1]
     single = last.data.views[1] == 1
-    samples, views = (_SINGLES, 1) if single else (1, VIEWS)
-    data = ViewOptions(sizes=(SIZE,), views=(views, views), tokens=samples * views * SIZE[0] * SIZE[1] // PATCH_SIZE**2)
     pretrained = checkpoint is not None and recipe.init.start == "weights"
-    backbone_rate = recipe.optimiser.backbone_rate if pretrained else 1.0
+    start = recipe.init if pretrained else replace(recipe.init, start="scratch", source=None)
+    box = OpenBox(seed=_OTHER_BOX if name == "finetune" else 0)
     return replace(
         recipe,
         preset="da3metric-tiny" if single else "da3-tiny",
         model=_SINGLE_VIEW if single else _ANY_VIEW,
         objective=replace(last.objective or recipe.objective, correspondence_blocks=(1, 3)),
-        phases=(Phase(steps=steps, learning_rate=1e-3, warmup=steps // 20, data=data),),
-        sources=((OpenBox(seed=_OTHER_BOX if name == "finetune" else 0), 1.0),),
+        phases=(Phase(steps=steps, learning_rate=1e-3, warmup=steps // 20, data=_views(single)),),
+        sources=((box, 1.0),),
         augment=_PLAIN,
-        optimiser=replace(recipe.optimiser, backbone_rate=backbone_rate),
+        optimiser=recipe.optimiser if pretrained else replace(recipe.optimiser, backbone_rate=1.0),
         precision="float32",
         accumulation=min(2, recipe.accumulation),
-        init=replace(recipe.init, **({} if pretrained else {"start": "scratch", "source": None})),
+        init=start,
         labels=_labels(recipe, steps) if checkpoint else None,
         fixed_batch=True,
         log_every=10,
         save_every=steps,
     )
+
+
+def _views(single: bool) -> ViewOptions:
+    count, views = (_SINGLES, 1) if single else (1, VIEWS)
+    return ViewOptions(sizes=(SIZE,), views=(views, views), tokens=count * views * SIZE[0] * SIZE[1] // PATCH_SIZE**2)
 
 
 def _with_checkpoint(make: Callable[..., TrainConfig], checkpoint: str | None) -> TrainConfig:

@@ -1,6 +1,7 @@
 # A bare machine needs Python 3.10 or newer, make, git and a package registry; everything else is installed in $(VENV).
 #   make demo      two photographs of a motorcycle become depth, cameras and a point cloud
 #   make test      the test suite
+#   make twins     every training recipe learns one batch by heart
 #   make lint      style, types, import contracts
 #   make network   the tests that install packages: other interpreters, torch-free
 #   make licences  what the extra `all` would install, and under which licences
@@ -14,7 +15,7 @@ TORCH := torch==2.13.0
 INPUTS := pyproject.toml constraints.txt Makefile
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test lint network licences clean
+.PHONY: demo test twins lint network licences clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.demo-installed
@@ -22,6 +23,9 @@ demo: $(VENV)/.demo-installed
 
 test: $(VENV)/.dev-installed
 	$(BIN)/python -m pytest
+
+twins: $(VENV)/.dev-installed
+	$(BIN)/python -m pytest -m twins
 
 lint: $(VENV)/.dev-installed
 	$(BIN)/ruff check

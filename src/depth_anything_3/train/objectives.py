@@ -31,6 +31,8 @@ from depth_anything_3.train.correspondence import correspondence_loss, patch_mat
 
 Kind = Literal["anyview", "teacher", "mono", "metric"]
 
+_SMALLEST = 1e-30
+
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectiveOptions:
@@ -229,7 +231,8 @@ class Objective(nn.Module):
         scale = L.points_scale(points[:, None], valid[:, None])
         target, points = target / scale[:, None, None], points / scale[:, None, None, None]
         if o.anchor:
-            result["anchor"] = o.anchor * depth.clamp(min=1e-6).log().flatten(1).mean(1).square()
+            # Depth that only its shift has to explain may fall to 0, whose logarithm would end the training.
+            result["anchor"] = o.anchor * depth.clamp(min=_SMALLEST).log().flatten(1).mean(1).square()
         result["global_local"] = o.global_local * T.global_local_loss(
             depth, target, valid, points, levels=o.levels, anchors=o.anchors, samples=o.fit_samples, generator=generator
         )

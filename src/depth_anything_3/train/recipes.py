@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from depth_anything_3.errors import InputError
 from depth_anything_3.registry import Registry
 from depth_anything_3.train.config import InitOptions, LabelOptions, OptimiserOptions, Phase, TrainConfig
 from depth_anything_3.train.data import ProceduralSource, Source, ViewOptions
@@ -107,7 +108,8 @@ def teacher_large(*, data: Path | None = None) -> TrainConfig:
     return TrainConfig(
         name="teacher_large",
         preset="da3mono-large",
-        objective=ObjectiveOptions(kind="teacher", gradient=0.5),
+        # open: what holds the scale, which no loss of the paper does; without it, depth drifts out of all range.
+        objective=ObjectiveOptions(kind="teacher", gradient=0.5, anchor=0.01),
         # open: size, steps, batch and resolutions; here those of the metric model.
         phases=(
             Phase(
@@ -135,7 +137,7 @@ def da3mono_large(*, data: Path | None = None, teacher: str | None = None) -> Tr
     return replace(
         teacher_large(data=data),
         name="da3mono_large",
-        objective=ObjectiveOptions(kind="mono", gradient=0.5),
+        objective=ObjectiveOptions(kind="mono", gradient=0.5, anchor=0.01),
         labels=LabelOptions(teacher=teacher, from_step=0, align=False),
     )
 
@@ -184,10 +186,15 @@ def finetune(
         how: ``whole``; ``lora``, low-rank changes of the transformer and nothing else; or ``heads``, everything but the
             transformer.
         steps: how many.
+
+    Raises:
+        InputError: there is no such way.
     """
     views = ViewOptions(sizes=((504, 378), (378, 504), (336, 504), (504, 504)), views=(2, 6), tokens=6 * 36 * 36)
-    frozen = {"whole": (), "lora": (), "heads": ("backbone.",)}
+    frozen = {"whole": (), "lora": (), "heads": ("backbone.pretrained.",)}
     rate = {"whole": 1e-5, "lora": 1e-4, "heads": 5e-5}
+    if how not in rate:
+        raise InputError("how", repr(how), "a way to fine-tune", rate)
     return TrainConfig(
         name="finetune",
         preset=preset,

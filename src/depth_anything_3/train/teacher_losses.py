@@ -41,13 +41,17 @@ def fit_affine(
         rounds: of reweighting.
         truncation: distance, in units where the weight is 1/z: relative to depth, from which on a point is an outlier.
     """
+    # Nothing holds the unit of the source: far from 1 its squares would leave the range of single precision.
+    unit = torch.where(weight > 0, source.abs(), torch.nan).nanmedian(-1, keepdim=True).values
+    unit = torch.where(unit > 0, unit, 1.0)
+    source = source / unit
     ratio = torch.where(weight > 0, target / source, torch.nan).nanmedian(-1, keepdim=True).values
     begin = _robust_weight(weight * (ratio * source - target).abs(), truncation)
     # Least squares follow outliers, and the median ratio may leave out what only a shift explains: the better wins.
     scale, shift, cost = _reweighted(source, target, weight, torch.ones_like(weight), rounds, truncation)
     scale_, shift_, cost_ = _reweighted(source, target, weight, begin, rounds, truncation)
     better = cost_ < cost
-    return torch.where(better, scale_, scale), torch.where(better, shift_, shift)
+    return torch.where(better, scale_, scale) / unit[..., 0], torch.where(better, shift_, shift)
 
 
 def _reweighted(

@@ -27,7 +27,7 @@ PUBLISHED_SIGNATURE = {
     "render_exts": None,
     "render_ixts": None,
     "render_hw": None,
-    "process_res": 504,
+    "process_res": None,  # published: 504, which is what None means for every published model
     "process_res_method": "upper_bound_resize",
     "export_dir": None,
     "export_format": "mini_npz",
@@ -99,7 +99,7 @@ def test_the_published_signature_holds() -> None:
     positional = [p for p in parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
     assert {p.name: p.default for p in positional} == PUBLISHED_SIGNATURE
     assert [p.name for p in positional] == list(PUBLISHED_SIGNATURE), "scripts may pass arguments by position"
-    assert {type(p.default) for p in positional if p.name in ("process_res", "num_max_points")} == {int}
+    assert {type(p.default) for p in positional if p.name == "num_max_points"} == {int}
 
 
 def test_what_was_added_is_given_by_name() -> None:
@@ -123,6 +123,9 @@ def test_no_option_has_two_homes() -> None:
 @pytest.mark.parametrize("name", OPTIONS)
 def test_the_api_offers_every_option_with_its_default(name: str) -> None:
     parameter = api_parameters()[name]
+    if name == "process_res":
+        assert parameter.default is None and DepthAnything3.process_res == OPTIONS[name]
+        return
     assert (parameter.default or ()) == OPTIONS[name] if OPTIONS[name] == () else parameter.default == OPTIONS[name]
     assert type(parameter.default) is type(OPTIONS[name]) or parameter.default is None
 
@@ -136,6 +139,8 @@ def test_the_command_line_offers_every_option_with_its_default(name: str) -> Non
     default = parameter.default
     if name == "export_feat_layers":
         assert default == ""
+    elif name == "process_res":
+        assert default is None, "the model's own"
     else:
         assert default == OPTIONS[name] and type(default) is type(OPTIONS[name])
 

@@ -72,7 +72,7 @@ def test_the_published_parameters_of_inference_come_first_and_keep_their_default
         "render_exts": None,
         "render_ixts": None,
         "render_hw": None,
-        "process_res": 504,
+        "process_res": None,  # 504 for every published model
         "process_res_method": "upper_bound_resize",
         "export_dir": None,
         "export_format": "mini_npz",

@@ -144,8 +144,8 @@ def prepare_matching(network: nn.Module, *, blocks: Sequence[int], heads: int, s
 
     Left to itself, a small network needs a long time to find this: a patch is most like itself, and nothing tells it
     which view it is in. So the first block within views behind the camera tokens copies from them whether a view is
-    the reference; queries and keys of the matching heads start equal, but for that mark, which enters both with opposite
-    signs.
+    the reference. Queries and keys of the matching heads start equal but for that mark, which enters them with
+    opposite signs.
 
     Args:
         network: a :class:`~depth_anything_3.model.da3.DepthAnything3Net` with camera tokens.

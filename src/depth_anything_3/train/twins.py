@@ -32,6 +32,7 @@ VIEWS = 3
 """Of the scene, and of a sample where a sample has several."""
 
 _OTHER_BOX = 2  # than the one that the checkpoint has learned: there would be nothing to do
+_MANY = 10**9
 _SINGLES = 4  # samples of a batch of single views
 _FOUR_BLOCKS = ("net.extra_blocks=-8", "net.out_layers=[0, 1, 2, 3]", "head.out_channels=[16, 16, 32, 32]")
 _SINGLE_VIEW = _FOUR_BLOCKS
@@ -183,10 +184,12 @@ def overfit(config: TrainConfig, folder: Path) -> Trainer:
         folder: for its checkpoint and its log.
     """
     trainer = Trainer(config, folder)
-    if trainer.objective.camera_norm is not None:
-        # Statistics of three tokens, some steps behind: they never rest, and the decoder never catches up with them.
-        # A plain average over all steps does.
-        trainer.objective.camera_norm.momentum = 0.0
+    norm = trainer.objective.camera_norm
+    if norm is not None:
+        # Statistics of three tokens that keep following them never rest, and the decoder does not catch up: they stay
+        # as they were measured at the beginning.
+        norm.momentum = 0.0
+        norm.seen.fill_(_MANY)
     trainer.run()
     return trainer
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from depth_anything_3.geometry.pinhole import project, unproject
-from depth_anything_3.train.augment import AugmentOptions, Pictures, camera_effects, crop_and_resize, mirror
+from depth_anything_3.train.augment import AugmentOptions, Pictures, camera_effects, crop_and_resize, mirror, turn
 
 PLAIN = AugmentOptions(
     smallest_crop=1.0, off_centre=0.0, flip=0.0, colour=0.0, per_view_colour=0.0, jpeg=0.0, blur=0.0, noise=0.0
@@ -109,6 +109,24 @@ def test_mirroring_keeps_views_consistent(pictures: Pictures) -> None:
         np.testing.assert_allclose(168 - mirrored[near][:, 0], xy[near][:, 0], rtol=1e-3, atol=0.02)
         np.testing.assert_allclose(mirrored[near][:, 1], xy[near][:, 1], rtol=1e-3, atol=0.02)
     np.testing.assert_allclose(np.linalg.det(after.extrinsics[:, :, :3]), 1, atol=1e-5)
+
+
+def test_a_turn_leaves_the_world_where_it_was(pictures: Pictures) -> None:
+    k = pictures.intrinsics.copy()
+    k[:, 1, 1] *= 1.2
+    before = replace(pictures, intrinsics=k)
+    after = turn(before)
+    assert after.images.shape == (8, 168, 126, 3)
+    for name in ("images", "depth", "sky"):
+        np.testing.assert_array_equal(getattr(after, name)[:, 3, 125 - 20], getattr(before, name)[:, 20, 3])
+    points = unproject(before.depth, before.intrinsics, before.extrinsics)
+    turned = unproject(after.depth, after.intrinsics, after.extrinsics)
+    np.testing.assert_allclose(turned, np.rot90(points, -1, (1, 2)), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(np.linalg.det(after.extrinsics[:, :, :3]), 1, atol=1e-5)
+    whole = turn(turn(turn(after)))
+    np.testing.assert_array_equal(whole.images, before.images)
+    np.testing.assert_allclose(whole.intrinsics, before.intrinsics, rtol=1e-6)
+    np.testing.assert_allclose(whole.extrinsics, before.extrinsics, atol=1e-6)
 
 
 def test_a_mirror_of_a_mirror_is_the_picture(pictures: Pictures) -> None:

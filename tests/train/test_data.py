@@ -17,7 +17,7 @@ from depth_anything_3.train.batch import Batch
 from depth_anything_3.train.data import ProceduralSource, ViewOptions, choose_views, make_batch
 
 OPTIONS = ViewOptions(sizes=((28, 42), (42, 28), (28, 28)), views=(1, 3), tokens=6 * 8)
-TENSORS = ("images", "depth", "sky", "sky_known", "intrinsics", "extrinsics", "metric")
+TENSORS = ("images", "depth", "sky", "sky_known", "objects", "intrinsics", "extrinsics", "metric")
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,7 @@ def batch(pictures: Pictures) -> Batch:
         depth=depth,
         sky=depth == 0,
         sky_known=torch.tensor([True, False]),
+        objects=torch.tensor([False, False]),
         intrinsics=torch.from_numpy(small.intrinsics[index]),
         extrinsics=torch.from_numpy(small.extrinsics[index]),
         metric=torch.tensor([True, True]),
@@ -307,7 +308,7 @@ def test_losses_are_a_function_of_their_seed_and_of_each_sample_alone(batch: Bat
     first, again = objective(batch, None, 7, None), objective(batch, None, 7, None)
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(first[name], again[name]) for name in first)
-    names = ("images", "depth", "sky", "sky_known", "intrinsics", "extrinsics", "metric")
+    names = ("images", "depth", "sky", "sky_known", "objects", "intrinsics", "extrinsics", "metric")
     for b in range(2):
         alone = replace(batch, scenes=("x",), **{n: getattr(batch, n)[b : b + 1] for n in names})
         for name, value in objective(alone, None, 7, None).items():
@@ -398,4 +399,16 @@ def test_the_sky_is_learned_where_its_mask_is_known_and_from_silence(
         net.zero_grad()
         losses["sky"].sum().backward()
         assert net.head.scratch.sky_output_conv2[2].bias.grad.abs().max() > 0
-    assert "sky" not in Objective(net, replace(options, sky=0.0))(batch, None, 0, None)
+    assert "sky" not in Objective(net, replace(options, sky=0.0, object=0.0))(batch, None, 0, None)
+
+
+def test_what_is_around_single_objects_has_a_weight_of_its_own(batch: Batch, metric_network: DepthAnything3Net) -> None:
+    options = ObjectiveOptions(kind="teacher", levels=(4,), anchors=(16,), sky=0.5, object=2.0)
+    known = replace(batch, sky_known=torch.tensor([True, True]))
+    as_sky = Objective(metric_network, options)(known, None, 0, None)
+    mixed = Objective(metric_network, options)(replace(known, objects=torch.tensor([False, True])), None, 0, None)
+    assert "object" not in as_sky
+    torch.testing.assert_close(mixed["sky"], as_sky["sky"] * torch.tensor([1.0, 0.0]))
+    torch.testing.assert_close(mixed["object"], 4 * as_sky["sky"] * torch.tensor([0.0, 1.0]))
+    unknown = replace(batch, objects=torch.tensor([False, True]))  # the second mask is not to be trusted
+    assert Objective(metric_network, options)(unknown, None, 0, None)["object"].tolist() == [0, 0]

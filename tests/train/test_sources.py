@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,13 @@ from depth_anything_3.datasets.base import CorruptSample, View
 from depth_anything_3.errors import DA3Error, InputError
 from depth_anything_3.synth.held_out import HELD_OUT_SEEDS
 from depth_anything_3.train.data import ProceduralSource, Source
-from depth_anything_3.train.sources import BENCHMARK_SCENES, DatasetSource, frustum_overlap, refuse_benchmark_scenes
+from depth_anything_3.train.sources import (
+    BENCHMARK_SCENES,
+    DatasetSource,
+    _stacked,
+    frustum_overlap,
+    refuse_benchmark_scenes,
+)
 from depth_anything_3.train.trainer import Trainer
 
 ANY = (0.0, 1.0)
@@ -65,6 +72,18 @@ def test_single_views_need_no_poses(tmp_path: Path) -> None:
     np.testing.assert_array_equal(same.images[0], same.images[1])
     with pytest.raises(DA3Error, match="no poses"):
         source(tmp_path).sample(rng(), 2, ANY, 0)
+
+
+def test_around_a_single_object_there_is_nothing() -> None:
+    size = (20, 30)
+    mask = np.zeros(size, dtype=bool)
+    mask[5:15, 10:20] = True
+    k = np.array([[30, 0, 15], [0, 30, 10], [0, 0, 1]], dtype=np.float32)
+    plain = View(image=np.zeros((*size, 3), np.uint8), intrinsics=k, depth=mask.astype(np.float32))
+    stacked = _stacked([dataclasses.replace(plain, mask=mask)] * 2)
+    assert stacked.objects and stacked.sky_known
+    np.testing.assert_array_equal(stacked.sky, np.stack([~mask] * 2))
+    assert not _stacked([plain]).objects
 
 
 def test_cameras_that_look_away_share_nothing() -> None:

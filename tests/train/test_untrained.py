@@ -121,7 +121,7 @@ def test_every_parameter_of_every_ablation(variant: str) -> None:
 
 OTHERS = {
     "poses always": ("da3_small", {"pose_conditioning": 1.0}),
-    "no sky": ("teacher_tiny", {"sky": 0.0}),
+    "no sky": ("teacher_tiny", {"sky": 0.0, "object": 0.0}),
     "no camera": ("da3_small", {"camera": 0.0, "pose_conditioning": 0.0}),
     "points alone": ("da3_small", {"ray": 0.0}),
     "rays alone": ("da3_small", {"point": 0.0}),
@@ -167,6 +167,6 @@ def test_the_list_follows_the_losses() -> None:
     assert {n.partition(".")[0] for n in set(without) - set(with_poses)} == {"cam_enc"}
     assert not set(with_poses) - set(without)
     single, _ = initial_network(little("teacher_tiny"))
-    assert set(untrained(single, ObjectiveOptions(kind="teacher", sky=0.0))) == {
+    assert set(untrained(single, ObjectiveOptions(kind="teacher", sky=0.0, object=0.0))) == {
         name for name, _ in single.named_parameters() if "sky_output" in name
     }

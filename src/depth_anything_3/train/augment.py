@@ -22,6 +22,7 @@ class AugmentOptions:
         smallest_crop: least side of a crop, as a share of the largest one that fits.
         off_centre: share of samples whose crop does not keep the principal point in the middle.
         flip: share of samples that are mirrored, world and all.
+        quarter_turn: share of samples whose cameras are turned by a quarter about their axes, either way.
         colour: strength of the changes of brightness, contrast, saturation and tint, the same for all views.
         per_view_colour: share of samples whose views differ in exposure.
         jpeg, blur, noise: shares of samples with these effects.
@@ -30,6 +31,7 @@ class AugmentOptions:
     smallest_crop: float = 0.7
     off_centre: float = 0.3
     flip: float = 0.5
+    quarter_turn: float = 0.0
     colour: float = 0.3
     per_view_colour: float = 0.2
     jpeg: float = 0.15
@@ -41,7 +43,7 @@ class AugmentOptions:
 class Pictures:
     """Views of one scene of one size; arrays as in :class:`~depth_anything_3.datasets.base.View`, stacked.
 
-    ``sky_known`` says whether the sky mask can be trusted.
+    ``sky_known`` says whether the sky mask can be trusted; with ``objects`` it holds everything around a single object.
     """
 
     images: UInt8[np.ndarray, "n h w 3"]
@@ -50,6 +52,7 @@ class Pictures:
     intrinsics: Float32[np.ndarray, "n 3 3"]
     extrinsics: Float32[np.ndarray, "n 3 4"]
     sky_known: bool = True
+    objects: bool = False
 
 
 def crop_and_resize(
@@ -109,6 +112,26 @@ def mirror(pictures: Pictures) -> Pictures:
         sky=pictures.sky[:, :, ::-1],
         intrinsics=intrinsics,
         extrinsics=extrinsics,
+    )
+
+
+_QUARTER = np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1]], dtype=np.float32)  # clockwise, as the picture is seen
+
+
+def turn(pictures: Pictures) -> Pictures:
+    """All cameras turned about their axes, so that pictures are turned clockwise; the world stays. No skew."""
+    height = pictures.images.shape[1]
+    intrinsics = np.zeros_like(pictures.intrinsics)
+    intrinsics[:, 0, 0], intrinsics[:, 1, 1] = pictures.intrinsics[:, 1, 1], pictures.intrinsics[:, 0, 0]
+    intrinsics[:, 0, 2], intrinsics[:, 1, 2] = height - pictures.intrinsics[:, 1, 2], pictures.intrinsics[:, 0, 2]
+    intrinsics[:, 2, 2] = 1
+    return replace(
+        pictures,
+        images=np.rot90(pictures.images, -1, (1, 2)),
+        depth=np.rot90(pictures.depth, -1, (1, 2)),
+        sky=np.rot90(pictures.sky, -1, (1, 2)),
+        intrinsics=intrinsics,
+        extrinsics=_QUARTER @ pictures.extrinsics,
     )
 
 

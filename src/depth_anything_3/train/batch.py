@@ -18,6 +18,7 @@ class Batch:
         depth: z-depth in the unit of the translations, 0 where unknown.
         sky: where sky is seen.
         sky_known: samples whose sky mask can be trusted.
+        objects: samples of single objects, whose sky mask is everything around the object.
         intrinsics: in pixels.
         extrinsics: world-to-camera, OpenCV axes.
         metric: samples in metres.
@@ -28,6 +29,7 @@ class Batch:
     depth: Float[Tensor, "B N H W"]
     sky: Bool[Tensor, "B N H W"]
     sky_known: Bool[Tensor, " B"]
+    objects: Bool[Tensor, " B"]
     intrinsics: Float[Tensor, "B N 3 3"]
     extrinsics: Float[Tensor, "B N 3 4"]
     metric: Bool[Tensor, " B"]

@@ -15,7 +15,7 @@ import torch
 from depth_anything_3.datasets.procedural import FRAMES, cached_scene
 from depth_anything_3.errors import InputError
 from depth_anything_3.synth.held_out import HELD_OUT_SEEDS
-from depth_anything_3.train.augment import AugmentOptions, Pictures, camera_effects, crop_and_resize, mirror
+from depth_anything_3.train.augment import AugmentOptions, Pictures, camera_effects, crop_and_resize, mirror, turn
 from depth_anything_3.train.batch import Batch
 from depth_anything_3.types.options import PATCH_SIZE
 
@@ -166,6 +166,9 @@ def make_batch(
 def _augmented(
     pictures: Pictures, size: tuple[int, int], rng: np.random.Generator, augment: AugmentOptions
 ) -> Pictures:
+    if augment.quarter_turn and rng.random() < augment.quarter_turn:
+        for _ in range(1 if rng.random() < 0.5 else 3):
+            pictures = turn(pictures)
     pictures = crop_and_resize(pictures, size, rng, augment)
     if rng.random() < augment.flip:
         pictures = mirror(pictures)
@@ -184,6 +187,7 @@ def _collated(samples: list[Pictures], names: list[str], metric: list[bool]) -> 
         depth=stacked("depth"),
         sky=stacked("sky"),
         sky_known=torch.tensor([s.sky_known for s in samples]),
+        objects=torch.tensor([s.objects for s in samples]),
         intrinsics=stacked("intrinsics"),
         extrinsics=stacked("extrinsics"),
         metric=torch.tensor(metric),

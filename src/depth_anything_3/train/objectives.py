@@ -50,7 +50,8 @@ class ObjectiveOptions:
         correspondence: weight of the auxiliary loss on attention.
         correspondence_blocks: the blocks that it acts on, all of them across views.
         correspondence_heads: that many heads of each, from the first.
-        global_local, normal, sky, object: weights of the teacher's losses.
+        global_local, normal, sky, object: weights of the teacher's losses; ``object`` counts for samples of single
+            objects, and teaches the sky output what is around them.
         levels, anchors, fit_samples: of the global-local loss.
         normal_stride: normals are taken from every so manieth pixel.
         anchor: weight of a pull of the teacher's depth, whose scale means nothing, towards 1.
@@ -218,9 +219,12 @@ class Objective(nn.Module):
             )
         else:
             self._teacher_terms(result, depth, target, valid, rays, generator)
-        if o.sky and logits:
-            known = batch.sky_known.repeat_interleave(views).to(depth.dtype)
-            result["sky"] = o.sky * known * T.mask_loss(torch.cat(logits).squeeze(1).float(), batch.sky.flatten(0, 1))
+        if (o.sky or o.object) and logits:
+            error = T.mask_loss(torch.cat(logits).squeeze(1).float(), batch.sky.flatten(0, 1))
+            known, objects = (v.repeat_interleave(views) for v in (batch.sky_known, batch.objects))
+            result["sky"] = o.sky * torch.where(known & ~objects, error, 0.0)
+            if bool(batch.objects.any()):
+                result["object"] = o.object * torch.where(known & objects, error, 0.0)
         return _totalled(Losses({name: value.unflatten(0, (-1, views)).mean(1) for name, value in result.items()}))
 
     def _teacher_terms(

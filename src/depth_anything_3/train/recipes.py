@@ -12,6 +12,7 @@ from pathlib import Path
 
 from depth_anything_3.errors import InputError
 from depth_anything_3.registry import Registry
+from depth_anything_3.train.augment import AugmentOptions
 from depth_anything_3.train.config import InitOptions, LabelOptions, OptimiserOptions, Phase, TrainConfig
 from depth_anything_3.train.data import ProceduralSource, Source, ViewOptions
 from depth_anything_3.train.objectives import ObjectiveOptions
@@ -23,7 +24,7 @@ RECIPES: Registry[Callable[..., TrainConfig]] = Registry("recipe")
 PAPER_SIZES = ((504, 504), (504, 378), (504, 336), (504, 280), (336, 504), (896, 504), (756, 504), (672, 504))
 """The eight base resolutions, rows and columns (section 4)."""
 
-_METRIC_SIZES = ((504, 504), (504, 252), (896, 504), (504, 896), (504, 672), (756, 504), (504, 756), (504, 910))
+_METRIC_SIZES = ((504, 504), (252, 504), (896, 504), (504, 896), (504, 672), (756, 504), (504, 756), (504, 910))
 _TOKENS = 18 * 36 * 36  # 18 views of 504 x 504, the upper end of the stated range; open: the exact budget
 
 _SYNTHETIC = (
@@ -165,6 +166,7 @@ def da3metric_large(*, data: Path | None = None, teacher: str | None = None) -> 
         ),
         # The paper's driving and depth-camera sets have no adapter: bring them in as posed RGB-D folders.
         sources=_from(data, ("rgbd_folder",)),
+        augment=AugmentOptions(quarter_turn=0.05),
         init=InitOptions(start="dinov2", source="facebook/dinov2-large"),
         optimiser=OptimiserOptions(backbone_rate=0.1, ema=0.9995),
         labels=LabelOptions(teacher=teacher, from_step=0, share=0.8),

@@ -141,17 +141,23 @@ def _stacked(views: list[View]) -> Pictures:
     for view in views:
         if view.image.shape != size or view.depth is None:
             raise CorruptSample("a sample", "pictures of different sizes, or without depth")
-    height, width = size[:2]
-    none = np.zeros((height, width), dtype=bool)
     identity = np.eye(3, 4, dtype=np.float32)
     return Pictures(
         images=np.stack([v.image for v in views]),
         depth=np.stack([v.depth for v in views if v.depth is not None]),
-        sky=np.stack([none if v.sky is None else v.sky for v in views]),
+        sky=np.stack([_nothing_there(v) for v in views]),
         intrinsics=np.stack([v.intrinsics for v in views]),
         extrinsics=np.stack([identity if v.extrinsics is None else v.extrinsics for v in views]),
-        sky_known=all(v.sky is not None for v in views),
+        sky_known=all(v.sky is not None or v.mask is not None for v in views),
+        objects=all(v.mask is not None for v in views),
     )
+
+
+def _nothing_there(view: View) -> np.ndarray:
+    """Sky, or what is around a single object: open: the paper has masks of both; one output has to do."""
+    if view.mask is not None:
+        return ~view.mask
+    return np.zeros(view.image.shape[:2], dtype=bool) if view.sky is None else view.sky
 
 
 @lru_cache

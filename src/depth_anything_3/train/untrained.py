@@ -51,7 +51,11 @@ UNTRAINED: tuple[Untrained, ...] = (
         "of two separate heads, this one is read for rays",
         _two_heads,
     ),
-    Untrained(r"head\.scratch\.sky_output", "sky has no loss", lambda o, net: o.kind == "anyview" or not o.sky),
+    Untrained(
+        r"head\.scratch\.sky_output",
+        "sky has no loss",
+        lambda o, net: o.kind == "anyview" or not (o.sky or o.object),
+    ),
     Untrained(r"cam_dec\.", "cameras have no loss", lambda o, net: o.kind != "anyview" or not o.camera),
     Untrained(r"cam_enc\.", "no poses are given", lambda o, net: o.kind != "anyview" or not o.pose_conditioning),
     Untrained(

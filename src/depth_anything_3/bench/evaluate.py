@@ -9,7 +9,7 @@ pose_auc_5, _15, _30 area under the curve of the larger of rotation and translat
 rotation_auc_30      the same of the rotation error alone
 median_rotation_deg  median rotation error of all pairs, degrees
 focal_error          mean relative error of the focal lengths
-f_score              of the points of all views within 2 % of the median true depth
+f_score              of the points of all views within 2 % of the median true depth, up to a hundred times that depth
 ===================  ===============================================================================================
 
 Depth and points come after one scale per scene, the median of true / predicted depth over all views. Without given
@@ -48,6 +48,7 @@ POINT_THRESHOLD = 0.02
 MIN_BASELINE = 0.02
 """Baselines up to this part of the median true depth have no direction."""
 
+_FARTHEST = 100  # times the median depth: farther ground, up to the horizon, is left out of the points
 _POINTS = 100_000  # points of a cloud, before it is thinned out evenly
 _VOXELS_PER_THRESHOLD = 4
 
@@ -258,13 +259,17 @@ def _camera_scores(extrinsics: Floats | None, intrinsics: Floats | None, scene: 
 def _f_score(points: Floats, scene: EvalScene) -> float:
     """Of predicted points (N, H, W, 3) in the true world, at the pixels with a true depth."""
     true = unproject(scene.depth.astype(np.float64), scene.intrinsics, scene.extrinsics)
-    valid = valid_pixels(scene.depth)
+    size = _median_depth(scene)
+    valid = valid_pixels(scene.depth) & (scene.depth <= _FARTHEST * size)
     step = int(np.ceil(np.sqrt(valid.sum() / _POINTS)))
     kept = np.zeros_like(valid)
     kept[:, step // 2 :: step, step // 2 :: step] = valid[:, step // 2 :: step, step // 2 :: step]
     kept = kept if kept.any() else valid
-    threshold = POINT_THRESHOLD * _median_depth(scene)
+    threshold = POINT_THRESHOLD * size
     usable = points[kept & np.isfinite(points).all(-1)]
+    # Beyond twice of what is true, how far off a point is makes no difference, but for the size of the grid.
+    centre, reach = true[kept].mean(0), 2 * np.abs(true[kept] - true[kept].mean(0)).max() + size
+    usable = centre + (usable - centre).clip(-reach, reach)
     return f_score(usable, true[kept], threshold=threshold, voxel=threshold / _VOXELS_PER_THRESHOLD)
 
 

@@ -30,7 +30,7 @@ class FoldableNorm(nn.Module):
     variance: Tensor
     seen: Tensor
 
-    def __init__(self, channels: int, *, momentum: float = 0.02) -> None:
+    def __init__(self, channels: int, *, momentum: float = 0.1) -> None:
         super().__init__()
         self.momentum, self.waits = momentum, False
         self._noted: list[Tensor] = []

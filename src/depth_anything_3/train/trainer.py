@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
@@ -30,7 +31,7 @@ from depth_anything_3.model.da3 import DepthAnything3Net
 from depth_anything_3.registry import MODEL_REGISTRY
 from depth_anything_3.train import initialise
 from depth_anything_3.train.batch import Batch
-from depth_anything_3.train.camera_norm import fold, unfold
+from depth_anything_3.train.camera_norm import FoldableNorm, fold, unfold
 from depth_anything_3.train.checkpoints import newest, read_state, write_state
 from depth_anything_3.train.config import TrainConfig
 from depth_anything_3.train.data import make_batch
@@ -43,6 +44,7 @@ from depth_anything_3.types.options import PROCESS_RES
 from depth_anything_3.zoo.checkpoints import build_network, resolve, save
 
 _PRECISION = {"float32": None, "bfloat16": torch.bfloat16}
+_MEASURED = 16  # batches that statistics are taken from
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 Logger = Callable[[dict[str, float]], None]
 
@@ -201,10 +203,7 @@ class Trainer:
         if norm is None or decoder is None:
             return
         self.objective.options = self.config.phase_at(0)[0].objective or self.config.objective
-        tokens: list[Tensor] = []
-        handle = norm.register_forward_pre_hook(lambda module, inputs: tokens.append(inputs[0].float().flatten(0, -2)))
-        self.objective(self.batch(0), None, 0, _PRECISION[self.config.precision])
-        handle.remove()
+        tokens = _camera_tokens(self.objective, self.batch(0), 0)
         # A backbone from scratch changes fast at first: its token is followed as a plain average.
         norm.start_at(torch.cat(tokens), seen=None if loaded else 1)
         if any(name.startswith("cam_dec.") for name in loaded):
@@ -243,11 +242,30 @@ class Trainer:
         with torch.no_grad():
             for name, parameter in network.named_parameters():
                 parameter.copy_(whole(parameters[name].detach()).cpu())
-            norm = self.objective.camera_norm
-            if norm is not None and network.cam_dec is not None:
-                fold(network.cam_dec, copy.deepcopy(norm).cpu())
         merge(network)
+        if self.objective.camera_norm is not None and network.cam_dec is not None:
+            fold(network.cam_dec, self._norm_of(network))
         return network.eval()
+
+    def _norm_of(self, network: DepthAnything3Net) -> FoldableNorm:
+        """Statistics of the camera token of a network about to be exported.
+
+        Those that training followed belong to other weights than the averaged ones. Where a token varies little about
+        a large mean, a small difference of weights is many deviations: they are measured anew.
+        """
+        norm = self.objective.camera_norm
+        assert norm is not None
+        if self.average is None:
+            return copy.deepcopy(norm).cpu()
+        tokens: list[Tensor] = []
+        for step in range(max(self.step - _MEASURED, 0), max(self.step, 1)):
+            phase, _ = self.config.phase_at(step)
+            objective = Objective(network, replace(phase.objective or self.config.objective, camera_norm=False))
+            tokens += _camera_tokens(objective.to(self.here.device), self.batch(step), step * 1009)
+        network.cpu()
+        measured = FoldableNorm(norm.mean.numel())
+        measured.start_at(torch.cat(tokens).cpu())
+        return measured
 
     def export(self, folder: Path, *, half: bool = True) -> Path:
         """Write the trained network as a checkpoint that ``from_pretrained`` reads. All processes call this together.
@@ -298,6 +316,20 @@ class Trainer:
             file.write(json.dumps({name: round(value, 6) for name, value in numbers.items()}) + "\n")
         if self.logger is not None:
             self.logger(numbers)
+
+
+@torch.no_grad()
+def _camera_tokens(objective: Objective, batch: Batch, seed: int) -> list[Tensor]:
+    """What the camera decoder reads, before any normalisation, as (samples and views, channels); in full precision."""
+    tokens: list[Tensor] = []
+    reader = objective.camera_norm or objective.net.cam_dec
+    assert reader is not None
+    handle = reader.register_forward_pre_hook(lambda module, inputs: tokens.append(inputs[0].float().flatten(0, -2)))
+    try:
+        objective(batch, None, seed, None)
+    finally:
+        handle.remove()
+    return tokens
 
 
 def _step_of(line: str) -> int:

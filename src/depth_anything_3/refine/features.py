@@ -1,0 +1,128 @@
+"""Keypoints of single views, and which of them are alike.
+
+Letters: N views, k keypoints of a view, C channels of a descriptor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from jaxtyping import Bool, Float, Float32, Int, UInt8
+
+from depth_anything_3.errors import InputError
+
+_CONTRAST = 0.02  # OpenCV's default of 0.04 leaves plain walls without any keypoint
+_RATIO = 0.85
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Features:
+    """Keypoints of one view.
+
+    Attributes:
+        xy: pixels, the centre of the top-left one at (0.5, 0.5).
+        descriptors: of unit length; the scalar product says how alike two keypoints are.
+    """
+
+    xy: Float[np.ndarray, "k 2"]
+    descriptors: Float32[np.ndarray, "k C"]
+
+
+def detect_sift(
+    image: UInt8[np.ndarray, "h w 3"], *, most: int = 4096, mask: Bool[np.ndarray, "h w"] | None = None
+) -> Features:
+    """SIFT keypoints (Lowe 2004) with RootSIFT descriptors (Arandjelovic and Zisserman 2012).
+
+    Args:
+        image: RGB.
+        most: keypoints to keep, those of the highest contrast.
+        mask: where keypoints may lie; None for everywhere.
+
+    Raises:
+        InputError: ``most`` is below 1, or the mask has another size.
+    """
+    if most < 1:
+        raise InputError("most", str(most), "at least 1")
+    if mask is not None and mask.shape != image.shape[:2]:
+        raise InputError("mask", f"shape {mask.shape}", f"shape {image.shape[:2]}")
+    allowed = None if mask is None else mask.astype(np.uint8)
+    sift = cv2.SIFT.create(nfeatures=most, contrastThreshold=_CONTRAST, enable_precise_upscale=True)
+    keypoints, raw = sift.detectAndCompute(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), allowed)
+    if not keypoints:
+        return Features(xy=np.zeros((0, 2)), descriptors=np.zeros((0, 128), np.float32))
+    order = sorted(range(len(keypoints)), key=lambda i: (-keypoints[i].response, keypoints[i].pt))[:most]
+    # OpenCV counts from the centre of the top-left pixel; without the precise enlargement it is a quarter off.
+    xy = np.array([keypoints[i].pt for i in order]) + 0.5
+    share = raw[order] / np.maximum(raw[order].sum(1, keepdims=True), 1e-9)
+    return Features(xy=xy, descriptors=np.sqrt(share).astype(np.float32))
+
+
+def match_features(
+    one: Features,
+    other: Features,
+    *,
+    allowed: Bool[np.ndarray, "k1 k2"] | None = None,
+    ratio: float = _RATIO,
+) -> Int[np.ndarray, "m 2"]:
+    """Pairs of keypoints that are each other's most alike, and clearly more alike than the next.
+
+    Args:
+        one, other: of two views.
+        allowed: pairs that may match; the next best counts only among those. None for all.
+        ratio: largest distance of descriptors, as a part of that to the next best (Lowe's ratio).
+
+    Returns:
+        indices into the keypoints of the two views.
+    """
+    if len(one.xy) == 0 or len(other.xy) == 0:
+        return np.zeros((0, 2), np.int64)
+    alike = one.descriptors @ other.descriptors.T
+    if allowed is not None:
+        alike = np.where(allowed, alike, -1.0)
+    best = alike.argmax(1)
+    rows = np.arange(len(best))
+    mutual = alike.argmax(0)[best] == rows
+    top = alike[rows, best]
+    rest = alike.copy()
+    rest[rows, best] = -1.0
+    # Distances of unit vectors. A keypoint without any rival that is allowed is compared with one at a right angle.
+    distance, next_best = (np.sqrt(np.maximum(2 - 2 * v, 0)) for v in (top, np.maximum(rest.max(1), 0.0)))
+    good = mutual & (top > 0) & (distance < ratio * next_best)
+    return np.stack([rows[good], best[good]], 1).astype(np.int64)
+
+
+def near_prediction(
+    one: Features,
+    other: Features,
+    expected: Float[np.ndarray, "k1 2"],
+    radius: float,
+) -> Bool[np.ndarray, "k1 k2"]:
+    """Which keypoints of another view lie near where those of a view are expected there.
+
+    Args:
+        one, other: of two views.
+        expected: pixels in the other view; NaN allows any place.
+        radius: pixels.
+    """
+    distance = np.linalg.norm(expected[:, None] - other.xy[None], axis=-1)
+    return (distance <= radius) | np.isnan(expected).any(1)[:, None]
+
+
+def all_pairs(views: int) -> list[tuple[int, int]]:
+    """Every two views, in order."""
+    return [(i, j) for i in range(views) for j in range(i + 1, views)]
+
+
+def detect_all(
+    images: Sequence[UInt8[np.ndarray, "h w 3"]],
+    *,
+    most: int = 4096,
+    masks: Sequence[npt.NDArray[np.bool_] | None] | None = None,
+) -> list[Features]:
+    """SIFT keypoints of several views, see :func:`detect_sift`."""
+    given = masks if masks is not None else [None] * len(images)
+    return [detect_sift(image, most=most, mask=mask) for image, mask in zip(images, given, strict=True)]

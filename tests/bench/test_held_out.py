@@ -110,6 +110,22 @@ def test_the_command_writes_its_report(folder: Path, tmp_path: Path) -> None:
     assert "| predictor | views |" in (tmp_path / "held_out.md").read_text()
 
 
+def test_processes_share_the_scenes_and_say_the_same(tmp_path: Path) -> None:
+    reports = []
+    for workers in ("1", "2"):
+        out = tmp_path / workers
+        arguments = ["bench", "held-out", "--model", "bundled", "--out", str(out), "--scenes", "3", "--views", "2"]
+        sources = ["--cameras", "decoder", "--cameras", "rays"]
+        result = CliRunner().invoke(app, [*arguments, *sources, "--process-res", "56", "--workers", workers])
+        assert result.exit_code == 0, result.output
+        reports.append(json.loads((out / "held_out.json").read_text())["runs"])
+    names = [(run["scene"], run["predictor"], run["given_cameras"]) for run in reports[0]]
+    assert names == [(run["scene"], run["predictor"], run["given_cameras"]) for run in reports[1]]
+    assert sum(name.endswith("rays") for _, name, given in names if given) == 0
+    for one, other in zip(*reports, strict=True):
+        assert one["scores"] == pytest.approx(other["scores"], rel=1e-4)
+
+
 def test_the_command_names_what_cameras_can_come_from(folder: Path, tmp_path: Path) -> None:
     arguments = ["bench", "held-out", "--model", str(folder), "--out", str(tmp_path), "--cameras", "stars"]
     result = CliRunner().invoke(app, arguments)

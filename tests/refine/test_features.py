@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 
 from depth_anything_3.errors import InputError
-from depth_anything_3.refine.features import Features, all_pairs, detect_all, detect_sift, match_features, near_prediction
+from depth_anything_3.refine.features import (
+    Features,
+    all_pairs,
+    detect_all,
+    detect_sift,
+    match_features,
+    near_prediction,
+)
 
 
 def blobs(seed: int = 0, size: tuple[int, int] = (240, 320)) -> np.ndarray:
@@ -59,7 +66,7 @@ def test_a_prediction_leaves_repeated_texture_unambiguous() -> None:
     one, other = detect_all([repeated, shifted])
     alone = match_features(one, other)
     assert len(alone) < 0.2 * len(one.xy)  # every keypoint has four twins
-    allowed = near_prediction(one, other, one.xy + [25.0, 3.0], radius=20)
+    allowed = near_prediction(one, other, one.xy + np.array([25.0, 3.0]), radius=20)
     guided = match_features(one, other, allowed=allowed)
     assert len(guided) > 3 * max(len(alone), 20)
     shift = other.xy[guided[:, 1]] - one.xy[guided[:, 0]]

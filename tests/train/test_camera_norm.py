@@ -123,3 +123,15 @@ def test_after_start_at_a_batch_moves_little() -> None:
     torch.testing.assert_close(
         norm.mean, start.mean(0) + 0.02 * (tokens(2).flatten(0, 1).mean(0) + 1000 - start.mean(0))
     )
+
+
+def test_moving_to_the_tokens_of_another_network_leaves_what_the_decoder_reads() -> None:
+    generator = torch.Generator().manual_seed(0)
+    norm = FoldableNorm(CHANNELS)
+    tokens = 100 + 3 * torch.randn(500, CHANNELS, generator=generator)
+    norm.start_at(tokens + 1)  # behind by a third of a deviation
+    expected = norm.eval()(tokens)
+    shift, stretch = torch.randn(2, CHANNELS, generator=generator)
+    others = (tokens - 100) * (1 + 0.3 * stretch.abs()) + 100 + 20 * shift
+    norm.move(tokens, others)
+    torch.testing.assert_close(norm(others), expected, rtol=1e-2, atol=1e-2)

@@ -24,8 +24,11 @@ alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from typing import Protocol
 
 import numpy as np
@@ -143,22 +146,102 @@ def evaluate(
     Raises:
         InputError: two scenes have one name, or a number of views is below 1.
     """
-    if any(count < 1 for count in view_counts):
-        raise InputError("view_counts", repr(tuple(view_counts)), "numbers from 1")
+    _check_counts(view_counts)
     runs: list[Run] = []
     seen: set[str] = set()
     for scene in scenes:
-        if scene.name in seen:
-            raise InputError("scenes", f"two scenes named {scene.name!r}", "different names")
-        seen.add(scene.name)
-        for count in (c for c in view_counts if c <= len(scene.images)):
-            shown = select_views(scene, evenly_spaced(len(scene.images), count))
-            for given in (g for g in given_cameras if scene.has_depth or not g):
-                for name, predictor in predictors.items():
-                    runs.append(run_once(name, predictor, shown, given_cameras=given))
-                    if on_run is not None:
-                        on_run(runs[-1])
+        _check_new(scene, seen)
+        for run in runs_of_scene(predictors, scene, view_counts=view_counts, given_cameras=given_cameras):
+            runs.append(run)
+            if on_run is not None:
+                on_run(run)
     return runs
+
+
+def evaluate_in_parallel(
+    make_predictors: Callable[[], Mapping[str, Predictor]],
+    scenes: Iterable[EvalScene],
+    *,
+    workers: int,
+    view_counts: Sequence[int] = VIEW_COUNTS,
+    given_cameras: Sequence[bool] = (False, True),
+    on_run: Callable[[Run], None] | None = None,
+) -> list[Run]:
+    """As :func:`evaluate`, with the scenes shared out among processes of one thread each; the runs keep their order.
+
+    Args:
+        make_predictors: called once in every process; has to be picklable.
+        scenes, view_counts, given_cameras, on_run: as there.
+        workers: processes.
+
+    Raises:
+        InputError: as there, or fewer than one worker.
+    """
+    _check_counts(view_counts)
+    if workers < 1:
+        raise InputError("workers", repr(workers), "at least 1")
+    seen: set[str] = set()
+    runs: list[Run] = []
+    with ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (make_predictors,)) as pool:
+        waiting: deque[Future[list[Run]]] = deque()
+        for scene in scenes:
+            _check_new(scene, seen)
+            waiting.append(pool.submit(_work, scene, tuple(view_counts), tuple(given_cameras)))
+            if len(waiting) > 2 * workers:  # no more scenes in memory than are soon worked on
+                runs += _told(waiting.popleft().result(), on_run)
+        for future in waiting:
+            runs += _told(future.result(), on_run)
+    return runs
+
+
+_worker: dict[str, Mapping[str, Predictor]] = {}
+
+
+def _start_worker(make_predictors: Callable[[], Mapping[str, Predictor]]) -> None:
+    import torch
+
+    torch.set_num_threads(1)
+    _worker["predictors"] = make_predictors()
+
+
+def _work(scene: EvalScene, view_counts: tuple[int, ...], given_cameras: tuple[bool, ...]) -> list[Run]:
+    return list(runs_of_scene(_worker["predictors"], scene, view_counts=view_counts, given_cameras=given_cameras))
+
+
+def _told(runs: list[Run], on_run: Callable[[Run], None] | None) -> list[Run]:
+    for run in runs if on_run is not None else ():
+        on_run(run)  # type: ignore[misc]
+    return runs
+
+
+def runs_of_scene(
+    predictors: Mapping[str, Predictor],
+    scene: EvalScene,
+    *,
+    view_counts: Sequence[int],
+    given_cameras: Sequence[bool],
+) -> Iterator[Run]:
+    """All runs of :func:`evaluate` on one scene, as they come; arguments as there.
+
+    A predictor with ``given_cameras = False`` among its attributes is not run with given cameras.
+    """
+    for count in (c for c in view_counts if c <= len(scene.images)):
+        shown = select_views(scene, evenly_spaced(len(scene.images), count))
+        for given in (g for g in given_cameras if scene.has_depth or not g):
+            for name, predictor in predictors.items():
+                if not given or getattr(predictor, "given_cameras", True):
+                    yield run_once(name, predictor, shown, given_cameras=given)
+
+
+def _check_counts(view_counts: Sequence[int]) -> None:
+    if any(count < 1 for count in view_counts):
+        raise InputError("view_counts", repr(tuple(view_counts)), "numbers from 1")
+
+
+def _check_new(scene: EvalScene, seen: set[str]) -> None:
+    if scene.name in seen:
+        raise InputError("scenes", f"two scenes named {scene.name!r}", "different names")
+    seen.add(scene.name)
 
 
 def run_once(name: str, predictor: Predictor, scene: EvalScene, *, given_cameras: bool) -> Run:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from depth_anything_3.api import DepthAnything3
-from depth_anything_3.bench.evaluate import Estimate, Floats
+from depth_anything_3.bench.evaluate import Estimate, Floats, Predictor
 from depth_anything_3.bench.scenes import EvalScene, scene_from_rendering
 from depth_anything_3.model.attention_tap import AttentionTap, tapped
 from depth_anything_3.model.dinov2.vision_transformer import DinoVisionTransformer
@@ -33,11 +33,13 @@ class ModelPredictor:
         process_res: longest side in pixels at which it runs; None for the model's own.
         cameras: where they come from: ``decoder``; ``rays``; or ``matches``, those of the decoder being replaced by
             what the matches in the network's attention and its depth say together.
+        given_cameras: whether to run with given cameras, where it makes no difference where others come from.
     """
 
     model: DepthAnything3
     process_res: int | None = None
     cameras: CameraSource = "decoder"
+    given_cameras: bool = True
 
     def __call__(
         self, images: list[npt.NDArray[np.uint8]], *, extrinsics: Floats | None, intrinsics: Floats | None
@@ -82,6 +84,34 @@ def _from_matches(estimate: Estimate, taps: Sequence[AttentionTap]) -> Estimate:
         extrinsics=found.extrinsics.numpy(),
         intrinsics=found.intrinsics.numpy(),
     )
+
+
+def model_predictors(
+    models: Sequence[str],
+    cameras: Sequence[CameraSource],
+    *,
+    process_res: int | None = None,
+    others: Mapping[str, Predictor] | None = None,
+) -> dict[str, Predictor]:
+    """Every model with cameras from every source, named ``MODEL, SOURCE``; with given cameras only from the first.
+
+    Args:
+        models: hub ids, folders or files.
+        cameras: sources.
+        process_res: as in :class:`ModelPredictor`.
+        others: predictors that come first.
+    """
+    loaded = {name: DepthAnything3.from_pretrained(name) for name in models}
+    return {
+        **(others or {}),
+        **{
+            f"{name}, {source}": ModelPredictor(
+                model=model, process_res=process_res, cameras=source, given_cameras=source == cameras[0]
+            )
+            for name, model in loaded.items()
+            for source in cameras
+        },
+    }
 
 
 def held_out_scenes(count: int | None = None) -> Iterator[EvalScene]:

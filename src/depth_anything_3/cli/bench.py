@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +11,7 @@ import typer
 from depth_anything_3.cli._console import command_errors
 
 if TYPE_CHECKING:
-    from depth_anything_3.bench.evaluate import Predictor, Run
+    from depth_anything_3.bench.evaluate import Run
 
 app = typer.Typer(help="Score models against scenes whose truth is known.", no_args_is_help=True)
 
@@ -36,38 +37,30 @@ def held_out(
     real: Annotated[
         Path | None, typer.Option(help="Score the real scenes in this folder instead.", show_default=False)
     ] = None,
+    workers: Annotated[int, typer.Option(help="Processes to share the scenes out among.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print errors as JSON.")] = False,
 ) -> None:
     """Score models on the held-out scenes of the procedural world, beside guesses that do not look."""
     with command_errors(as_json=as_json):
-        from depth_anything_3.bench.evaluate import evaluate
-        from depth_anything_3.bench.held_out import held_out_scenes
+        from depth_anything_3.bench.evaluate import evaluate, evaluate_in_parallel
+        from depth_anything_3.bench.held_out import CAMERA_SOURCES, held_out_scenes, model_predictors
         from depth_anything_3.bench.report import write_report
         from depth_anything_3.bench.scenes import load_real_scenes
         from depth_anything_3.bench.trivial import trivial_predictors
+        from depth_anything_3.types.options import check_choice
 
-        predictors = _predictors(model, cameras, process_res)
+        for source in cameras:
+            check_choice("--cameras", source, CAMERA_SOURCES)
         shown = list(held_out_scenes(scenes)) if real is None else list(load_real_scenes(real, longest_side=504))
-        runs = evaluate({**trivial_predictors(shown), **predictors}, shown, view_counts=views, on_run=_print_run)
+        make = partial(model_predictors, model, cameras, process_res=process_res, others=trivial_predictors(shown))  # type: ignore[arg-type]
+        if workers == 1:
+            runs = evaluate(make(), shown, view_counts=views, on_run=_print_run)
+        else:
+            runs = evaluate_in_parallel(make, shown, workers=workers, view_counts=views, on_run=_print_run)
         name, title = ("held_out", "Held-out scenes") if real is None else ("real", "Real scenes")
         notes = {"process_res": "the model's own" if process_res is None else str(process_res)}
         for path in write_report(out, runs, name=name, title=title, notes=notes):
             typer.echo(f"report: {path}")
-
-
-def _predictors(models: list[str], cameras: list[str], process_res: int | None) -> dict[str, Predictor]:
-    from depth_anything_3.api import DepthAnything3
-    from depth_anything_3.bench.held_out import CAMERA_SOURCES, ModelPredictor
-    from depth_anything_3.types.options import check_choice
-
-    for source in cameras:
-        check_choice("--cameras", source, CAMERA_SOURCES)
-    loaded = {name: DepthAnything3.from_pretrained(name) for name in models}
-    return {
-        f"{name}, {source}": ModelPredictor(model=model, process_res=process_res, cameras=source)  # type: ignore[arg-type]
-        for name, model in loaded.items()
-        for source in cameras
-    }
 
 
 def _print_run(run: Run) -> None:

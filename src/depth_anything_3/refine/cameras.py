@@ -207,7 +207,8 @@ def _chain(pairs: dict[tuple[int, int], tuple[Tensor, float]], start: Tensor) ->
 
 
 def _compose(a: Tensor, b: Tensor) -> Tensor:
-    return torch.cat([a[..., :3] @ b[..., :3], a[..., :3] @ b[..., 3:] + a[..., 3:]], -1)
+    moved = a[..., :3] @ b
+    return torch.cat([moved[..., :3], moved[..., 3:] + a[..., 3:]], -1)
 
 
 def _inverse(pose: Tensor) -> Tensor:
@@ -251,8 +252,9 @@ def _one_way(problem: _Problem, state: _State, a: Tensor, b: Tensor, lifted: Ten
     scale = state.log_scale.exp()
     point = lifted * scale[a, None]
     point = torch.cat([point[:, :2] / narrow[a, None], point[:, 2:]], -1)
-    relative = _compose(state.poses[b], _inverse(state.poses[a]))
-    moved = (relative[..., :3] @ point[..., None])[..., 0] + relative[..., 3]
+    between = _compose(state.poses[:, None], _inverse(state.poses)[None])  # far fewer pairs of views than matches
+    relative = between[b, a]
+    moved = (relative[..., :3] * point[..., None, :]).sum(-1) + relative[..., 3]
     seen = moved[:, :2] / moved[:, 2:].clamp(min=0.02 * lifted[:, 2:].abs())
     return seen * narrow[b, None] - pixels / problem.focal[b]
 

@@ -49,7 +49,7 @@ def read_matches(
 
 
 def attention_matches(
-    attention: Float[Tensor, "N P N P"], grid: tuple[int, int], *, min_weight: float = 0.02
+    attention: Float[Tensor, "N P N P"], grid: tuple[int, int], *, min_weight: float = 0.02, most: int = 64
 ) -> Matches:
     """One match per patch and other view: the most attended patch, moved by the attention around it.
 
@@ -60,8 +60,9 @@ def attention_matches(
         attention: share of the patch (view, patch) that goes to another (view, patch).
         grid: rows and columns of patches.
         min_weight: matches below it are left out.
+        most: matches of one view with another, those of the largest weight.
     """
-    views, patches = attention.shape[:2]
+    views = attention.shape[0]
     others = [(i, j) for i in range(views) for j in range(views) if i != j]
     ends, first, second, weights = [], [], [], []
     centres = _centres(grid, attention.device)
@@ -71,10 +72,11 @@ def attention_matches(
         place, mass = _around(there, best, grid)
         returned = _returned(back, best, grid)
         weight = (views - 1) * mass.clamp(max=1 / (views - 1)) * returned
-        ends.append(torch.tensor([[i, j]]).expand(patches, 2))
-        first.append(centres)
-        second.append(place)
-        weights.append(weight)
+        chosen = weight.argsort(descending=True, stable=True)[:most].sort().values
+        ends.append(torch.tensor([[i, j]]).expand(len(chosen), 2))
+        first.append(centres[chosen])
+        second.append(place[chosen])
+        weights.append(weight[chosen])
     weight = torch.cat(weights).cpu()
     keep = weight >= min_weight
     return Matches(

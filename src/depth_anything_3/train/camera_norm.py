@@ -63,6 +63,13 @@ class FoldableNorm(nn.Module):
         self.seen.fill_(round(1 / self.momentum) if seen is None else seen)
 
     @torch.no_grad()
+    def move(self, before: Float[Tensor, "n D"], after: Float[Tensor, "n D"]) -> None:
+        """Move by the difference between the tokens that two networks make of the same batches."""
+        ratio = (after.var(0, correction=0) + _EPS) / (before.var(0, correction=0) + _EPS)
+        self.mean.copy_(after.mean(0) + (self.mean - before.mean(0)) * ratio.sqrt())
+        self.variance.copy_((self.variance + _EPS) * ratio - _EPS)
+
+    @torch.no_grad()
     def follow(self, *, forget: bool = False) -> None:
         """Move towards the batches normalised since the last call, those of the other processes included.
 

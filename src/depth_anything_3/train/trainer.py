@@ -248,24 +248,27 @@ class Trainer:
         return network.eval()
 
     def _norm_of(self, network: DepthAnything3Net) -> FoldableNorm:
-        """Statistics of the camera token of a network about to be exported.
+        """The normalisation of the camera token for a network about to be exported.
 
-        Those that training followed belong to other weights than the averaged ones. Where a token varies little about
-        a large mean, a small difference of weights is many deviations: they are measured anew.
+        The decoder learned behind that of the current weights. Where a token varies little about a large mean, the
+        small difference to the averaged weights is many deviations: the statistics move by it.
         """
-        norm = self.objective.camera_norm
-        assert norm is not None
+        assert self.objective.camera_norm is not None
+        norm = copy.deepcopy(self.objective.camera_norm).cpu()
         if self.average is None:
-            return copy.deepcopy(norm).cpu()
-        tokens: list[Tensor] = []
+            return norm
+        now: list[Tensor] = []
+        averaged: list[Tensor] = []
         for step in range(max(self.step - _MEASURED, 0), max(self.step, 1)):
             phase, _ = self.config.phase_at(step)
-            objective = Objective(network, replace(phase.objective or self.config.objective, camera_norm=False))
-            tokens += _camera_tokens(objective.to(self.here.device), self.batch(step), step * 1009)
+            options = phase.objective or self.config.objective
+            other = Objective(network, replace(options, camera_norm=False)).to(self.here.device)
+            batch, self.objective.options = self.batch(step), options
+            now += _camera_tokens(self.objective, batch, step * 1009)
+            averaged += _camera_tokens(other, batch, step * 1009)
         network.cpu()
-        measured = FoldableNorm(norm.mean.numel())
-        measured.start_at(torch.cat(tokens).cpu())
-        return measured
+        norm.move(torch.cat(now).cpu(), torch.cat(averaged).cpu())
+        return norm
 
     def export(self, folder: Path, *, half: bool = True) -> Path:
         """Write the trained network as a checkpoint that ``from_pretrained`` reads. All processes call this together.

@@ -590,10 +590,31 @@ def test_the_order_of_observations_does_not_matter() -> None:
     np.testing.assert_allclose(there.errors_px, here.errors_px[order], atol=1e-6)
 
 
-def test_pycolmap_agrees() -> None:
-    """The same noise-free scene, so that both have the truth to find."""
-    pytest.importorskip("pycolmap")
-    pytest.skip("see below")
+def test_pycolmap_finds_the_same_minimum() -> None:
+    pycolmap = pytest.importorskip("pycolmap")
+    poses, points = cameras(4), cloud(30)
+    observations, _ = seen(points, poses, noise=0.5)  # every point in every view
+    start = shaken(poses, degrees=1, distance=0.03)
+    theirs = pycolmap.Reconstruction()
+    camera = pycolmap.Camera(
+        camera_id=1, model="PINHOLE", width=640, height=480, params=[K[0, 0], K[1, 1], K[0, 2], K[1, 2]]
+    )
+    theirs.add_camera_with_trivial_rig(camera)
+    for view in range(4):
+        keypoints = observations.xy[observations.view == view]
+        image = pycolmap.Image(name=str(view), keypoints=keypoints, camera_id=1, image_id=view + 1)
+        theirs.add_image_with_trivial_frame(image, pycolmap.Rigid3d(start[view]))
+    for point in range(30):
+        track = pycolmap.Track([pycolmap.TrackElement(view + 1, point) for view in range(4)])
+        theirs.add_point3D(points[point], track)
+    options = pycolmap.BundleAdjustmentOptions()
+    options.refine_focal_length = options.refine_extra_params = options.print_summary = False
+    options.ceres.solver_options.function_tolerance = options.ceres.solver_options.gradient_tolerance = 1e-15
+    pycolmap.bundle_adjustment(theirs, options)
+    found = np.stack([theirs.images[view + 1].cam_from_world().matrix() for view in range(4)])
+    ours = adjust_bundle(observations, start, lenses(4), points, options=replace(LEAST_SQUARES, focal="fixed"))
+    assert pair_errors(ours.extrinsics, found).pair_deg.max() < 0.01
+    assert worst(ours, poses) > 0.05  # the noise is not nothing
 
 
 # Rotation vectors

@@ -205,7 +205,7 @@ def test_numbers_as_json(cache: Path, tmp_path: Path) -> None:
 def test_settings_reach_the_run(cache: Path, tmp_path: Path) -> None:
     teacher(cache, tmp_path / "plain")
     teacher(cache, tmp_path / "seed", seed=5)
-    teacher(cache, tmp_path / "sky", objective__sky=0, **NO_AUGMENTATION)
+    teacher(cache, tmp_path / "sky", objective__sky=0, objective__object=0, **NO_AUGMENTATION)
     plain, seed, sky = (log_of(tmp_path / name) for name in ("plain", "seed", "sky"))
     assert plain[0]["total"] != seed[0]["total"]
     assert "sky" in plain[0] and "sky" not in sky[0]

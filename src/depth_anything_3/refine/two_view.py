@@ -458,10 +458,15 @@ def _transfer(pair: _Pair, homography: Array) -> Array:
     lenses = np.linalg.inv(pair.inverse)
     there = lenses[1] @ homography @ pair.inverse[0]
     with np.errstate(all="ignore"):
-        back = np.linalg.inv(there + 1e-15 * np.eye(3))
+        back = _adjugate(there)  # the inverse but for its scale, and there for singular ones too
         square = _moved_square(there, pair.first, pair.second) + _moved_square(back, pair.second, pair.first)
     errors: Array = np.sqrt(np.where(np.isfinite(square), np.minimum(square / 4, _LOST**2), _LOST**2))
     return errors
+
+
+def _adjugate(matrix: Array) -> Array:
+    a, b, c = (matrix[..., i, :] for i in range(3))
+    return np.stack([np.cross(b, c), np.cross(c, a), np.cross(a, b)], -1)
 
 
 def _moved_square(matrix: Array, source: Array, target: Array) -> Array:

@@ -432,7 +432,7 @@ def _gauge(groups: tuple[tuple[int, ...], ...], state: State, priors: PriorTerms
             turn_held = shift_held = True  # by priors, or by nothing, which the standard deviations should say
         else:
             turn_held = group[0] != 0 and bool(priors.rotation_weight[members].any())
-            shift_held = held_by_centres
+            shift_held = bool(held_by_centres)
         turn_fixed += [] if turn_held else [group[0]]
         shift_fixed += [] if shift_held else [group[0]]
         scaled = bool(deep[members].any()) or held_by_centres or bool(centred[1:].any())

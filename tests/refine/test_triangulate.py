@@ -10,14 +10,7 @@ from support.poses import centres, rotation, with_centres
 
 from depth_anything_3.errors import InputError
 from depth_anything_3.geometry.pinhole import project
-from depth_anything_3.refine.reprojection import (
-    euclidean_points,
-    homogeneous_points,
-    move_points,
-    point_tangents,
-    project_points,
-    project_with_derivatives,
-)
+from depth_anything_3.refine.reprojection import homogeneous_points, project_points
 from depth_anything_3.refine.tracks import Observations
 from depth_anything_3.refine.triangulate import Triangulated, camera_rays, triangulate
 
@@ -138,49 +131,6 @@ def test_a_far_world_is_as_exact() -> None:
     np.testing.assert_allclose(found.places, points + shift, atol=1e-4)
 
 
-@pytest.mark.parametrize("distortion", [0.0, 0.3])
-def test_derivatives(distortion: float) -> None:
-    rng = np.random.default_rng(3)
-    points, poses = homogeneous_points(cloud(6)), cameras(6)
-    lenses = np.tile(np.array([[500.0, 3, 320], [0, 480, 240], [0, 0, 1]]), (6, 1, 1))
-    tangents = point_tangents(points)
-    found = project_with_derivatives(poses, lenses, points, tangents, distortion)
-    np.testing.assert_allclose(found.xy, project_points(poses, lenses, points, distortion)[0], atol=1e-12)
-
-    def moved(step: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        turn = np.stack([rotation(s / np.linalg.norm(s), np.degrees(np.linalg.norm(s))) for s in step[:, :3]])
-        pose = np.concatenate([turn @ poses[..., :3], turn @ poses[..., 3:] + step[:, 3:6, None]], -1)
-        lens = lenses.copy()
-        lens[:, :2, :2] *= np.exp(step[:, 6])[:, None, None]
-        place = move_points(points, tangents, step[:, 8:])
-        pixels, z = [], []
-        for row in range(6):
-            one = slice(row, row + 1)
-            xy, depth, _ = project_points(pose[one], lens[one], place[one], distortion + step[row, 7])
-            pixels.append(xy[0])
-            z.append(np.log(depth[0] / place[row, 3]))
-        return np.stack(pixels), np.stack(z)
-
-    for _ in range(5):
-        way = rng.normal(size=(6, 11))
-        (ahead, z_ahead), (back, z_back) = moved(1e-6 * way), moved(-1e-6 * way)
-        slope, z_slope = (ahead - back) / 2e-6, (z_ahead - z_back) / 2e-6
-        expected = (found.by_pose @ way[:, :6, None])[..., 0] + (found.by_point @ way[:, 8:, None])[..., 0]
-        expected += found.by_focal * way[:, 6:7] + found.by_distortion * way[:, 7:8]
-        np.testing.assert_allclose(slope, expected, rtol=1e-6, atol=1e-5)
-        z_expected = (found.depth_by_pose * way[:, :6]).sum(1) + (found.depth_by_point * way[:, 8:]).sum(1)
-        np.testing.assert_allclose(z_slope, z_expected, rtol=1e-6, atol=1e-7)
-
-
-def test_tangents_are_an_orthonormal_frame() -> None:
-    points = np.random.default_rng(0).normal(size=(50, 4))
-    points[:4] = np.eye(4) * [1, -1, 1, -1]
-    unit = homogeneous_points(points)
-    frame = np.concatenate([point_tangents(unit), unit[..., None]], -1)
-    np.testing.assert_allclose(frame.swapaxes(1, 2) @ frame, np.tile(np.eye(4), (50, 1, 1)), atol=1e-14)
-    assert np.isinf(euclidean_points(np.array([[1.0, 0, 0, 0], [1, 0, 0, -1]]))).all()
-
-
 def test_bad_input() -> None:
     points, poses = cloud(3), cameras()
     rows = seen(points, poses)
@@ -194,8 +144,6 @@ def test_bad_input() -> None:
         run(rows, 3, 2 * poses)
     with pytest.raises(InputError, match="intrinsics"):
         triangulate(rows, 3, poses, np.tile(np.diag([0.0, 1, 1]), (5, 1, 1)))
-    with pytest.raises(InputError, match="zero 4-vector"):
-        homogeneous_points(np.zeros((1, 4)))
     nothing = rows.where(np.zeros(len(rows.point), bool))
     assert run(nothing, 2, poses).narrow.all()
     assert run(nothing, 0, poses).points.shape == (0, 4)

@@ -7,13 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.poses import random_rotation, rotation
+from support.poses import rotation
 
 from depth_anything_3.errors import InputError
-from depth_anything_3.geometry.rotation_vectors import skew
 from depth_anything_3.metrics.pose import angle_between_deg, rotation_angle_deg
 from depth_anything_3.refine import two_view
-from depth_anything_3.refine.minimal import essential_matrices, homographies, poses_of_essential, rotations
 from depth_anything_3.refine.two_view import PosePrior, TwoView, relative_pose, sampson_with_derivatives
 
 K = np.array([[500.0, 0, 320], [0, 510.0, 240], [0, 0, 1]])
@@ -194,6 +192,18 @@ def test_too_few_matches_give_no_pose() -> None:
     assert run(matches(0)).errors_px.shape == (0,)
 
 
+@pytest.mark.parametrize("place", ["second", "both"])
+def test_matches_in_one_place_break_nothing(place: str) -> None:
+    given = matches(40, noise=0.3)
+    first = given[0] * 0 + 100.0 if place == "both" else given[0]
+    found = relative_pose(first, given[1] * 0 + 200.0, K, K)
+    assert found.kind in ("none", "rotation", "planar", "general")  # whatever it is, it is finite
+    assert found.rotation is None or np.isfinite(found.rotation).all()
+    half = given[1].copy()
+    half[::3] = half[0]
+    assert turn_error(relative_pose(given[0], half, K, K)) < 2
+
+
 def test_weights_say_which_matches_count() -> None:
     given = matches(60, noise=0.3, wrong=0.7)
     found = run(given, weight=np.where(given[2], 0.0, 1.0))
@@ -234,42 +244,6 @@ def test_derivatives_of_the_transfer_of_rotations() -> None:
             turn = rotation(step[:3], sign * np.degrees(1e-6)) @ TURN if k < 3 else TURN
             sides.append(two_view._turn_derivatives(two_view._with_focal(pair, sign * step[3]), turn)[0])
         np.testing.assert_allclose((sides[0] - sides[1]) / 2e-6, slope[..., k], rtol=1e-5, atol=1e-3)
-
-
-def test_five_matches_have_the_true_essential_matrix_among_theirs() -> None:
-    rng = np.random.default_rng(0)
-    turns = np.stack([random_rotation(rng, 60) for _ in range(20)])
-    ways = rng.normal(size=(20, 3))
-    points = rng.uniform([-2, -2, 3], [2, 2, 8], (20, 5, 3))
-    second = points @ turns.swapaxes(1, 2) + ways[:, None]
-    found, sample = essential_matrices(points, second)
-    np.testing.assert_allclose(np.einsum("smi,sij,smj->sm", second[sample], found, points[sample]), 0, atol=1e-7)
-    singular = np.linalg.svd(found)[1]
-    np.testing.assert_allclose(singular, np.tile([1, 1, 0], (len(found), 1)), atol=1e-6)
-    for k in range(20):
-        true = skew(ways[k] / np.linalg.norm(ways[k])) @ turns[k]
-        mine = found[sample == k]
-        apart = np.minimum(np.abs(mine - true).max((1, 2)), np.abs(mine + true).max((1, 2)))
-        assert apart.min() < 1e-6
-        best = mine[apart.argmin()]
-        rotations_found, directions = poses_of_essential(best)
-        away = rotation_angle_deg(rotations_found @ turns[k].T) + np.array(
-            [float(angle_between_deg(d[None], ways[k : k + 1])[0]) for d in directions]
-        )
-        assert away.min() < 1e-4
-
-
-def test_rotations_and_homographies_from_few_matches() -> None:
-    rng = np.random.default_rng(0)
-    turns = np.stack([random_rotation(rng) for _ in range(10)])
-    rays = rng.normal(size=(10, 4, 3))
-    rays /= np.linalg.norm(rays, axis=-1, keepdims=True)
-    moved = rays @ turns.swapaxes(1, 2)
-    np.testing.assert_allclose(rotations(rays[:, :2], moved[:, :2]), turns, atol=1e-10)
-    planes = turns + 0.2 * rng.normal(size=(10, 3, 3))
-    found = homographies(rays, rays @ planes.swapaxes(1, 2), np.ones((10, 4)))
-    scale = np.einsum("xij,xij->x", found, planes) / np.einsum("xij,xij->x", planes, planes)
-    np.testing.assert_allclose(found / scale[:, None, None], planes, atol=1e-5)
 
 
 def test_bad_input() -> None:

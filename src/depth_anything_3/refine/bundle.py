@@ -10,8 +10,9 @@ It is minimised (half of it) by Levenberg-Marquardt with iterated reweighting; p
 equations (Schur complement; Triggs et al., "Bundle adjustment - a modern synthesis", 2000, sections 6 and 9).
 
 What the observations and priors leave free is fixed, and nothing else: views that share points form a group; the first
-view of each keeps its pose, and where neither depth nor centres say how large the group is, the view that is farthest
-from the first keeps its distance. A parameter that nothing depends on stays as it came.
+view of each keeps its pose (in groups without view 0, unless priors hold it), and where neither depth nor centres say
+how large the group is, the view that is farthest from the first keeps its distance. A parameter that nothing depends
+on stays as it came.
 
 Letters: N views, P points, O observations, C = 9 parameters per view (rotation, translation, log focal, k1, log depth
 scale), G parameters that are free once views share them and the gauge is fixed.
@@ -135,7 +136,7 @@ def adjust_bundle(
     """Refine cameras and points from a first guess.
 
     Args:
-        observations: of the points; points with fewer than two and no depth do not matter and do not move.
+        observations: of the points. Those of a point that is seen once, without a depth, change nothing but the point.
         extrinsics: world-to-camera, where the search starts.
         intrinsics: camera matrices; the focal lengths start here, everything else stays.
         points: places in the world, or 4-vectors (x, w) for points that may be at infinity.
@@ -148,7 +149,7 @@ def adjust_bundle(
         InputError: a shape or an index is wrong, a value is not finite, a standard deviation is negative.
     """
     options = options or BundleOptions()
-    poses, lenses = check_cameras(extrinsics, intrinsics)
+    poses, lenses = check_cameras(extrinsics, intrinsics, least=1)
     poses = np.concatenate([nearest_rotation(poses[..., :3]), poses[..., 3:]], -1)
     unit = homogeneous_points(points)
     observations.check(len(unit), len(poses))

@@ -324,6 +324,7 @@ def build_problem(observations: Observations, state: State, priors: Priors, opti
     view, point = observations.view[order].astype(np.int64), observations.point[order].astype(np.int64)
     terms, scale_sigma = _prior_terms(priors, views, shared=options.focal == "shared")
     given = np.bincount(view, known[order], views) > 0
+    observed = np.bincount(view, minlength=views) > 0
     return Problem(
         view=view,
         point=point,
@@ -334,7 +335,7 @@ def build_problem(observations: Observations, state: State, priors: Priors, opti
         free_scale=given & (scale_sigma > 0),
         priors=terms,
         options=options,
-        gauge=_gauge(_groups(view, point, views), state, terms, given & np.isfinite(scale_sigma)),
+        gauge=_gauge(_groups(view, point, views), state, terms, observed, given & np.isfinite(scale_sigma)),
     )
 
 
@@ -418,17 +419,22 @@ def _groups(view: Indices, point: Indices, views: int) -> tuple[tuple[int, ...],
     return tuple(tuple(np.flatnonzero(label == name).tolist()) for name in np.unique(label))
 
 
-def _gauge(groups: tuple[tuple[int, ...], ...], state: State, priors: PriorTerms, deep: Mask) -> Gauge:
+def _gauge(groups: tuple[tuple[int, ...], ...], state: State, priors: PriorTerms, observed: Mask, deep: Mask) -> Gauge:
     """The first view of a group is fixed. In groups without view 0, priors may hold it instead."""
-    turn_fixed, shift_fixed, kept = [], [], []
+    turn_fixed: list[int] = []
+    shift_fixed: list[int] = []
+    kept = []
     for group in groups:
         members = list(group)
         centred = priors.centre_weight[members] > 0
         held_by_centres = group[0] != 0 and np.count_nonzero(centred) >= min(2, len(group))
-        if group[0] == 0 or not priors.rotation_weight[members].any():
-            turn_fixed.append(group[0])
-        if not held_by_centres:
-            shift_fixed.append(group[0])
+        if group[0] != 0 and not observed[members].any():
+            turn_held = shift_held = True  # by priors, or by nothing, which the standard deviations should say
+        else:
+            turn_held = group[0] != 0 and bool(priors.rotation_weight[members].any())
+            shift_held = bool(held_by_centres)
+        turn_fixed += [] if turn_held else [group[0]]
+        shift_fixed += [] if shift_held else [group[0]]
         scaled = bool(deep[members].any()) or held_by_centres or bool(centred[1:].any())
         kept.append(-1 if scaled else _farthest(state, members))
     return Gauge(groups=groups, turn_fixed=tuple(turn_fixed), shift_fixed=tuple(shift_fixed), kept=tuple(kept))

@@ -87,7 +87,9 @@ def rotations(first: Float[np.ndarray, "x m 3"], second: Float[np.ndarray, "x m 
 
 
 def homographies(
-    first: Float[np.ndarray, "x m 3"], second: Float[np.ndarray, "x m 3"], weight: Float[np.ndarray, "x m"]
+    first: Float[np.ndarray, "x m 3"],
+    second: Float[np.ndarray, "x m 3"],
+    weight: Float[np.ndarray, "x m"] | None = None,
 ) -> Float[np.ndarray, "x 3 3"]:
     """Homographies that take rays to rays, from four or more, by the direct linear transform (null vectors)."""
     zero = np.zeros_like(first)
@@ -95,7 +97,8 @@ def homographies(
     rows = np.concatenate(
         [np.concatenate([zero, -z * first, y * first], -1), np.concatenate([z * first, zero, -x * first], -1)], 1
     )
-    rows = rows * np.concatenate([weight, weight], 1)[..., None]
+    if weight is not None:
+        rows = rows * np.concatenate([weight, weight], 1)[..., None]
     # The null vector of the square: one small matrix for any number of matches.
     found: Array = np.linalg.svd(rows.swapaxes(1, 2) @ rows)[2][:, -1].reshape(-1, 3, 3)
     return found

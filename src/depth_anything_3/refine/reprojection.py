@@ -12,7 +12,6 @@ Letters: O observations, P points, N views.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -165,16 +164,16 @@ def euclidean_points(points: Float[np.ndarray, "p 4"]) -> Float[np.ndarray, "p 3
 
 
 def check_cameras(
-    extrinsics: npt.NDArray[np.floating], intrinsics: npt.NDArray[np.floating], *, need: Literal["views", "any"] = "any"
+    extrinsics: npt.NDArray[np.floating], intrinsics: npt.NDArray[np.floating], *, least: int = 0
 ) -> tuple[Array, Array]:
     """Both as float64.
 
     Raises:
         InputError: a shape is wrong, a value is not finite, a focal length is not positive, a rotation is not one, or
-            there is no view though some are needed.
+            there are fewer than ``least`` views.
     """
     count = len(extrinsics) if np.ndim(extrinsics) == 3 else -1
-    if np.shape(extrinsics) != (count, 3, 4) or (need == "views" and count < 1):
+    if np.shape(extrinsics) != (count, 3, 4) or count < least:
         raise InputError("extrinsics", f"shape {np.shape(extrinsics)}", "world-to-camera poses of shape (N, 3, 4)")
     if np.shape(intrinsics) != (count, 3, 3):
         raise InputError("intrinsics", f"shape {np.shape(intrinsics)}", f"shape ({count}, 3, 3)")

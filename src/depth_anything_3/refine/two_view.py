@@ -16,6 +16,7 @@ Letters: M matches, X hypotheses. The pose takes the first camera to the second:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import lgamma, log, pi
 from typing import Literal
@@ -43,9 +44,11 @@ Kind = Literal["general", "planar", "rotation", "none"]
 LEAST_MATCHES = 8
 
 _BATCH, _BATCHES = 40, 24
+_FEW_BATCHES = 4  # for models of fewer than five matches
 _SCORED = 500  # matches that judge hypotheses; all of them refine the best
 _CONFIDENCE = 0.9999
-_KEPT = 3  # hypotheses of a batch that are refined
+_KEPT = 3  # hypotheses of a batch that are refined,
+_QUICK = 4  # with so many steps
 _PRIOR_WIDTH = 2.0  # standard deviations beyond which a prior is taken as wrong
 _LEAST_MEANING = -1.0  # logarithm to base 10 of the number of false alarms
 _WIDE = 8.0  # times the tolerance: what a prior is looked at with first
@@ -246,10 +249,12 @@ class _Pair:
         return (self.weight * 2 * np.minimum((errors / self.tolerance) ** 2, 1)).sum(-1)
 
     def prior_cost(self, pose: _Pose) -> float:
+        return self.cost_of_terms(pose, self.prior_terms(pose))
+
+    def cost_of_terms(self, pose: _Pose, terms: list[tuple[Array, Array]]) -> float:
         cost = 0.5 * (pose.log_focal / self.focal_sigma) ** 2 if self.focal_sigma else 0.0
-        for residual, _ in self.prior_terms(pose):
-            width = _PRIOR_WIDTH**2
-            cost += 0.5 * width * float(np.log1p(residual @ residual / width))
+        for residual, _ in terms:
+            cost += 0.5 * _PRIOR_WIDTH**2 * float(np.log1p(residual @ residual / _PRIOR_WIDTH**2))
         return cost
 
     def prior_terms(self, pose: _Pose) -> list[tuple[Array, Array]]:
@@ -274,8 +279,12 @@ class _Pair:
 
 
 def _across(direction: Array) -> Array:
-    """(3, 2): two orthonormal directions across a unit vector."""
-    return np.linalg.svd(direction[None])[2][1:].T
+    """(3, 2): two orthonormal directions across a unit vector, columns of a Householder reflection."""
+    axis = int(np.abs(direction).argmax())
+    mirror = direction.copy()
+    mirror[axis] += 1.0 if direction[axis] >= 0 else -1.0
+    reflection = np.eye(3) - 2 / (mirror @ mirror) * np.outer(mirror, mirror)
+    return np.delete(reflection, axis, axis=1)
 
 
 def _samples(pair: _Pair, size: int, count: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
@@ -301,8 +310,8 @@ def _candidates(pair: _Pair, plane: Array, rng: np.random.Generator) -> list[_Po
     few = _scored(pair, rng)
     found = []
     if pair.prior is not None:
-        found.append(_refined(few, _at_prior(few, pair.prior, rng), (_WIDE, 4, 2, 1)))
-    found += [_refined(few, pose, (1,)) for pose in _poses_of_plane(few, plane)]
+        found.append(_refined(few, _at_prior(few, pair.prior, rng), (_WIDE, 4, 2, 1), _QUICK))
+    found += [_refined(few, pose, (1,), _QUICK) for pose in _poses_of_plane(few, plane)]
     best, tried = min([*found, _Pose(rotation=np.eye(3), direction=np.eye(3)[2])], key=lambda pose: pose.cost), 0
     for _ in range(_BATCHES):
         index = _samples(few, 5, _BATCH, rng)
@@ -311,7 +320,7 @@ def _candidates(pair: _Pair, plane: Array, rng: np.random.Generator) -> list[_Po
         costs = few.data_cost(few.sampson(few.inverse[1].T @ essentials @ few.inverse[0]))
         # What the prior can add is bounded by nothing but the logarithm; the best samples are good enough to judge it.
         for place in np.argsort(costs, kind="stable")[:_KEPT]:
-            pose = _refined(few, _in_front(few, essentials[place]), (1,))
+            pose = _refined(few, _in_front(few, essentials[place]), (1,), _QUICK)
             found.append(pose)
             best = min(best, pose, key=lambda p: p.cost)
         tried += _BATCH
@@ -380,7 +389,7 @@ def _refined(pair: _Pair, pose: _Pose, widths: tuple[float, ...], rounds: int = 
         terms = _terms(pair, pose, width)
         for _ in range(rounds):
             normal, gradient, smooth = terms
-            scaled = normal + damping * np.diag(np.diagonal(normal)) + 1e-12 * np.trace(normal) * np.eye(6)
+            scaled = normal + damping * np.diag(np.diagonal(normal)) + (1e-12 * np.trace(normal) + 1e-30) * np.eye(6)
             step = -np.linalg.solve(scaled, gradient)
             proposal = _stepped(pair, pose, step)
             proposed = _terms(pair, proposal, width)
@@ -390,14 +399,14 @@ def _refined(pair: _Pair, pose: _Pose, widths: tuple[float, ...], rounds: int = 
                     break
             else:
                 damping *= 10
-    return pair.costed(pose)
+    return pair.costed(replace(pose, rotation=nearest_rotation(pose.rotation)))
 
 
 def _stepped(pair: _Pair, pose: _Pose, step: Array) -> _Pose:
     direction = pose.direction + _across(pose.direction) @ step[3:5]
     return replace(
         pose,
-        rotation=nearest_rotation(rotation_from_vector(step[:3]) @ pose.rotation),
+        rotation=rotation_from_vector(step[:3]) @ pose.rotation,
         direction=direction / np.linalg.norm(direction),
         log_focal=pose.log_focal + (float(step[5]) if pair.focal_sigma else 0.0),
     )
@@ -408,11 +417,12 @@ def _terms(pair: _Pair, pose: _Pose, width: float) -> tuple[Array, Array, float]
     error, slope = sampson_with_derivatives(pair.first, pair.second, pair.inverses(pose.log_focal), pose)
     scale = width * pair.tolerance
     ratio = (error / scale) ** 2
-    cost = float((pair.weight * 2 * width**2 * ratio / (1 + ratio)).sum()) + pair.prior_cost(pose)
+    prior = pair.prior_terms(pose)
+    cost = float((pair.weight * 2 * width**2 * ratio / (1 + ratio)).sum()) + pair.cost_of_terms(pose, prior)
     # The noise is half the tolerance: squares count four times, half of which is the cost.
     share = 4 / pair.tolerance**2 * pair.weight / (1 + ratio) ** 2
     normal, gradient = (slope.T * share) @ slope, slope.T @ (share * error)
-    for residual, by in pair.prior_terms(pose):
+    for residual, by in prior:
         softened = 1 / (1 + residual @ residual / _PRIOR_WIDTH**2)
         normal, gradient = normal + softened * by.T @ by, gradient + softened * by.T @ residual
     if pair.focal_sigma:
@@ -458,15 +468,11 @@ def _transfer(pair: _Pair, homography: Array) -> Array:
     lenses = np.linalg.inv(pair.inverse)
     there = lenses[1] @ homography @ pair.inverse[0]
     with np.errstate(all="ignore"):
-        back = _adjugate(there)  # the inverse but for its scale, and there for singular ones too
+        # The adjugate is the inverse but for a factor, and exists for singular ones too.
+        back = np.cross(there[:, [1, 2, 0]], there[:, [2, 0, 1]]).swapaxes(1, 2)
         square = _moved_square(there, pair.first, pair.second) + _moved_square(back, pair.second, pair.first)
     errors: Array = np.sqrt(np.where(np.isfinite(square), np.minimum(square / 4, _LOST**2), _LOST**2))
     return errors
-
-
-def _adjugate(matrix: Array) -> Array:
-    a, b, c = (matrix[..., i, :] for i in range(3))
-    return np.stack([np.cross(b, c), np.cross(c, a), np.cross(a, b)], -1)
 
 
 def _moved_square(matrix: Array, source: Array, target: Array) -> Array:
@@ -475,27 +481,31 @@ def _moved_square(matrix: Array, source: Array, target: Array) -> Array:
     return (off**2).sum(-2)
 
 
-def _best_rotation(pair: _Pair, rng: np.random.Generator) -> _Pose:
-    """The rotation that most matches agree with, without any translation."""
-    few = _scored(pair, rng)
+def _best_of_samples(
+    few: _Pair, start: Array, size: int, model: Callable[[Array, Array], Array], rng: np.random.Generator
+) -> Array:
+    """The homography of rays that most matches agree with, among those of minimal samples and the first guess."""
     first, second = few.rays()
-    tried, best, cost = 0, np.eye(3), np.inf
-    if pair.prior is not None:
-        best = nearest_rotation(pair.prior.rotation)
-        cost = float(few.data_cost(_transfer(few, best[None]))[0])
-    for _ in range(_BATCHES):
-        index = _samples(few, 2, _BATCH, rng)
-        turns = rotations(first[index], second[index])
-        errors = _transfer(few, turns)
-        costs = few.data_cost(errors)
+    best, errors = start, _transfer(few, start[None])
+    cost = float(few.data_cost(errors)[0])
+    for batch in range(_FEW_BATCHES):
+        index = _samples(few, size, _BATCH, rng)
+        models = model(first[index], second[index])
+        proposed = _transfer(few, models)
+        costs = few.data_cost(proposed)
         place = int(costs.argmin())
         if costs[place] < cost:
-            best, cost = turns[place], float(costs[place])
-        tried += _BATCH
-        agreeing = few.weight[_transfer(few, best[None])[0] < few.tolerance].sum() / few.weight.sum()
-        if _enough(float(agreeing), 2, tried):
+            best, cost, errors = models[place], float(costs[place]), proposed[place : place + 1]
+        agreeing = float(few.weight[errors[0] < few.tolerance].sum() / few.weight.sum())
+        if _enough(agreeing, size, (batch + 1) * _BATCH):
             break
-    return _refined_rotation(pair, best)
+    return best
+
+
+def _best_rotation(pair: _Pair, rng: np.random.Generator) -> _Pose:
+    """The rotation that most matches agree with, without any translation."""
+    start = np.eye(3) if pair.prior is None else nearest_rotation(pair.prior.rotation)
+    return _refined_rotation(pair, _best_of_samples(_scored(pair, rng), start, 2, rotations, rng))
 
 
 def _refined_rotation(pair: _Pair, rotation: Array) -> _Pose:
@@ -514,7 +524,7 @@ def _refined_rotation(pair: _Pair, rotation: Array) -> _Pose:
         normal, gradient = (rows.T * both) @ rows, rows.T @ (both * values)
         normal[3, 3] += pair.focal_sigma**-2 if pair.focal_sigma else 1e18
         gradient[3] += log_focal / pair.focal_sigma**2 if pair.focal_sigma else 0.0
-        step = -np.linalg.solve(normal + 1e-12 * np.trace(normal[:3, :3]) * np.eye(4), gradient)
+        step = -np.linalg.solve(normal + (1e-12 * np.trace(normal[:3, :3]) + 1e-30) * np.eye(4), gradient)
         rotation = nearest_rotation(rotation_from_vector(step[:3]) @ rotation)
         log_focal += float(step[3]) if pair.focal_sigma else 0.0
         cost = float(pair.data_cost(_transfer(_with_focal(pair, log_focal), rotation[None]))[0])
@@ -547,20 +557,7 @@ def _turn_derivatives(pair: _Pair, rotation: Array) -> tuple[Array, Array]:
 
 def _best_homography(pair: _Pair, rng: np.random.Generator) -> Array:
     """(3, 3) homography of rays that most matches agree with."""
-    few = _scored(pair, rng)
-    first, second = few.rays()
-    tried, best, cost = 0, np.eye(3), np.inf
-    for _ in range(_BATCHES // 2):
-        index = _samples(few, 4, _BATCH, rng)
-        planes = homographies(first[index], second[index], np.ones(index.shape))
-        costs = few.data_cost(_transfer(few, planes))
-        place = int(costs.argmin())
-        if costs[place] < cost:
-            best, cost = planes[place], float(costs[place])
-        tried += _BATCH
-        agreeing = few.weight[_transfer(few, best[None])[0] < few.tolerance].sum() / few.weight.sum()
-        if _enough(float(agreeing), 4, tried):
-            break
+    best = _best_of_samples(_scored(pair, rng), np.eye(3), 4, homographies, rng)
     cost = float(pair.data_cost(_transfer(pair, best[None]))[0])
     first, second = pair.rays()
     for _ in range(5):

@@ -63,20 +63,24 @@ def smooth(values: Array, width: int = 9) -> Array:
 
 
 def looks(source: str, out: Path) -> None:
-    """PNGs of the demonstration photographs and of held-out scenes."""
+    """Pictures of the demonstration photographs and of held-out scenes."""
     from skimage.data import stereo_motorcycle
 
     from depth_anything_3.api import DepthAnything3
-    from depth_anything_3.bench.held_out import held_out_scenes
-    from depth_anything_3.bench.scenes import evenly_spaced, select_views
+    from depth_anything_3.bench.scenes import evenly_spaced
+    from depth_anything_3.synth.held_out import held_out, render_held_out
 
     model = DepthAnything3.from_pretrained(source)
     left, right, _ = stereo_motorcycle()
-    draw(model.inference([left, right]), None, out / "look_motorcycle.png")
-    for scene in held_out_scenes():
-        if scene.name in SCENES:
-            shown = select_views(scene, evenly_spaced(len(scene.images), VIEWS))
-            draw(model.inference(list(shown.images)), shown.depth, out / f"look_{scene.name}.png")
+    draw(model.inference([left, right]), None, out / "look_motorcycle.jpg")
+    for spec in held_out():
+        if spec.name in SCENES:
+            sample = render_held_out(spec)
+            chosen = evenly_spaced(len(sample.rgb), VIEWS)
+            pictures, depth = (np.asarray(v)[chosen] for v in (sample.rgb, sample.depth))
+            if pictures.dtype != np.uint8:
+                pictures = (pictures.clip(0, 1) * 255 + 0.5).astype(np.uint8)
+            draw(model.inference(list(pictures)), depth, out / f"look_{spec.name}.jpg")
 
 
 def draw(prediction: Any, truth: Array | None, path: Path) -> None:
@@ -107,7 +111,7 @@ def stack(rows: list[Array], path: Path) -> None:
     """Pictures below each other, white where a row is shorter."""
     width = max(row.shape[1] for row in rows)
     padded = [np.pad(row, ((0, 4), (0, width - row.shape[1]), (0, 0)), constant_values=255) for row in rows]
-    Image.fromarray(np.concatenate(padded)).save(path)
+    Image.fromarray(np.concatenate(padded)).save(path, quality=88)
 
 
 def cloud(prediction: Any, degrees: float) -> Array:

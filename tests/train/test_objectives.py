@@ -25,7 +25,6 @@ from depth_anything_3.train.objectives import (
     AnyviewTruth,
     Objective,
     ObjectiveOptions,
-    camera_tokens,
     conditioning_poses,
     relative_to_first,
     sky_logits,
@@ -314,21 +313,6 @@ def test_losses_are_a_function_of_their_seed_and_of_each_sample_alone(batch: Bat
         alone = replace(batch, scenes=("x",), **{n: getattr(batch, n)[b : b + 1] for n in names})
         for name, value in objective(alone, None, 7, None).items():
             torch.testing.assert_close(value, first[name][b : b + 1], rtol=1e-4, atol=1e-5)
-
-
-def test_the_camera_token_is_pulled_towards_small_values(batch: Batch) -> None:
-    net = any_view()
-    options = ObjectiveOptions(pose_conditioning=0.0, token_size=0.5, camera_norm=True)
-    objective = Objective(net, options)
-    with camera_tokens(objective) as tokens:
-        losses = objective(batch, None, 0, None)
-    expected = 0.5 * tokens[0].square().mean(-1).log1p().mean(1)
-    torch.testing.assert_close(losses["token_size"], expected)
-    assert tokens[0].shape[:2] == (2, 3)
-    losses["token_size"].sum().backward()
-    gradient = net.backbone.pretrained.blocks[-1].mlp.fc2.bias.grad
-    assert gradient is not None and gradient.abs().max() > 0
-    assert "token_size" not in Objective(any_view(), ObjectiveOptions())(batch, None, 0, None)
 
 
 # Single views ----------------------------------------------------------------------------------------------

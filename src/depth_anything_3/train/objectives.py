@@ -50,8 +50,6 @@ class ObjectiveOptions:
         correspondence: weight of the auxiliary loss on attention.
         correspondence_blocks: the blocks that it acts on, all of them across views.
         correspondence_heads: that many heads of each, from the first.
-        token_size: weight of a pull of the camera token towards small values, as log(1 + mean square). What reads it
-            normalises it, so that nothing else keeps it from growing.
         global_local, normal, sky, object: weights of the teacher's losses; ``object`` counts for samples of single
             objects, and teaches the sky output what is around them.
         levels, anchors, fit_samples: of the global-local loss.
@@ -77,7 +75,6 @@ class ObjectiveOptions:
     correspondence: float = 0.0
     correspondence_blocks: tuple[int, ...] = (5, 7)
     correspondence_heads: int = 2
-    token_size: float = 0.0
     global_local: float = 1.0
     normal: float = 1.0
     sky: float = 1.0
@@ -147,10 +144,7 @@ class Objective(nn.Module):
         if o.pose_conditioning and float(torch.rand((), generator=generator)) < o.pose_conditioning:
             given = {"extrinsics": conditioning_poses(batch.extrinsics), "intrinsics": batch.intrinsics}
         wanted = o.correspondence > 0 and batch.views > 1
-        with (
-            tapped(self.net.backbone.pretrained, o.correspondence_blocks if wanted else ()) as taps,
-            camera_tokens(self) as tokens,
-        ):
+        with tapped(self.net.backbone.pretrained, o.correspondence_blocks if wanted else ()) as taps:
             encoded = self._encode(batch, autocast, rays=True, ref_view_strategy="first", **given)
             result = Losses()
             if wanted:
@@ -174,8 +168,6 @@ class Objective(nn.Module):
             self._ray_terms(result, encoded, truth, batch)
         if encoded.pose_encoding is not None and o.camera:
             result["camera"] = o.camera * L.camera_loss(encoded.pose_encoding, truth.pose_encoding)
-        if o.token_size and tokens:
-            result["token_size"] = o.token_size * tokens[0].square().mean(-1).log1p().mean(1)
         return _totalled(result)
 
     def _ray_terms(self, result: Losses, encoded: Encoded, truth: AnyviewTruth, batch: Batch) -> None:
@@ -307,21 +299,6 @@ def conditioning_poses(extrinsics: Float[Tensor, "B N 3 4"]) -> Float[Tensor, "B
     distance = rigid_inverse(relative)[..., 3].norm(dim=-1)
     unit = distance[:, -1].clamp(min=1e-6) if extrinsics.shape[1] == 2 else distance.median(1).values.clamp(min=0.1)
     return torch.cat([relative[..., :3], relative[..., 3:] / unit[:, None, None, None]], -1)
-
-
-@contextmanager
-def camera_tokens(objective: Objective) -> Iterator[list[Float[Tensor, "B N C"]]]:
-    """What the camera decoder reads, before any normalisation; nothing if there is no decoder."""
-    tokens: list[Tensor] = []
-    reader = objective.camera_norm or objective.net.cam_dec
-    if reader is None:
-        yield tokens
-        return
-    handle = reader.register_forward_pre_hook(lambda module, inputs: tokens.append(inputs[0].float()))
-    try:
-        yield tokens
-    finally:
-        handle.remove()
 
 
 @contextmanager

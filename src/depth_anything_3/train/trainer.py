@@ -38,7 +38,7 @@ from depth_anything_3.train.data import make_batch
 from depth_anything_3.train.distributed import World, exchanging, parallelise, whole
 from depth_anything_3.train.labels import Labeller
 from depth_anything_3.train.lora import adapt, merge
-from depth_anything_3.train.objectives import Objective, camera_tokens
+from depth_anything_3.train.objectives import Objective
 from depth_anything_3.train.schedule import learning_rate
 from depth_anything_3.types.options import PROCESS_RES
 from depth_anything_3.zoo.checkpoints import build_network, resolve, save
@@ -323,10 +323,16 @@ class Trainer:
 
 @torch.no_grad()
 def _camera_tokens(objective: Objective, batch: Batch, seed: int) -> list[Tensor]:
-    """What the camera decoder reads, (samples and views, channels), in full precision."""
-    with camera_tokens(objective) as tokens:
+    """What the camera decoder reads, before any normalisation, as (samples and views, channels); in full precision."""
+    tokens: list[Tensor] = []
+    reader = objective.camera_norm or objective.net.cam_dec
+    assert reader is not None
+    handle = reader.register_forward_pre_hook(lambda module, inputs: tokens.append(inputs[0].float().flatten(0, -2)))
+    try:
         objective(batch, None, seed, None)
-    return [token.flatten(0, -2) for token in tokens]
+    finally:
+        handle.remove()
+    return tokens
 
 
 def _step_of(line: str) -> int:

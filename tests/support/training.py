@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 import support.tiny  # noqa: F401 (its size of backbone)
-from depth_anything_3.train.augment import AugmentOptions, Pictures
+from depth_anything_3.train.augment import Pictures
 from depth_anything_3.train.config import OptimiserOptions, Phase, TrainConfig
 from depth_anything_3.train.data import ViewOptions
 from depth_anything_3.train.objectives import ObjectiveOptions
@@ -42,11 +42,6 @@ SINGLE_VIEW = (
     "head.out_channels=[8, 8, 8, 8]",
 )
 """The same for presets of single views."""
-
-PLAIN = AugmentOptions(
-    smallest_crop=1.0, off_centre=0.0, flip=0.0, colour=0.0, per_view_colour=0.0, jpeg=0.0, blur=0.0, noise=0.0
-)
-"""No augmentation."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,10 +8,14 @@ import numpy as np
 import pytest
 
 from depth_anything_3.geometry.pinhole import project, unproject
-from depth_anything_3.train.augment import AugmentOptions, Pictures, camera_effects, crop_and_resize, mirror, turn
-
-PLAIN = AugmentOptions(
-    smallest_crop=1.0, off_centre=0.0, flip=0.0, colour=0.0, per_view_colour=0.0, jpeg=0.0, blur=0.0, noise=0.0
+from depth_anything_3.train.augment import (
+    NO_AUGMENTATION,
+    AugmentOptions,
+    Pictures,
+    camera_effects,
+    crop_and_resize,
+    mirror,
+    turn,
 )
 
 
@@ -73,11 +77,11 @@ def test_crops_are_as_small_and_as_far_off_as_the_options_say(pictures: Pictures
         made = [crop_and_resize(centred, size, rng, options).intrinsics[0] for _ in range(60)]
         return np.array([k[0, 0] for k in made]), np.array([k[:2, 2] for k in made]) - [42, 31.5]
 
-    focal, offset = many(replace(PLAIN, smallest_crop=0.5))
+    focal, offset = many(replace(NO_AUGMENTATION, smallest_crop=0.5))
     assert 44.9 < focal.min() < 50
     assert 80 < focal.max() < 91.5
     assert np.abs(offset).max() < 1.1  # whole pixels only
-    _, offset = many(replace(PLAIN, smallest_crop=0.5, off_centre=1.0))
+    _, offset = many(replace(NO_AUGMENTATION, smallest_crop=0.5, off_centre=1.0))
     assert np.abs(offset).max() > 10
 
 
@@ -152,14 +156,16 @@ def test_camera_effects_are_a_function_of_their_generator(pictures: Pictures) ->
 
 
 def test_without_any_effect_nothing_changes(pictures: Pictures) -> None:
-    np.testing.assert_array_equal(camera_effects(pictures.images, np.random.default_rng(0), PLAIN), pictures.images)
+    np.testing.assert_array_equal(
+        camera_effects(pictures.images, np.random.default_rng(0), NO_AUGMENTATION), pictures.images
+    )
 
 
 @pytest.mark.parametrize("effect", ["per_view_colour", "jpeg", "blur", "noise", "colour"])
 def test_each_effect_does_what_its_name_says(pictures: Pictures, effect: str) -> None:
     grey = np.full((3, 40, 40, 3), 120, dtype=np.uint8)
     grey[:, 10:30, 10:30] = 160
-    options = replace(PLAIN, **{effect: 1.0})
+    options = replace(NO_AUGMENTATION, **{effect: 1.0})
     made = camera_effects(grey, np.random.default_rng(3), options).astype(float)
     flat = made[:, 14:26, 14:26]
     assert np.abs(made - grey).max() >= 1
@@ -178,5 +184,5 @@ def test_each_effect_does_what_its_name_says(pictures: Pictures, effect: str) ->
 def test_effects_come_as_often_as_the_options_say() -> None:
     grey = np.full((1, 8, 8, 3), 120, dtype=np.uint8)
     rng = np.random.default_rng(0)
-    changed = [(camera_effects(grey, rng, replace(PLAIN, noise=0.25)) != grey).any() for _ in range(400)]
+    changed = [(camera_effects(grey, rng, replace(NO_AUGMENTATION, noise=0.25)) != grey).any() for _ in range(400)]
     assert np.mean(changed) == pytest.approx(0.25, abs=0.06)

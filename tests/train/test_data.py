@@ -12,7 +12,7 @@ import torch
 from depth_anything_3.datasets.procedural import FRAMES, RenderedScene
 from depth_anything_3.errors import InputError
 from depth_anything_3.train import data
-from depth_anything_3.train.augment import AugmentOptions, Pictures
+from depth_anything_3.train.augment import NO_AUGMENTATION, AugmentOptions, Pictures
 from depth_anything_3.train.batch import Batch
 from depth_anything_3.train.data import ProceduralSource, ViewOptions, choose_views, make_batch
 
@@ -180,11 +180,8 @@ def test_images_are_the_pictures_normalised(pictures: Pictures) -> None:
         def sample(self, rng, views, overlap, step):  # type: ignore[no-untyped-def]
             return "fixed", pictures
 
-    plain = AugmentOptions(
-        smallest_crop=1.0, off_centre=0.0, flip=0.0, colour=0.0, per_view_colour=0.0, jpeg=0.0, blur=0.0, noise=0.0
-    )
     options = ViewOptions(sizes=((126, 168),), views=(8, 8), tokens=0)
-    made = make_batch([(Fixed(), 1.0)], options, plain, seed=0, step=0)
+    made = make_batch([(Fixed(), 1.0)], options, NO_AUGMENTATION, seed=0, step=0)
     assert made.images.dtype == torch.float32
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     back = (made.images[0].permute(0, 2, 3, 1) * std + mean) * 255

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.training import PLAIN, RoomSource, any_view, log_of, single_view, views
+from support.training import RoomSource, any_view, log_of, single_view, views
 from torch import Tensor
 
 from depth_anything_3 import DepthAnything3
+from depth_anything_3.train.augment import NO_AUGMENTATION
 from depth_anything_3.train.config import InitOptions, LabelOptions, TrainConfig
 from depth_anything_3.train.labels import Labeller
 from depth_anything_3.train.objectives import Objective
@@ -34,7 +35,7 @@ def trained(config: TrainConfig, *, rate: float, samples: int) -> TrainConfig:
     """On three rooms, seen from new places at every step, without augmentation."""
     number = config.phases[0].data.views
     phase = replace(config.phases[0], learning_rate=rate, warmup=3, data=views(number, samples))
-    return replace(config, phases=(phase,), sources=((RoomSource(count=3), 1.0),), augment=PLAIN)
+    return replace(config, phases=(phase,), sources=((RoomSource(count=3), 1.0),), augment=NO_AUGMENTATION)
 
 
 @pytest.fixture(scope="module")

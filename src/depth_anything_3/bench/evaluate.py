@@ -209,8 +209,9 @@ def _work(scene: EvalScene, view_counts: tuple[int, ...], given_cameras: tuple[b
 
 
 def _told(runs: list[Run], on_run: Callable[[Run], None] | None) -> list[Run]:
-    for run in runs if on_run is not None else ():
-        on_run(run)  # type: ignore[misc]
+    if on_run is not None:
+        for run in runs:
+            on_run(run)
     return runs
 
 

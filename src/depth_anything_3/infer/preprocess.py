@@ -33,8 +33,9 @@ MATRIX_TOLERANCE = 1e-3
 
 _LAST_ROW_TOLERANCE = 1e-5
 
-_MEAN = np.array([0.485, 0.456, 0.406])
-_STD = np.array([0.229, 0.224, 0.225])
+IMAGE_MEAN = np.array([0.485, 0.456, 0.406])
+IMAGE_STD = np.array([0.229, 0.224, 0.225])
+"""Of ImageNet: what network inputs are normalised with, per channel, for values from 0 to 1."""
 
 Size = tuple[int, int]
 Pixels = npt.NDArray[np.uint8]
@@ -44,7 +45,7 @@ Matrices = npt.NDArray[np.float64]
 def _normalised_values() -> npt.NDArray[np.float32]:
     """(256, 3): what each 8-bit value of each channel becomes, in float32 throughout as published."""
     values = np.arange(256, dtype=np.float32)[:, None] / np.float32(255)
-    return np.asarray((values - _MEAN.astype(np.float32)) / _STD.astype(np.float32), np.float32)
+    return np.asarray((values - IMAGE_MEAN.astype(np.float32)) / IMAGE_STD.astype(np.float32), np.float32)
 
 
 def _shown_values() -> npt.NDArray[np.uint8]:
@@ -52,7 +53,7 @@ def _shown_values() -> npt.NDArray[np.uint8]:
 
     The published code takes the float32 network input back to pixels in float64 and truncates.
     """
-    back = _normalised_values().astype(np.float64) * _STD + _MEAN
+    back = _normalised_values().astype(np.float64) * IMAGE_STD + IMAGE_MEAN
     return np.asarray(np.clip(back, 0, 1) * 255, np.uint8)
 
 

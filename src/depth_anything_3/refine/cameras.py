@@ -17,6 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from depth_anything_3.errors import InputError
+from depth_anything_3.geometry.poses import rigid_inverse
 
 _HYPOTHESES = 256
 _SAMPLE = 4
@@ -202,18 +203,13 @@ def _chain(pairs: dict[tuple[int, int], tuple[Tensor, float]], start: Tensor) ->
         if connected[i]:
             poses[j] = _compose(pose, poses[i])
         else:
-            poses[i] = _compose(_inverse(pose), poses[j])
+            poses[i] = _compose(rigid_inverse(pose), poses[j])
         connected[i] = connected[j] = True
 
 
 def _compose(a: Tensor, b: Tensor) -> Tensor:
     moved = a[..., :3] @ b
     return torch.cat([moved[..., :3], moved[..., 3:] + a[..., 3:]], -1)
-
-
-def _inverse(pose: Tensor) -> Tensor:
-    rotation = pose[..., :3].transpose(-1, -2)
-    return torch.cat([rotation, -rotation @ pose[..., 3:]], -1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -252,7 +248,7 @@ def _one_way(problem: _Problem, state: _State, a: Tensor, b: Tensor, lifted: Ten
     scale = state.log_scale.exp()
     point = lifted * scale[a, None]
     point = torch.cat([point[:, :2] / narrow[a, None], point[:, 2:]], -1)
-    between = _compose(state.poses[:, None], _inverse(state.poses)[None])  # far fewer pairs of views than matches
+    between = _compose(state.poses[:, None], rigid_inverse(state.poses)[None])  # far fewer pairs of views than matches
     relative = between[b, a]
     moved = (relative[..., :3] * point[..., None, :]).sum(-1) + relative[..., 3]
     seen = moved[:, :2] / moved[:, 2:].clamp(min=0.02 * lifted[:, 2:].abs())
@@ -331,7 +327,7 @@ def _result(
     agreeing = (error < tolerance).to(error.dtype) * problem.weight.repeat(2)
     ends = torch.cat([problem.views[:, 1], problem.views[:, 0]])
     support = torch.zeros(len(connected), dtype=error.dtype).index_add(0, ends, agreeing)
-    poses = _compose(state.poses, _inverse(state.poses[:1]))
+    poses = _compose(state.poses, rigid_inverse(state.poses[:1]))
     return MatchedCameras(
         extrinsics=poses.to(intrinsics),
         intrinsics=refined,

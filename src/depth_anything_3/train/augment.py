@@ -39,6 +39,12 @@ class AugmentOptions:
     noise: float = 0.25
 
 
+NO_AUGMENTATION = AugmentOptions(
+    smallest_crop=1.0, off_centre=0.0, flip=0.0, colour=0.0, per_view_colour=0.0, jpeg=0.0, blur=0.0, noise=0.0
+)
+"""Pictures as they are, but for their size."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Pictures:
     """Views of one scene of one size; arrays as in :class:`~depth_anything_3.datasets.base.View`, stacked.

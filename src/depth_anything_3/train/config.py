@@ -140,6 +140,10 @@ class TrainConfig:
         """Of all phases together."""
         return sum(phase.steps for phase in self.phases)
 
+    def objective_of(self, phase: Phase) -> ObjectiveOptions:
+        """The losses of a phase: its own, or those of the run."""
+        return phase.objective or self.objective
+
     def phase_at(self, step: int) -> tuple[Phase, int]:
         """The phase of a step, and the step counted from its beginning."""
         for phase in self.phases:

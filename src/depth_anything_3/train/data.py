@@ -14,13 +14,11 @@ import torch
 
 from depth_anything_3.datasets.procedural import FRAMES, cached_scene
 from depth_anything_3.errors import InputError
+from depth_anything_3.infer.preprocess import IMAGE_MEAN, IMAGE_STD
 from depth_anything_3.synth.held_out import HELD_OUT_SEEDS
 from depth_anything_3.train.augment import AugmentOptions, Pictures, camera_effects, crop_and_resize, mirror, turn
 from depth_anything_3.train.batch import Batch
 from depth_anything_3.types.options import PATCH_SIZE
-
-_MEAN = np.array([0.485, 0.456, 0.406], dtype=np.float32)
-_STD = np.array([0.229, 0.224, 0.225], dtype=np.float32)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,7 +175,7 @@ def _augmented(
 
 def _collated(samples: list[Pictures], names: list[str], metric: list[bool]) -> Batch:
     images = np.stack([s.images for s in samples]).astype(np.float32) / 255
-    images = np.moveaxis((images - _MEAN) / _STD, -1, 2)
+    images = np.moveaxis((images - IMAGE_MEAN.astype(np.float32)) / IMAGE_STD.astype(np.float32), -1, 2)
 
     def stacked(name: str) -> torch.Tensor:
         return torch.from_numpy(np.stack([getattr(s, name) for s in samples]))

@@ -153,7 +153,7 @@ class Trainer:
         )
         for group in self.optimiser.param_groups:
             group["lr"] = rate * group["rate"]
-        self.objective.options = phase.objective or config.objective
+        self.objective.options = config.objective_of(phase)
         self.objective.train()
         self.optimiser.zero_grad(set_to_none=True)
         shown: dict[str, float] = {"step": self.step + 1}
@@ -202,7 +202,7 @@ class Trainer:
         norm, decoder = self.objective.camera_norm, self.objective.net.cam_dec
         if norm is None or decoder is None:
             return
-        self.objective.options = self.config.phase_at(0)[0].objective or self.config.objective
+        self.objective.options = self.config.objective_of(self.config.phase_at(0)[0])
         tokens = _camera_tokens(self.objective, self.batch(0), 0)
         # A backbone from scratch changes fast at first: its token is followed as a plain average.
         norm.start_at(torch.cat(tokens), seen=None if loaded else 1)
@@ -259,11 +259,11 @@ class Trainer:
             return norm
         now: list[Tensor] = []
         averaged: list[Tensor] = []
+        other = Objective(network, replace(self.config.objective, camera_norm=False)).to(self.here.device)
         for step in range(max(self.step - _MEASURED, 0), max(self.step, 1)):
             phase, _ = self.config.phase_at(step)
-            options = phase.objective or self.config.objective
-            other = Objective(network, replace(options, camera_norm=False)).to(self.here.device)
-            batch, self.objective.options = self.batch(step), options
+            options = self.config.objective_of(phase)
+            self.objective.options, other.options, batch = options, options, self.batch(step)
             now += _camera_tokens(self.objective, batch, step * 1009)
             averaged += _camera_tokens(other, batch, step * 1009)
         network.cpu()

@@ -17,7 +17,7 @@ import torch
 
 from depth_anything_3.errors import InputError
 from depth_anything_3.geometry.pinhole import camera_centres, unproject
-from depth_anything_3.train.augment import AugmentOptions, Pictures
+from depth_anything_3.train.augment import NO_AUGMENTATION, Pictures
 from depth_anything_3.train.config import LabelOptions, Phase, TrainConfig
 from depth_anything_3.train.data import ViewOptions
 from depth_anything_3.train.objectives import Objective
@@ -40,9 +40,6 @@ _ANY_VIEW = (*_FOUR_BLOCKS, "net.alt_start=1", "net.qknorm_start=1", "net.rope_s
 _WEIGHTS = (
     "depth", "gradient", "ray", "point", "camera", "correspondence", "global_local", "normal", "sky", "anchor",
 )  # fmt: skip
-_PLAIN = AugmentOptions(
-    smallest_crop=1.0, off_centre=0.0, flip=0.0, colour=0.0, per_view_colour=0.0, jpeg=0.0, blur=0.0, noise=0.0
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,10 +143,10 @@ def twin(name: str, *, checkpoint: str | None = None, steps: int = 300) -> Train
         recipe,
         preset="da3metric-tiny" if single else "da3-tiny",
         model=_SINGLE_VIEW if single else _ANY_VIEW,
-        objective=replace(last.objective or recipe.objective, correspondence_blocks=(1, 3)),
+        objective=replace(recipe.objective_of(last), correspondence_blocks=(1, 3)),
         phases=(Phase(steps=steps, learning_rate=1e-3, warmup=steps // 20, data=_views(single)),),
         sources=((box, 1.0),),
-        augment=_PLAIN,
+        augment=NO_AUGMENTATION,
         optimiser=recipe.optimiser if pretrained else replace(recipe.optimiser, backbone_rate=1.0),
         precision="float32",
         accumulation=min(2, recipe.accumulation),

@@ -85,7 +85,7 @@ def untrained(network: DepthAnything3Net, options: ObjectiveOptions) -> dict[str
 
 def trained_parameters(network: DepthAnything3Net, config: TrainConfig) -> dict[str, nn.Parameter]:
     """The parameters that a run changes, by name; not of a network that low-rank changes were added to."""
-    idle = [set(untrained(network, phase.objective or config.objective)) for phase in config.phases]
+    idle = [set(untrained(network, config.objective_of(phase))) for phase in config.phases]
     left_out = set.intersection(*idle)
     return {
         name: parameter

@@ -8,6 +8,7 @@ Letters: B samples, N views, H W pixels.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from depth_anything_3.geometry.encoding import encode_cameras
 from depth_anything_3.geometry.poses import rigid_inverse
 from depth_anything_3.model.attention_tap import tapped
 from depth_anything_3.model.da3 import DepthAnything3Net, Encoded
+from depth_anything_3.model.dinov2.vision_transformer import DinoVisionTransformer
 from depth_anything_3.model.readout import CANONICAL_FOCAL
 from depth_anything_3.train import losses as L
 from depth_anything_3.train import teacher_losses as T
@@ -50,6 +52,7 @@ class ObjectiveOptions:
         correspondence: weight of the auxiliary loss on attention.
         correspondence_blocks: the blocks that it acts on, all of them across views.
         correspondence_heads: that many heads of each, from the first.
+        stream: weight of a bound on the residual stream, see :func:`stream_excess`.
         global_local, normal, sky, object: weights of the teacher's losses; ``object`` counts for samples of single
             objects, and teaches the sky output what is around them.
         levels, anchors, fit_samples: of the global-local loss.
@@ -75,6 +78,7 @@ class ObjectiveOptions:
     correspondence: float = 0.0
     correspondence_blocks: tuple[int, ...] = (5, 7)
     correspondence_heads: int = 2
+    stream: float = 0.0
     global_local: float = 1.0
     normal: float = 1.0
     sky: float = 1.0
@@ -144,7 +148,8 @@ class Objective(nn.Module):
         if o.pose_conditioning and float(torch.rand((), generator=generator)) < o.pose_conditioning:
             given = {"extrinsics": conditioning_poses(batch.extrinsics), "intrinsics": batch.intrinsics}
         wanted = o.correspondence > 0 and batch.views > 1
-        with tapped(self.net.backbone.pretrained, o.correspondence_blocks if wanted else ()) as taps:
+        backbone = self.net.backbone.pretrained
+        with tapped(backbone, o.correspondence_blocks if wanted else ()) as taps, last_tokens(backbone) as stream:
             encoded = self._encode(batch, autocast, rays=True, ref_view_strategy="first", **given)
             result = Losses()
             if wanted:
@@ -168,6 +173,9 @@ class Objective(nn.Module):
             self._ray_terms(result, encoded, truth, batch)
         if encoded.pose_encoding is not None and o.camera:
             result["camera"] = o.camera * L.camera_loss(encoded.pose_encoding, truth.pose_encoding)
+        if o.stream:
+            tokens = stream[0].reshape(len(batch.images), batch.views, -1, stream[0].shape[-1])
+            result["stream"] = o.stream * stream_excess(tokens)
         return _totalled(result)
 
     def _ray_terms(self, result: Losses, encoded: Encoded, truth: AnyviewTruth, batch: Batch) -> None:
@@ -299,6 +307,36 @@ def conditioning_poses(extrinsics: Float[Tensor, "B N 3 4"]) -> Float[Tensor, "B
     distance = rigid_inverse(relative)[..., 3].norm(dim=-1)
     unit = distance[:, -1].clamp(min=1e-6) if extrinsics.shape[1] == 2 else distance.median(1).values.clamp(min=0.1)
     return torch.cat([relative[..., :3], relative[..., 3:] / unit[:, None, None, None]], -1)
+
+
+STREAM_LIMIT = 32.0
+"""Root mean square of a token from which on it counts as too large; where the stream starts, it is 2 to 6."""
+
+
+def stream_excess(tokens: Float[Tensor, "B N T C"]) -> Float[Tensor, " B"]:
+    """How far the residual stream has outgrown :data:`STREAM_LIMIT`: squared logarithm of the excess, of the camera
+    tokens and of the patches, which are many more, in equal parts.
+
+    Whatever reads the stream normalises it first, so that no other loss keeps it from growing. Where it grows, what
+    images have in common outgrows what tells them apart, down to the last bits of low precision.
+
+    Args:
+        tokens: behind the last block, the camera token first.
+    """
+    size = tokens.float().square().mean(-1).add(_SMALLEST).log() / 2
+    excess = (size - math.log(STREAM_LIMIT)).clamp(min=0).square()
+    return (excess[:, :, 0].mean(1) + excess[:, :, 1:].flatten(1).mean(1)) / 2
+
+
+@contextmanager
+def last_tokens(backbone: DinoVisionTransformer) -> Iterator[list[Tensor]]:
+    """What the last block of a backbone gives."""
+    tokens: list[Tensor] = []
+    handle = backbone.blocks[-1].register_forward_hook(lambda module, inputs, output: tokens.append(output))
+    try:
+        yield tokens
+    finally:
+        handle.remove()
 
 
 @contextmanager

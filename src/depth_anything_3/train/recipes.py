@@ -235,6 +235,7 @@ _TINY_ANYVIEW = ObjectiveOptions(
     pose_conditioning=0.0,
     camera=0.1,  # at 1 its gradient in the backbone is ten times that of everything else together
     correspondence=1.0,
+    stream=1.0,
     camera_norm=True,
     autocast_head=True,
 )

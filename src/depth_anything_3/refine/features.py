@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Float32, Int, UInt8
 
 from depth_anything_3.errors import InputError
 
-_CONTRAST = 0.02  # OpenCV's default of 0.04 leaves plain walls without any keypoint
+_CONTRAST = 0.005  # OpenCV's default of 0.04 leaves plain walls without any keypoint
 _RATIO = 0.85
 
 

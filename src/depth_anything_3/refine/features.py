@@ -61,6 +61,11 @@ def detect_sift(
     return Features(xy=xy, descriptors=np.sqrt(share).astype(np.float32))
 
 
+def strongest(features: Features, most: int) -> Features:
+    """The first keypoints of a view, which are those of the highest contrast."""
+    return Features(xy=features.xy[:most], descriptors=features.descriptors[:most])
+
+
 def match_features(
     one: Features,
     other: Features,
@@ -82,16 +87,15 @@ def match_features(
         return np.zeros((0, 2), np.int64)
     alike = one.descriptors @ other.descriptors.T
     if allowed is not None:
-        alike = np.where(allowed, alike, -1.0)
+        alike[~allowed] = -1.0
     best = alike.argmax(1)
-    rows = np.arange(len(best))
-    mutual = alike.argmax(0)[best] == rows
-    top = alike[rows, best]
-    rest = alike.copy()
-    rest[rows, best] = -1.0
+    top = alike[np.arange(len(best)), best]
+    rows = np.flatnonzero(top == alike.max(0)[best])  # the place of the largest down a column takes far longer to find
+    best, top, rest = best[rows], top[rows], alike[rows]
+    rest[np.arange(len(rows)), best] = -1.0
     # Distances of unit vectors. A keypoint without any rival that is allowed is compared with one at a right angle.
     distance, next_best = (np.sqrt(np.maximum(2 - 2 * v, 0)) for v in (top, np.maximum(rest.max(1), 0.0)))
-    good = mutual & (top > 0) & (distance < ratio * next_best)
+    good = (top > 0) & (distance < ratio * next_best)
     return np.stack([rows[good], best[good]], 1).astype(np.int64)
 
 
@@ -108,8 +112,8 @@ def near_prediction(
         expected: pixels in the other view; NaN allows any place.
         radius: pixels.
     """
-    distance = np.linalg.norm(expected[:, None] - other.xy[None], axis=-1)
-    return (distance <= radius) | np.isnan(expected).any(1)[:, None]
+    away = [np.subtract.outer(expected[:, k], other.xy[:, k]).astype(np.float32) for k in (0, 1)]
+    return (away[0] ** 2 + away[1] ** 2 <= radius**2) | np.isnan(expected).any(1)[:, None]
 
 
 def all_pairs(views: int) -> list[tuple[int, int]]:

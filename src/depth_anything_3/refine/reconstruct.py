@@ -23,21 +23,31 @@ from depth_anything_3.refine.bundle import BundleOptions, Priors, adjust_bundle
 from depth_anything_3.refine.features import Features
 from depth_anything_3.refine.tracks import Observations, Tracks, build_tracks, pairwise
 from depth_anything_3.refine.triangulate import Triangulated, triangulate
-from depth_anything_3.refine.view_graph import ViewPair, common_focal, connect_views, with_poses
+from depth_anything_3.refine.view_graph import (
+    ViewPair,
+    common_focal,
+    connect_more,
+    connect_views,
+    rotation_error,
+    with_poses,
+)
 
 Array = npt.NDArray[np.float64]
 
 PoseSource = Literal["matches", "rotation", "network"]
-"""Where a pose comes from: from matches; its rotation from matches that show no parallax, and the place of the view that
-it was matched with; or from the network."""
+"""Where a pose comes from. ``rotation``: its rotation from matches without parallax, which leave it in the place of the
+view that it shares them with."""
 
 _LEAST_SEEN = 12  # points from which a view can be placed
 _LEAST_SHARE = 0.15  # of them that have to agree
+_NEARLY_AS_MANY = 0.6  # of the points that the first new view sees
 _PLACED_PX = 8.0  # per 1000 pixels of the longer side: error of a point that agrees with a new view
 _LIMITS_PX = (16.0, 8.0, 4.0)  # per 1000 pixels, one round of adjustment after the other
 _WIDE_ANGLE = 0.15  # radians: more parallax makes a first pair no better
 _STARTS = 3  # pairs that are tried as the first
+_TRUSTED_ROTATION = 0.35  # radians: a prior that errs by more does not know where to look
 _FOCAL_SIGMA = 0.1  # of what the pairs agree on
+_TOLERANCE = 1e-4  # relative change of the cost at which an adjustment ends
 _FOCAL_ROUNDS, _FOCAL_MOVED = 3, 0.02  # what the first views say of the lens can let more views be placed
 
 
@@ -103,13 +113,13 @@ def reconstruct(
     if not len(sizes) == len(prior.extrinsics) == len(prior.intrinsics) == len(prior.depth) == count:
         raise InputError("prior", f"{len(prior.extrinsics)} views", f"{count}, one per view with keypoints")
     longer = float(max(max(size) for size in sizes))
-    connected = connect_views(features, sizes, lambda i, j: expected_pixels(features[i].xy, i, j, prior, sizes))
+    connected = connect_views(features)
     factor = common_focal(connected, prior.intrinsics, longer, prior.focal_sigma)
     lenses = _with_focal(prior.intrinsics, factor)
     if prior.share_focal:
         lenses[:, [0, 1], [0, 1]] = np.exp(np.log(lenses[:, [0, 1], [0, 1]]).mean())
     for _ in range(_FOCAL_ROUNDS):
-        pairs = with_poses(connected, features, lenses, prior.extrinsics[..., :3], prior.rotation_sigma, seed=seed)
+        pairs = _posed(connected, features, sizes, lenses, prior, seed)
         scene = _Scene.of(features, pairs, lenses, longer, prior.share_focal)
         model = _best_model(scene)
         moved = np.abs(np.log(model.lenses[:, 0, 0] / lenses[:, 0, 0])).max()
@@ -119,6 +129,25 @@ def reconstruct(
     for limit in _LIMITS_PX:
         model = _adjusted(scene, model, limit, 15)
     return _in_frame_of_prior(scene, model, prior, sizes)
+
+
+def _posed(
+    connected: Sequence[ViewPair], features: Sequence[Features], sizes: Sequence[tuple[int, int]], lenses: Array,
+    prior: Prior, seed: int,
+) -> list[ViewPair]:  # fmt: skip
+    """Pairs with relative poses; a prior that proves right on the safe ones is asked about the others."""
+    turns = np.asarray(prior.extrinsics, np.float64)[..., :3]
+    pairs = with_poses(connected, features, lenses, turns, prior.rotation_sigma, seed=seed)
+    error = rotation_error(pairs, turns)
+    sigma = prior.rotation_sigma if error is None else max(error, prior.rotation_sigma)
+    if sigma > _TRUSTED_ROTATION:
+        return pairs
+    more = connect_more(pairs, features, sizes, lambda i, j: expected_pixels(features[i].xy, i, j, prior, sizes))
+    found = {pair.views: pair for pair in pairs}
+    for pair in with_poses(more, features, lenses, turns, sigma, seed=seed):
+        if pair.views not in found or pair.support > found[pair.views].support:
+            found[pair.views] = pair
+    return [found[views] for views in sorted(found)]
 
 
 def expected_pixels(
@@ -214,7 +243,7 @@ def _adjusted(scene: _Scene, model: _Model, limit: float, rounds: int) -> _Model
         model.lenses,
         np.where(np.any(found.points, axis=1)[:, None], found.points, [0.0, 0.0, 0.0, 1.0]),
         priors=Priors(focal_px=scene.lenses[:, 0, 0], focal_sigma=_FOCAL_SIGMA),
-        options=BundleOptions(focal=shared if len(model.joined) > 2 else "fixed", rounds=rounds),
+        options=BundleOptions(focal=shared if len(model.joined) > 2 else "fixed", rounds=rounds, tolerance=_TOLERANCE),
     )
     return replace(model, poses=result.extrinsics, lenses=result.intrinsics)
 
@@ -226,27 +255,28 @@ def _grown(scene: _Scene, start: ViewPair) -> _Model:
     poses[start.views[1]] = np.c_[start.pose.rotation, start.pose.direction]
     model = _Model(poses=poses, lenses=scene.lenses, joined=start.views)
     model = _adjusted(scene, model, _LIMITS_PX[0], 8)
-    while (larger := _with_another(scene, model)) is not None:
+    while (larger := _with_more(scene, model)) is not None:
         model = _adjusted(scene, larger, _LIMITS_PX[0], 8)
     return model
 
 
-def _with_another(scene: _Scene, model: _Model) -> _Model | None:
-    """The view that sees the most points, if it can be placed; else the next."""
+def _with_more(scene: _Scene, model: _Model) -> _Model | None:
+    """Place the view that sees the most points, and those that see nearly as many; if none can be, the next ones."""
     _, found = _triangulated(scene, model)
     known = found.good[scene.seen.point]
     count = np.bincount(scene.seen.view[known], minlength=len(model.poses))
     count[list(model.joined)] = 0
-    for view in np.argsort(-count, kind="stable"):
-        if count[view] < _LEAST_SEEN:
-            return None
+    poses, added, most = model.poses.copy(), [], 0
+    for view in np.argsort(-count, kind="stable").tolist():
+        if count[view] < max(_LEAST_SEEN, _NEARLY_AS_MANY * most):
+            break
         mine = known & (scene.seen.view == view)
         pose = _placed(found.places[scene.seen.point[mine]], scene.seen.xy[mine], model.lenses[view], scene.pixel)
         if pose is not None:
-            poses = model.poses.copy()
             poses[view] = pose
-            return replace(model, poses=poses, joined=(*model.joined, int(view)))
-    return None
+            added.append(view)
+            most = max(most, int(count[view]))
+    return replace(model, poses=poses, joined=(*model.joined, *added)) if added else None
 
 
 def _placed(points: Array, xy: Array, lens: Array, pixel: float) -> Array | None:

@@ -20,7 +20,8 @@ import numpy as np
 import numpy.typing as npt
 from jaxtyping import Float, Int
 
-from depth_anything_3.refine.features import Features, all_pairs, match_features, near_prediction
+from depth_anything_3.geometry.rotation_vectors import vector_from_rotation
+from depth_anything_3.refine.features import Features, all_pairs, match_features, near_prediction, strongest
 from depth_anything_3.refine.two_view import PosePrior, TwoView, relative_pose
 
 Array = npt.NDArray[np.float64]
@@ -28,10 +29,13 @@ Array = npt.NDArray[np.float64]
 FEWEST_MATCHES = 15
 """Matches on epipolar lines under which two views count as not connected."""
 
+SAFE_MATCHES = 60
+"""Matches from which a pair of views is safe from chance and needs no help."""
+
 _EPIPOLAR_PX = 1.5  # distance from the epipolar line up to which a match agrees
 _POSE_TOLERANCE_PX = 3.0
-_SAFE_MATCHES = 60  # with fewer, the prior is asked where to look
 _SEARCH_RADIUS = 0.25  # of the longer side, around where the prior expects a keypoint
+_GLANCE, _GLANCE_LEAST, _GLANCE_FROM = 512, 6, 8  # strongest keypoints, matches among them, views
 _FOCAL_RANGE = (0.35, 3.5)  # of the longer side: 110 to 16 degrees
 _FOCAL_STEPS = 120
 _ORDINARY = (1.0, 0.4)  # focal lengths of cameras at large: of the longer side, standard deviation of the logarithm
@@ -70,31 +74,52 @@ Expectation = Callable[[int, int], Float[np.ndarray, "k 2"]]
 """(first, second) view to where the keypoints of the first are expected in the second, NaN for anywhere."""
 
 
-def connect_views(
-    features: Sequence[Features], sizes: Sequence[tuple[int, int]], expected: Expectation | None = None
-) -> list[ViewPair]:
+def connect_views(features: Sequence[Features]) -> list[ViewPair]:
     """Match every two views; keep the pairs that are connected.
 
-    Matched freely at first. Where that gives little, once more near where each keypoint is expected, and the better of
-    the two counts, so that a wrong expectation costs nothing but time.
-
-    Args:
-        features: keypoints of every view.
-        sizes: rows and columns of every image.
-        expected: None for no expectation.
+    Of many views most pairs have nothing in common; there a look at the strongest keypoints decides first (preemptive
+    matching; Wu, "Towards linear-time incremental structure from motion", 2013).
     """
 
-    def connect(pair: tuple[int, int]) -> ViewPair | None:
-        i, j = pair
-        found = _on_epipolar_lines(features, pair, match_features(features[i], features[j]))
-        if expected is not None and (found is None or found.support < _SAFE_MATCHES):
-            near = near_prediction(features[i], features[j], expected(i, j), _SEARCH_RADIUS * max(sizes[j]))
-            guided = _on_epipolar_lines(features, pair, match_features(features[i], features[j], allowed=near))
-            found = max((p for p in (found, guided) if p is not None), key=lambda p: p.support, default=None)
-        return found
+    few = [strongest(one, _GLANCE) for one in features]
+    glance = len(features) > _GLANCE_FROM
 
-    pairs = _in_threads(connect, all_pairs(len(features)))
-    return [pair for pair in pairs if pair is not None]
+    def connect(views: tuple[int, int]) -> ViewPair | None:
+        i, j = views
+        if glance and len(match_features(few[i], few[j])) < _GLANCE_LEAST:
+            return None
+        return _on_epipolar_lines(features, views, match_features(features[i], features[j]))
+
+    return [pair for pair in _in_threads(connect, all_pairs(len(features))) if pair is not None]
+
+
+def connect_more(
+    pairs: Sequence[ViewPair], features: Sequence[Features], sizes: Sequence[tuple[int, int]], expected: Expectation
+) -> list[ViewPair]:
+    """Pairs that gained by looking for matches only near where each keypoint is expected.
+
+    Asked are those that have few matches or none; what they had stays where it was better.
+
+    Args:
+        pairs: from :func:`connect_views`.
+        features: keypoints of every view.
+        sizes: rows and columns of every image.
+        expected: where.
+    """
+    had = {pair.views: pair.support for pair in pairs}
+
+    def connect(views: tuple[int, int]) -> ViewPair | None:
+        i, j = views
+        places = expected(i, j)
+        inside = ((places >= 0) & (places < np.array(sizes[j])[::-1])).all(1)
+        if np.count_nonzero(inside) < FEWEST_MATCHES:
+            return None
+        near = near_prediction(features[i], features[j], places, _SEARCH_RADIUS * max(sizes[j]))
+        found = _on_epipolar_lines(features, views, match_features(features[i], features[j], allowed=near))
+        return found if found is not None and found.support > had.get(views, 0) else None
+
+    weak = [views for views in all_pairs(len(features)) if had.get(views, 0) < SAFE_MATCHES]
+    return [pair for pair in _in_threads(connect, weak) if pair is not None]
 
 
 def _on_epipolar_lines(features: Sequence[Features], views: tuple[int, int], indices: Array) -> ViewPair | None:
@@ -185,6 +210,25 @@ def with_poses(
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
+
+
+def rotation_error(pairs: Sequence[ViewPair], rotations: Float[np.ndarray, "n 3 3"]) -> float | None:
+    """How far the relative rotations of a prior are from those of the matches: median over safe pairs, in radians.
+
+    Args:
+        pairs: with poses.
+        rotations: of the prior, world-to-camera.
+
+    Returns:
+        None if there is no safe pair.
+    """
+    angles = []
+    for pair in pairs:
+        if pair.pose is not None and pair.pose.rotation is not None and pair.support >= SAFE_MATCHES:
+            i, j = pair.views
+            away = vector_from_rotation(pair.pose.rotation @ rotations[i] @ rotations[j].T)
+            angles.append(float(np.linalg.norm(away)))
+    return float(np.median(angles)) if angles else None
 
 
 def _in_threads(work: Callable[[_Item], _Result], items: Sequence[_Item]) -> list[_Result]:

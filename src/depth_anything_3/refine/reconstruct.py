@@ -38,8 +38,9 @@ PoseSource = Literal["matches", "rotation", "network"]
 """Where a pose comes from. ``rotation``: its rotation from matches without parallax, which leave it in the place of the
 view that it shares them with."""
 
-_LEAST_SEEN = 12  # points from which a view can be placed
-_LEAST_SHARE = 0.15  # of them that have to agree
+_LEAST_SEEN = 8  # points from which a view can be placed
+_LEAST_SHARE = 0.15  # of them that have to agree,
+_SHARE_OF_FEW, _FEW = 0.7, 12  # and where that would be few, this share
 _NEARLY_AS_MANY = 0.6  # of the points that the first new view sees
 _PLACED_PX = 8.0  # per 1000 pixels of the longer side: error of a point that agrees with a new view
 _LIMITS_PX = (16.0, 8.0, 4.0)  # per 1000 pixels, one round of adjustment after the other
@@ -285,7 +286,10 @@ def _placed(points: Array, xy: Array, lens: Array, pixel: float) -> Array | None
         points, xy, lens, None, reprojectionError=_PLACED_PX * pixel, iterationsCount=2000, confidence=0.9999,
         flags=cv2.SOLVEPNP_SQPNP,
     )  # fmt: skip
-    if not done or inliers is None or len(inliers) < max(_LEAST_SEEN, _LEAST_SHARE * len(points)):
+    if not done or inliers is None:
+        return None
+    share = _LEAST_SHARE if len(inliers) >= _FEW else _SHARE_OF_FEW
+    if len(inliers) < max(_LEAST_SEEN, share * len(points)):
         return None
     agreeing = inliers.ravel()
     turn, shift = cv2.solvePnPRefineLM(points[agreeing], xy[agreeing], lens, None, turn, shift)
@@ -333,14 +337,14 @@ def _in_frame_of_prior(scene: _Scene, model: _Model, prior: Prior, sizes: Sequen
             rotation = model.poses[view, :, :3] @ turn
             extrinsics[view] = np.c_[rotation, -rotation @ (home + unit * (_centre(model.poses[view]) - centre) @ turn)]
     extrinsics, turned = _turned_along(scene.pairs, extrinsics, model.joined)
-    sources: list[PoseSource] = ["network"] * len(extrinsics)
-    for views, source in ((model.joined, "matches"), (turned, "rotation")):
-        for view in views:
-            sources[view] = source
+
+    def source(view: int) -> PoseSource:
+        return "matches" if view in model.joined else "rotation" if view in turned else "network"
+
     return Reconstruction(
         extrinsics=extrinsics,
         intrinsics=model.lenses,
-        source=tuple(sources),
+        source=tuple(source(view) for view in range(len(extrinsics))),
         observations=seen,
         places=places,
         rms_px=_rms(scene, model, seen),

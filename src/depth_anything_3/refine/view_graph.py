@@ -39,7 +39,7 @@ _GLANCE, _GLANCE_LEAST, _GLANCE_FROM = 512, 6, 8  # strongest keypoints, matches
 _FOCAL_RANGE = (0.35, 3.5)  # of the longer side: 110 to 16 degrees
 _FOCAL_STEPS = 120
 _ORDINARY = (1.0, 0.4)  # focal lengths of cameras at large: of the longer side, standard deviation of the logarithm
-_SINGULAR_SPREAD = 0.02  # of the singular values of a good essential matrix from a hundred matches
+_SINGULAR_SPREAD = 0.01  # of the singular values of a good essential matrix from a hundred matches
 _FULL_SUPPORT = 100.0  # matches with which a pair counts in full
 
 

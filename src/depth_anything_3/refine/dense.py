@@ -46,7 +46,10 @@ class DenseOptions:
     working_size: int = 504
     sources: int = 3
     radius: int = 3
-    planes: int = 48
+    planes: int = 64
+    levels: tuple[float, ...] = (0.25, 0.5, 1.0)
+    unconfirmed: float = 0.2
+    older: float = 0.5
     fine_planes: int = 9
     fine_step: float = 0.7
     small: float = 0.1
@@ -91,23 +94,28 @@ def refine_depth(
     known = valid_pixels(depth, masks)
     bands = np.broadcast_to(np.asarray(band, np.float64), (len(depth),))
     log_depth = _filled(np.log(np.where(known, depth, 1.0)), known)
-    full = _level(images, intrinsics, log_depth, known, options.working_size, 1.0, device)
-    half = _level(images, intrinsics, log_depth, known, options.working_size, 0.5, device)
-    sources = choose_sources(np.exp(half.network.cpu().numpy()).astype(np.float64), half.intrinsics, extrinsics, options.sources)
-    cameras = _Cameras.of(half, extrinsics)
-    steps = np.stack([_parallax(half, cameras, i, s) for i, s in enumerate(sources)])
-    count = int(np.clip(np.ceil(2 * (bands * steps).max()) // 2 * 2 + 1, 9, options.planes))
-    half_bands = np.maximum(bands, 3 / np.maximum(steps, 1e-6) ).clip(max=1.0)
-    wide, confidence = _measured(half, cameras, sources, half.network, half_bands / (count // 2), count, options)
-    surface = fuse(half.network, wide, confidence, half.pictures, options.fusion)
-    if debug is not None: debug.update(half=half,wide=wide,wconf=confidence,wfused=surface,count=count,half_bands=half_bands,steps=steps,sources=sources)
-    surface = _resized(surface, full.network.shape[1:])
-    cameras = _Cameras.of(full, extrinsics)
-    steps = np.stack([_parallax(full, cameras, i, s) for i, s in enumerate(sources)])
-    fine, confidence = _measured(full, cameras, sources, surface, options.fine_step / np.maximum(steps, 1e-6), options.fine_planes, options)
-    fused = fuse(full.network, fine, confidence, full.pictures, options.fusion)
-    if debug is not None: debug.update(full=full,fine=fine,fconf=confidence,ffused=fused,fsteps=steps)
-    correction = _sampled(fused - full.network, depth.shape[1:])
+    surface = confidence = sources = None
+    for k, factor in enumerate(options.levels):
+        level = _level(images, intrinsics, log_depth, known, options.working_size, factor, device)
+        if sources is None:
+            sources = choose_sources(np.exp(level.network.cpu().numpy()).astype(np.float64), level.intrinsics, extrinsics, options.sources)
+        cameras = _Cameras.of(level, extrinsics)
+        parallax = np.stack([_parallax(level, cameras, i, s) for i, s in enumerate(sources)])
+        if k == 0:
+            base = surface = level.network
+            count = int(np.clip(np.ceil(2 * (bands * parallax).max()) // 2 * 2 + 1, 9, options.planes))
+            step = np.maximum(bands / (count // 2), 0.0)
+        else:
+            base = surface = level.network + _resized(correction, level.network.shape[1:])
+            count, step = options.fine_planes, options.fine_step / np.maximum(parallax, 1e-6)
+        measured, score = _measured(level, cameras, sources, surface, step, count, options)
+        own = _confirmed(level, cameras, sources, measured, score, options)
+        confidence = own if k == 0 else torch.maximum(own, options.older * _resized(confidence, own.shape[1:]))
+        weight = own if factor == options.levels[-1] else torch.maximum(own, options.unconfirmed * score)
+        surface = torch.cat([fuse(base[i:i+1], measured[i:i+1], weight[i:i+1], level.pictures[i:i+1], options.fusion) for i in range(len(depth))])
+        correction = surface - level.network
+        if debug is not None: debug[k] = dict(measured=measured, conf=own, fused=surface, count=count, parallax=parallax)
+    correction = _sampled(correction, depth.shape[1:])
     out_confidence = np.where(known, _sampled(confidence, depth.shape[1:]), 0.0)
     refined = np.where(known, depth * np.exp(correction), depth)
     return DenseDepth(
@@ -180,7 +188,7 @@ def _moves(projection, rays, depth):
     xy = here[:2] / z
     # d/dlog(depth) of (far depth + t) / ...
     change = (far[:2] * depth - xy * far[2] * depth) / z
-    return change.norm(dim=0), xy, here[2]
+    return (change[0] ** 2 + change[1] ** 2).sqrt(), xy, here[2]
 
 
 def _measured(level, cameras, sources, surface, step, count, options):
@@ -207,7 +215,7 @@ def _measured(level, cameras, sources, surface, step, count, options):
         # best at the end of the band is no minimum
         confidence[i] *= (place > 0.5) & (place < count - 1.5) 
     confidence *= level.known
-    return measured, _confirmed(level, cameras, sources, measured, confidence, options)
+    return measured, confidence
 
 
 def _peak(cost: Float[Tensor, "D H W"], scores: Float[Tensor, "D H W"]):

@@ -112,6 +112,26 @@ def preprocess(
     )
 
 
+def resize_pictures(
+    images: Sequence[ImageSource], *, most: int, options: PreprocessOptions, max_workers: int = 8
+) -> tuple[Pixels, tuple[ResizeRecord, ...]]:
+    """Plain RGB pictures of one scene, at most so large, and never larger than they came.
+
+    Args:
+        images: as for :func:`preprocess`, and cut like there.
+        most: longest side in pixels.
+        options: treatment of transparency, and whether sides are brought to multiples of 14 by resizing or cropping.
+
+    Returns:
+        (N, H, W, 3) uint8, and N records.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # preprocess has said that pictures were cropped
+        sources = as_image_list(images)
+        resized = _crop_to_common_size(_resize_all(sources, options, None, max_workers, most=most))
+    return np.stack([image.pixels for image in resized]), tuple(image.record for image in resized)
+
+
 # --- sizes -------------------------------------------------------------------------------------------------------
 
 
@@ -190,11 +210,12 @@ def _resize_all(
     options: PreprocessOptions,
     on_image: Callable[[int, int], None] | None,
     max_workers: int,
+    most: int | None = None,
 ) -> list[_Resized]:
     executor = ThreadPoolExecutor(min(max_workers, len(sources)), thread_name_prefix="preprocess")
     done: list[_Resized] = []
     try:
-        futures = [executor.submit(_resize_one, source, i, options) for i, source in enumerate(sources)]
+        futures = [executor.submit(_resize_one, source, i, options, most) for i, source in enumerate(sources)]
         for future in futures:
             done.append(future.result())
             if on_image is not None:
@@ -204,9 +225,13 @@ def _resize_all(
     return done
 
 
-def _resize_one(source: ImageSource, index: int, options: PreprocessOptions) -> _Resized:
+def _resize_one(source: ImageSource, index: int, options: PreprocessOptions, most: int | None) -> _Resized:
     image = decode_image(source, index=index, alpha=options.alpha)
     source_hw = (image.pixels.shape[0], image.pixels.shape[1])
+    if most is not None:
+        ending = options.process_res_method.rpartition("_")[2]
+        method: Any = f"upper_bound_{ending}"
+        options = dataclasses.replace(options, process_res=min(most, max(source_hw)), process_res_method=method)
     plan = plan_resize(source_hw, options, index=index, name=image.name)
     pixels = _resize(_resize(image.pixels, plan.bounded_hw), plan.resized_hw)
     record = ResizeRecord(

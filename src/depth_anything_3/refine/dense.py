@@ -98,7 +98,9 @@ def refine_depth(
     for k, factor in enumerate(options.levels):
         level = _level(images, intrinsics, log_depth, known, options.working_size, factor, device)
         if sources is None:
-            sources = choose_sources(np.exp(level.network.cpu().numpy()).astype(np.float64), level.intrinsics, extrinsics, options.sources)
+            sources = choose_sources(
+                np.exp(level.network.cpu().numpy()).astype(np.float64), level.intrinsics, extrinsics, options.sources
+            )
         cameras = _Cameras.of(level, extrinsics)
         parallax = np.stack([_parallax(level, cameras, i, s) for i, s in enumerate(sources)])
         if k == 0:
@@ -112,9 +114,15 @@ def refine_depth(
         own = _confirmed(level, cameras, sources, measured, score, options)
         confidence = own if k == 0 else torch.maximum(own, options.older * _resized(confidence, own.shape[1:]))
         weight = own if factor == options.levels[-1] else torch.maximum(own, options.unconfirmed * score)
-        surface = torch.cat([fuse(base[i:i+1], measured[i:i+1], weight[i:i+1], level.pictures[i:i+1], options.fusion) for i in range(len(depth))])
+        surface = torch.cat(
+            [
+                fuse(base[i : i + 1], measured[i : i + 1], weight[i : i + 1], level.pictures[i : i + 1], options.fusion)
+                for i in range(len(depth))
+            ]
+        )
         correction = surface - level.network
-        if debug is not None: debug[k] = dict(measured=measured, conf=own, fused=surface, count=count, parallax=parallax)
+        if debug is not None:
+            debug[k] = dict(measured=measured, conf=own, fused=surface, count=count, parallax=parallax)
     correction = _sampled(correction, depth.shape[1:])
     out_confidence = np.where(known, _sampled(confidence, depth.shape[1:]), 0.0)
     refined = np.where(known, depth * np.exp(correction), depth)
@@ -138,9 +146,13 @@ def _level(images, intrinsics, log_depth, known, longest, factor, device) -> _Le
     height, width = images.shape[1:3]
     scale = factor * min(1.0, longest / max(height, width))
     h, w = max(round(height * scale), 1), max(round(width * scale), 1)
-    grey = np.stack([cv2.resize(cv2.cvtColor(i, cv2.COLOR_RGB2GRAY), (w, h), interpolation=cv2.INTER_AREA) for i in images])
+    grey = np.stack(
+        [cv2.resize(cv2.cvtColor(i, cv2.COLOR_RGB2GRAY), (w, h), interpolation=cv2.INTER_AREA) for i in images]
+    )
     area = max(log_depth.shape[1:]) > max(h, w)
-    network = np.stack([cv2.resize(z, (w, h), interpolation=cv2.INTER_AREA if area else cv2.INTER_LINEAR) for z in log_depth])
+    network = np.stack(
+        [cv2.resize(z, (w, h), interpolation=cv2.INTER_AREA if area else cv2.INTER_LINEAR) for z in log_depth]
+    )
     return _Level(
         pictures=torch.tensor(grey / 255, dtype=torch.float32, device=device),
         network=torch.tensor(network, dtype=torch.float32, device=device),
@@ -150,7 +162,9 @@ def _level(images, intrinsics, log_depth, known, longest, factor, device) -> _Le
 
 
 def _filled(log_depth, known):
-    return np.stack([np.where(k, z, np.median(z[k]) if k.any() else 0.0) for z, k in zip(log_depth, known, strict=True)])
+    return np.stack(
+        [np.where(k, z, np.median(z[k]) if k.any() else 0.0) for z, k in zip(log_depth, known, strict=True)]
+    )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -200,20 +214,24 @@ def _measured(level, cameras, sources, surface, step, count, options):
         if not len(chosen):
             continue
         scores[0] = agreement(
-            level.pictures[i], surface[i].exp(), (offsets * steps[i]).exp(), level.pictures[chosen],
-            cameras.projections[i, chosen], radius=options.radius,
+            level.pictures[i],
+            surface[i].exp(),
+            (offsets * steps[i]).exp(),
+            level.pictures[chosen],
+            cameras.projections[i, chosen],
+            radius=options.radius,
         )
         edge = torch.zeros_like(surface[i])
         p = level.pictures[i]
         edge[:, 1:] = p.diff(dim=1).abs()
         edge[1:] = torch.maximum(edge[1:], p.diff(dim=0).abs())
         large = options.large / (1 + edge / 0.05)
-        cost = smooth_costs(1 - scores, large.clamp(min=1.5*options.small)[None], small=options.small)
+        cost = smooth_costs(1 - scores, large.clamp(min=1.5 * options.small)[None], small=options.small)
         place, score = _peak(cost[0], scores[0])
         measured[i] += (place - count // 2) * steps[i]
         confidence[i] = ((score - options.least_score) / (options.full_score - options.least_score)).clamp(0, 1)
         # best at the end of the band is no minimum
-        confidence[i] *= (place > 0.5) & (place < count - 1.5) 
+        confidence[i] *= (place > 0.5) & (place < count - 1.5)
     confidence *= level.known
     return measured, confidence
 

@@ -18,9 +18,10 @@ import numpy.typing as npt
 from jaxtyping import Float
 
 from depth_anything_3.errors import InputError
-from depth_anything_3.geometry.rotation_vectors import nearest_rotation
+from depth_anything_3.geometry.rotation_vectors import nearest_rotation, vector_from_rotation
 from depth_anything_3.refine.bundle import BundleOptions, Priors, adjust_bundle
 from depth_anything_3.refine.features import Features
+from depth_anything_3.refine.rectified import disparity_offset
 from depth_anything_3.refine.tracks import Observations, Tracks, build_tracks, pairwise
 from depth_anything_3.refine.triangulate import Triangulated, triangulate
 from depth_anything_3.refine.view_graph import (
@@ -31,13 +32,11 @@ from depth_anything_3.refine.view_graph import (
     rotation_error,
     with_poses,
 )
+from depth_anything_3.types.refinement import PoseSource
 
 Array = npt.NDArray[np.float64]
 
-PoseSource = Literal["matches", "rotation", "network"]
-"""Where a pose comes from. ``rotation``: its rotation from matches without parallax, which leave it in the place of the
-view that it shares them with."""
-
+_GIVEN: PoseSource = "given"
 _LEAST_SEEN = 8  # points from which a view can be placed
 _LEAST_SHARE = 0.15  # of them that have to agree,
 _SHARE_OF_FEW, _FEW = 0.7, 12  # and where that would be few, this share
@@ -45,7 +44,9 @@ _NEARLY_AS_MANY = 0.6  # of the points that the first new view sees
 _PLACED_PX = 8.0  # per 1000 pixels of the longer side: error of a point that agrees with a new view
 _LIMITS_PX = (16.0, 8.0, 4.0)  # per 1000 pixels, one round of adjustment after the other
 _WIDE_ANGLE = 0.15  # radians: more parallax makes a first pair no better
+_NO_TURN, _ALONG_AXIS = np.radians(0.3), np.radians(1.0)  # of a rectified pair: rotation, baseline off an axis
 _STARTS = 3  # pairs that are tried as the first
+_KNOWN_ROTATION = 0.02  # radians, of cameras that are given
 _TRUSTED_ROTATION = 0.35  # radians: a prior that errs by more does not know where to look
 _FOCAL_SIGMA = 0.1  # of what the pairs agree on
 _TOLERANCE = 1e-4  # relative change of the cost at which an adjustment ends
@@ -83,6 +84,7 @@ class Reconstruction:
         source: where each view's pose comes from.
         observations: of the points, in the views whose pose comes from matches.
         places: of the points in the world.
+        angle: largest angle between two rays to each point, in radians.
         rms_px: reprojection error of each view; NaN without observations.
         pairs: views that are connected, with their relative poses.
     """
@@ -92,6 +94,7 @@ class Reconstruction:
     source: tuple[PoseSource, ...]
     observations: Observations
     places: Float[np.ndarray, "p 3"]
+    angle: Float[np.ndarray, " p"]
     rms_px: Float[np.ndarray, " n"]
     pairs: tuple[ViewPair, ...]
 
@@ -118,7 +121,7 @@ def reconstruct(
     factor = common_focal(connected, prior.intrinsics, longer, prior.focal_sigma)
     lenses = _with_focal(prior.intrinsics, factor)
     if prior.share_focal:
-        lenses[:, [0, 1], [0, 1]] = np.exp(np.log(lenses[:, [0, 1], [0, 1]]).mean())
+        lenses = _one_focal(lenses)
     for _ in range(_FOCAL_ROUNDS):
         pairs = _posed(connected, features, sizes, lenses, prior, seed)
         scene = _Scene.of(features, pairs, lenses, longer, prior.share_focal)
@@ -129,7 +132,37 @@ def reconstruct(
         lenses = model.lenses
     for limit in _LIMITS_PX:
         model = _adjusted(scene, model, limit, 15)
+    model = replace(model, lenses=_with_offset(scene, model, prior, sizes))
     return _in_frame_of_prior(scene, model, prior, sizes)
+
+
+def triangulate_matches(
+    features: Sequence[Features], sizes: Sequence[tuple[int, int]], prior: Prior, *, seed: int = 0
+) -> Reconstruction:
+    """Points of matches between N views whose cameras are known and stay.
+
+    Args:
+        features, sizes, seed: as in :func:`reconstruct`.
+        prior: with the true cameras.
+    """
+    longer = float(max(max(size) for size in sizes))
+    lenses = np.array(prior.intrinsics, np.float64)
+    known = replace(prior, rotation_sigma=_KNOWN_ROTATION)
+    pairs = _posed(connect_views(features), features, sizes, lenses, known, seed)
+    scene = _Scene.of(features, pairs, lenses, longer, prior.share_focal)
+    poses = np.array(prior.extrinsics, np.float64)
+    model = _Model(poses=poses, lenses=lenses, joined=tuple(range(len(poses))))
+    seen, found = _agreeing(scene, model, _LIMITS_PX[-1])
+    return Reconstruction(
+        extrinsics=poses,
+        intrinsics=lenses,
+        source=tuple(_GIVEN for _ in poses),
+        observations=seen,
+        places=np.where(np.isfinite(found.places), found.places, 0.0),
+        angle=found.angle,
+        rms_px=_rms(scene, model, seen),
+        pairs=tuple(pairs),
+    )
 
 
 def _posed(
@@ -178,6 +211,14 @@ def depth_at(
 def _with_focal(intrinsics: Array, factor: float) -> Array:
     scaled = np.array(intrinsics, np.float64)
     scaled[:, :2, :2] *= factor
+    return scaled
+
+
+def _one_focal(intrinsics: Array) -> Array:
+    """Each view scaled to the mean focal length; how much wider its pixels are than high stays."""
+    own = np.sqrt(intrinsics[:, 0, 0] * intrinsics[:, 1, 1])
+    scaled = np.array(intrinsics, np.float64)
+    scaled[:, :2, :2] *= (np.exp(np.log(own).mean()) / own)[:, None, None]
     return scaled
 
 
@@ -321,6 +362,32 @@ def _starts(pairs: Sequence[ViewPair]) -> list[ViewPair]:
     return [pair for pair in sorted(pairs, key=promise, reverse=True) if promise(pair) > 0][:_STARTS]
 
 
+def _with_offset(scene: _Scene, model: _Model, prior: Prior, sizes: Sequence[tuple[int, int]]) -> Array:
+    """Camera matrices, for a rectified pair with principal points as the prior's depth wants them.
+
+    Pictures of a stereo rig that were rectified show every point in the same row, whatever their principal points are:
+    matches leave open how far these are apart, and with it how far away infinity is.
+    """
+    lenses = model.lenses.copy()
+    if len(model.joined) != 2:
+        return lenses
+    i, j = model.joined
+    turn = model.poses[j, :, :3] @ model.poses[i, :, :3].T
+    way = model.poses[j, :, 3] - turn @ model.poses[i, :, 3]
+    axis = int(np.abs(way[:2]).argmax())
+    turned = np.linalg.norm(vector_from_rotation(turn))
+    if turned > _NO_TURN or abs(way[axis]) < np.cos(_ALONG_AXIS) * np.linalg.norm(way):
+        return lenses
+    seen, _ = _agreeing(scene, model, _LIMITS_PX[-1])
+    first, second = (seen.where(seen.view == view) for view in (i, j))
+    sign = -np.sign(way[axis])
+    disparity = sign * (first.xy[:, axis] - second.xy[:, axis])
+    offset = sign * disparity_offset(disparity, depth_at(prior.depth[i], first.xy, sizes[i]))
+    lenses[i, axis, 2] -= offset / 2
+    lenses[j, axis, 2] += offset / 2
+    return lenses
+
+
 def _in_frame_of_prior(scene: _Scene, model: _Model, prior: Prior, sizes: Sequence[tuple[int, int]]) -> Reconstruction:
     """Moved so that the first placed view is where the prior has it, in the unit of the prior's depth."""
     seen, found = _agreeing(scene, model, _LIMITS_PX[-1])
@@ -347,6 +414,7 @@ def _in_frame_of_prior(scene: _Scene, model: _Model, prior: Prior, sizes: Sequen
         source=tuple(source(view) for view in range(len(extrinsics))),
         observations=seen,
         places=places,
+        angle=found.angle,
         rms_px=_rms(scene, model, seen),
         pairs=tuple(scene.pairs),
     )

@@ -16,15 +16,22 @@ ProcessMethod = Literal["upper_bound_resize", "upper_bound_crop", "lower_bound_r
 AlphaMode = Literal["composite", "drop"]
 ReferenceViewStrategy = Literal["first", "middle", "saddle_balanced", "saddle_sim_range", "saddle_sim_range_others"]
 
+RefineMode = Literal["off", "poses", "full"]
+
 PROCESS_METHODS: tuple[str, ...] = get_args(ProcessMethod)
 ALPHA_MODES: tuple[str, ...] = get_args(AlphaMode)
 REFERENCE_VIEW_STRATEGIES: tuple[str, ...] = get_args(ReferenceViewStrategy)
+REFINE_MODES: tuple[str, ...] = get_args(RefineMode)
 
 PATCH_SIZE = 14
 """Side of a network patch in pixels; processed images are multiples of it."""
 
 PROCESS_RES = 504
 """Side in pixels that the published networks were made for."""
+
+CAMERA_SIGMA = (0.25, 0.15)
+"""How far off a network's cameras are taken to be unless it says so itself: the rotation between two views in radians,
+and the logarithm of a focal length. Refinement looks for matches with this in mind."""
 
 
 def check_choice(argument: str, value: object, choices: Sequence[str]) -> None:
@@ -69,6 +76,8 @@ class InferOptions:
         use_ray_pose: cameras from the predicted rays instead of the camera decoder.
         ref_view_strategy: how the reference view is chosen among three or more views without given poses.
         export_feat_layers: indices of transformer blocks whose patch features are returned in ``aux``.
+        refine: ``poses`` lets matches between the views correct cameras and the scale of each view's depth; ``full``
+            also measures depth by comparing the views; see :mod:`depth_anything_3.refine.scene`.
     """
 
     align_to_input_ext_scale: bool = True
@@ -76,6 +85,8 @@ class InferOptions:
     use_ray_pose: bool = False
     ref_view_strategy: ReferenceViewStrategy = "saddle_balanced"
     export_feat_layers: tuple[int, ...] = ()
+    refine: RefineMode = "off"
 
     def __post_init__(self) -> None:
+        check_choice("refine", self.refine, REFINE_MODES)
         check_choice("ref_view_strategy", self.ref_view_strategy, REFERENCE_VIEW_STRATEGIES)

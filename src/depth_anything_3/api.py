@@ -288,6 +288,7 @@ class DepthAnything3(nn.Module):
         prediction = to_prediction(output, inputs, options, self.model_name)
         report("postprocess", 1, 1)
         if options.refine != "off":
+            report("refine", 0, 1)
             prediction = self._refined(prediction, sources, options, preprocessing, given=extrinsics is not None)
             report("refine", 1, 1)
         if export_dir is not None:

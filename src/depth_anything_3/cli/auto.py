@@ -68,6 +68,15 @@ def auto(
     ref_view_strategy: Annotated[
         str, typer.Option(help=f"One of {', '.join(REFERENCE_VIEW_STRATEGIES)}.")
     ] = InferOptions.ref_view_strategy,
+    refine: Annotated[
+        bool | None,
+        typer.Option(
+            "--refine/--no-refine",
+            help="Let matches between the photos correct cameras and depth, or take the network's answer as it is. "
+            "Default: refine, where there are several photos and the model gives cameras.",
+            show_default=False,
+        ),
+    ] = None,
     conf_thresh_percentile: Annotated[
         float, typer.Option(help="Share of the least confident pixels left out of the GLB, in percent.")
     ] = GlbOptions.conf_thresh_percentile,
@@ -99,6 +108,7 @@ def auto(
                 use_ray_pose=use_ray_pose,
                 ref_view_strategy=ref_view_strategy,  # type: ignore[arg-type]
                 export_feat_layers=_block_indices(export_feat),
+                refine="full" if refine else "off",
             ),
             glb={
                 "conf_thresh_percentile": conf_thresh_percentile,
@@ -124,8 +134,10 @@ def auto(
             model = DepthAnything3.from_pretrained(
                 source, revision=revision, local_files_only=local, device=device, dtype=dtype
             )
+            several = len(job.images) > 1 and "cameras" in model.model.abilities
             prediction = model.inference(
                 list(job.images),
+                refine="full" if refine or (refine is None and several) else "off",
                 process_res=process_res,
                 process_res_method=job.preprocessing.process_res_method,
                 alpha=job.preprocessing.alpha,
@@ -330,6 +342,7 @@ def _show_result(
         "dtype": str(model.dtype).removeprefix("torch."),
         "processed_size": [width, height],
         "scale": prediction.scale,
+        "refinement": None if prediction.refinement is None else prediction.refinement.as_dict(),
         "seconds": round(seconds, 3),
         "export_dir": str(job.folder),
         "files": [str(path) for path in job.files],
@@ -341,5 +354,7 @@ def _show_result(
         f"{views} view(s) at {width} x {height}, {result['model_name']} in {result['dtype']} on {result['device']}, "
         f"{seconds:.1f} s, {prediction.scale} scale"
     )
+    if prediction.refinement is not None:
+        typer.echo(prediction.refinement.summary())
     for path in job.files:
         typer.echo(f"  {path}  ({human_size(path.stat().st_size)})")

@@ -61,7 +61,9 @@ def random_views(
     for k in range(count):
         angle = (k - count / 2) * 0.17
         rotation = rotation_from_vector(np.array([0.05 * np.sin(k), angle if not turn_only else 0.06 * k, 0.02 * k]))
-        place = np.array([0, 0, -4.0]) if turn_only else 4.0 * np.array([np.sin(angle), 0.1 * np.cos(k), -np.cos(angle)])
+        place = (
+            np.array([0, 0, -4.0]) if turn_only else 4.0 * np.array([np.sin(angle), 0.1 * np.cos(k), -np.cos(angle)])
+        )
         pose = np.c_[rotation, -rotation @ place]
         local = places @ pose[:, :3].T + pose[:, 3]
         xy = (local @ lens.T)[:, :2] / local[:, 2:] + rng.normal(scale=noise, size=(points, 2))

@@ -31,14 +31,14 @@ def test_expectations_find_matches_that_alikeness_alone_does_not() -> None:
     views = random_views(1, count=2, points=300)
     doubled = []
     for k, one in enumerate(views.features):
-        shifted = (one.xy + [250 + 60 * k, 200]) % np.array(SIZE[::-1])
+        shifted = (one.xy + np.array([250 + 60 * k, 200])) % np.array(SIZE[::-1])
         doubled.append(
             Features(xy=np.r_[one.xy, shifted], descriptors=np.r_[one.descriptors, one.descriptors].astype(np.float32))
         )
     prior = views.prior(np.random.default_rng(0))
     freely = connect_views(doubled)
     more = connect_more(
-        freely, doubled, [SIZE] * 2, lambda i, j: expected_pixels(doubled[i].xy, i, j, prior, [SIZE] * 2)
+        freely, doubled, [SIZE] * 2, lambda i, j: expected_pixels(doubled[i].xy, i, j, prior, [SIZE] * 2), radius=160
     )
     assert sum(pair.support for pair in freely) < 30
     assert len(more) == 1 and more[0].support > 100

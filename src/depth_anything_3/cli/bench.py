@@ -63,6 +63,27 @@ def held_out(
             typer.echo(f"report: {path}")
 
 
+@app.command("refinement")
+def refinement(
+    out: Annotated[Path, typer.Option(help="Folder for the report, refinement.md.")],
+    scenes: Annotated[int, typer.Option(help="Scenes of each kind.")] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="Print errors as JSON.")] = False,
+) -> None:
+    """Score refinement by itself, on procedural scenes: the truth with known errors stands in for a network."""
+    with command_errors(as_json=as_json):
+        from depth_anything_3._files import atomic_path
+        from depth_anything_3.bench.refinement import markdown, refinement_outcomes
+
+        outcomes = []
+        for outcome in refinement_outcomes(scenes=scenes):
+            outcomes.append(outcome)
+            typer.echo(f"{outcome.kind} {outcome.seed}: {outcome.before} -> {outcome.after}")
+        out.mkdir(parents=True, exist_ok=True)
+        with atomic_path(out / "refinement.md") as temporary:
+            temporary.write_text(markdown(outcomes), encoding="utf-8")
+        typer.echo(f"report: {out / 'refinement.md'}")
+
+
 def _print_run(run: Run) -> None:
     mode = "given cameras" if run.given_cameras else "no cameras"
     scores = run.error or "  ".join(f"{name} {value:.3f}" for name, value in run.scores.items())

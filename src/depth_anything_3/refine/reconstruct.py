@@ -10,20 +10,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 from jaxtyping import Float
 
 from depth_anything_3.errors import InputError
 from depth_anything_3.geometry.rotation_vectors import nearest_rotation, vector_from_rotation
-from depth_anything_3.refine.bundle import BundleOptions, Priors, adjust_bundle
 from depth_anything_3.refine.features import Features
+from depth_anything_3.refine.growth import (
+    LIMITS_PX,
+    Model,
+    Scene,
+    agreeing,
+    finished,
+    grow_models,
+    reprojection_rms,
+)
 from depth_anything_3.refine.rectified import disparity_offset
-from depth_anything_3.refine.tracks import Observations, Tracks, build_tracks, pairwise
-from depth_anything_3.refine.triangulate import Triangulated, triangulate
+from depth_anything_3.refine.tracks import Observations
+from depth_anything_3.refine.triangulate import Triangulated
 from depth_anything_3.refine.view_graph import (
     ViewPair,
     common_focal,
@@ -37,20 +43,11 @@ from depth_anything_3.types.refinement import PoseSource
 Array = npt.NDArray[np.float64]
 
 _GIVEN: PoseSource = "given"
-_LEAST_SEEN = 8  # points from which a view can be placed
-_LEAST_SHARE = 0.15  # of them that have to agree,
-_SHARE_OF_FEW, _FEW = 0.7, 12  # and where that would be few, this share
-_NEARLY_AS_MANY = 0.6  # of the points that the first new view sees
-_PLACED_PX = 8.0  # per 1000 pixels of the longer side: error of a point that agrees with a new view
-_LIMITS_PX = (16.0, 8.0, 4.0)  # per 1000 pixels, one round of adjustment after the other
-_WIDE_ANGLE = 0.15  # radians: more parallax makes a first pair no better
 _NO_TURN, _ALONG_AXIS = np.radians(0.3), np.radians(1.0)  # of a rectified pair: rotation, baseline off an axis
-_STARTS = 3  # pairs that are tried as the first
 _KNOWN_ROTATION = 0.02  # radians, of cameras that are given
 _TRUSTED_ROTATION = 0.35  # radians: a prior that errs by more does not know where to look
-_FOCAL_SIGMA = 0.1  # of what the pairs agree on
-_TOLERANCE = 1e-4  # relative change of the cost at which an adjustment ends
 _FOCAL_ROUNDS, _FOCAL_MOVED = 3, 0.02  # what the first views say of the lens can let more views be placed
+_SEARCH_SIGMAS, _LEAST_SEARCH, _MOST_SEARCH = 3.0, 0.04, 0.25  # how far from where the prior says; of the longer side
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -124,16 +121,18 @@ def reconstruct(
         lenses = _one_focal(lenses)
     for _ in range(_FOCAL_ROUNDS):
         pairs = _posed(connected, features, sizes, lenses, prior, seed)
-        scene = _Scene.of(features, pairs, lenses, longer, prior.share_focal)
-        model = _best_model(scene)
-        moved = np.abs(np.log(model.lenses[:, 0, 0] / lenses[:, 0, 0])).max()
-        if len(model.joined) == count or moved < _FOCAL_MOVED:
+        scene = Scene.of(features, pairs, lenses, longer, prior.share_focal)
+        models = grow_models(scene)
+        if not models or len(models[0].joined) == count:
             break
-        lenses = model.lenses
-    for limit in _LIMITS_PX:
-        model = _adjusted(scene, model, limit, 15)
-    model = replace(model, lenses=_with_offset(scene, model, prior, sizes))
-    return _in_frame_of_prior(scene, model, prior, sizes)
+        moved = np.abs(np.log(models[0].lenses[:, 0, 0] / lenses[:, 0, 0])).max()
+        if moved < _FOCAL_MOVED:
+            break
+        lenses = models[0].lenses
+    models = [finished(scene, model) for model in models]
+    if models:
+        models[0] = replace(models[0], lenses=_with_offset(scene, models[0], prior, sizes))
+    return _put_together(scene, models, prior, sizes)
 
 
 def triangulate_matches(
@@ -149,10 +148,10 @@ def triangulate_matches(
     lenses = np.array(prior.intrinsics, np.float64)
     known = replace(prior, rotation_sigma=_KNOWN_ROTATION)
     pairs = _posed(connect_views(features), features, sizes, lenses, known, seed)
-    scene = _Scene.of(features, pairs, lenses, longer, prior.share_focal)
+    scene = Scene.of(features, pairs, lenses, longer, prior.share_focal)
     poses = np.array(prior.extrinsics, np.float64)
-    model = _Model(poses=poses, lenses=lenses, joined=tuple(range(len(poses))))
-    seen, found = _agreeing(scene, model, _LIMITS_PX[-1])
+    model = Model(poses=poses, lenses=lenses, joined=tuple(range(len(poses))))
+    seen, found = agreeing(scene, model, LIMITS_PX[-1])
     return Reconstruction(
         extrinsics=poses,
         intrinsics=lenses,
@@ -160,7 +159,7 @@ def triangulate_matches(
         observations=seen,
         places=np.where(np.isfinite(found.places), found.places, 0.0),
         angle=found.angle,
-        rms_px=_rms(scene, model, seen),
+        rms_px=reprojection_rms(scene, model, seen),
         pairs=tuple(pairs),
     )
 
@@ -176,7 +175,15 @@ def _posed(
     sigma = prior.rotation_sigma if error is None else max(error, prior.rotation_sigma)
     if sigma > _TRUSTED_ROTATION:
         return pairs
-    more = connect_more(pairs, features, sizes, lambda i, j: expected_pixels(features[i].xy, i, j, prior, sizes))
+    longer = float(max(max(size) for size in sizes))
+    reach = _SEARCH_SIGMAS * sigma * float(lenses[:, 0, 0].mean()) + _LEAST_SEARCH * longer
+    more = connect_more(
+        pairs,
+        features,
+        sizes,
+        lambda i, j: expected_pixels(features[i].xy, i, j, prior, sizes),
+        radius=min(reach, _MOST_SEARCH * longer),
+    )
     found = {pair.views: pair for pair in pairs}
     for pair in with_poses(more, features, lenses, turns, sigma, seed=seed):
         if pair.views not in found or pair.support > found[pair.views].support:
@@ -222,147 +229,7 @@ def _one_focal(intrinsics: Array) -> Array:
     return scaled
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Scene:
-    """What does not change while views are added."""
-
-    pairs: Sequence[ViewPair]
-    tracks: Tracks
-    lenses: Array
-    pixel: float  # a thousandth of the longer side
-    share_focal: bool
-
-    @classmethod
-    def of(
-        cls, features: Sequence[Features], pairs: Sequence[ViewPair], lenses: Array, longer: float, share_focal: bool
-    ) -> _Scene:
-        tracks = build_tracks(
-            pairwise([pair.views for pair in pairs], [f.xy for f in features], [pair.agreeing for pair in pairs])
-        )
-        return cls(pairs=pairs, tracks=tracks, lenses=lenses, pixel=longer / 1000, share_focal=share_focal)
-
-    @property
-    def seen(self) -> Observations:
-        return self.tracks.observations
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Model:
-    """Views that were placed; the poses of others mean nothing."""
-
-    poses: Array
-    lenses: Array
-    joined: tuple[int, ...]
-
-    def observed(self, scene: _Scene) -> Observations:
-        """Observations in the placed views, of points that at least two of them see."""
-        inside = np.isin(scene.seen.view, self.joined)
-        views = np.bincount(scene.seen.point[inside], minlength=scene.tracks.count)
-        return scene.seen.where(inside & (views[scene.seen.point] >= 2))
-
-
-def _triangulated(scene: _Scene, model: _Model) -> tuple[Observations, Triangulated]:
-    seen = model.observed(scene)
-    return seen, triangulate(seen, scene.tracks.count, model.poses, model.lenses)
-
-
-def _agreeing(scene: _Scene, model: _Model, limit: float) -> tuple[Observations, Triangulated]:
-    """Observations near where their points are projected, of points that keep at least two."""
-    seen, found = _triangulated(scene, model)
-    kept = seen.where(~found.behind[seen.point] & (found.errors_px < limit * scene.pixel))
-    enough = np.bincount(kept.point, minlength=scene.tracks.count) >= 2
-    return kept.where(enough[kept.point]), found
-
-
-def _adjusted(scene: _Scene, model: _Model, limit: float, rounds: int) -> _Model:
-    kept, found = _agreeing(scene, model, limit)
-    if not len(kept.point):
-        return model
-    shared: Literal["shared", "per view"] = "shared" if scene.share_focal else "per view"
-    result = adjust_bundle(
-        kept,
-        model.poses,
-        model.lenses,
-        np.where(np.any(found.points, axis=1)[:, None], found.points, [0.0, 0.0, 0.0, 1.0]),
-        priors=Priors(focal_px=scene.lenses[:, 0, 0], focal_sigma=_FOCAL_SIGMA),
-        options=BundleOptions(focal=shared if len(model.joined) > 2 else "fixed", rounds=rounds, tolerance=_TOLERANCE),
-    )
-    return replace(model, poses=result.extrinsics, lenses=result.intrinsics)
-
-
-def _grown(scene: _Scene, start: ViewPair) -> _Model:
-    """All views that can be placed, from two on."""
-    assert start.pose is not None and start.pose.rotation is not None
-    poses = np.tile(np.eye(3, 4), (len(scene.lenses), 1, 1))
-    poses[start.views[1]] = np.c_[start.pose.rotation, start.pose.direction]
-    model = _Model(poses=poses, lenses=scene.lenses, joined=start.views)
-    model = _adjusted(scene, model, _LIMITS_PX[0], 8)
-    while (larger := _with_more(scene, model)) is not None:
-        model = _adjusted(scene, larger, _LIMITS_PX[0], 8)
-    return model
-
-
-def _with_more(scene: _Scene, model: _Model) -> _Model | None:
-    """Place the view that sees the most points, and those that see nearly as many; if none can be, the next ones."""
-    _, found = _triangulated(scene, model)
-    known = found.good[scene.seen.point]
-    count = np.bincount(scene.seen.view[known], minlength=len(model.poses))
-    count[list(model.joined)] = 0
-    poses, added, most = model.poses.copy(), [], 0
-    for view in np.argsort(-count, kind="stable").tolist():
-        if count[view] < max(_LEAST_SEEN, _NEARLY_AS_MANY * most):
-            break
-        mine = known & (scene.seen.view == view)
-        pose = _placed(found.places[scene.seen.point[mine]], scene.seen.xy[mine], model.lenses[view], scene.pixel)
-        if pose is not None:
-            poses[view] = pose
-            added.append(view)
-            most = max(most, int(count[view]))
-    return replace(model, poses=poses, joined=(*model.joined, *added)) if added else None
-
-
-def _placed(points: Array, xy: Array, lens: Array, pixel: float) -> Array | None:
-    """(3, 4) pose of a view of known points, if enough of them agree."""
-    done, turn, shift, inliers = cv2.solvePnPRansac(
-        points, xy, lens, None, reprojectionError=_PLACED_PX * pixel, iterationsCount=2000, confidence=0.9999,
-        flags=cv2.SOLVEPNP_SQPNP,
-    )  # fmt: skip
-    if not done or inliers is None:
-        return None
-    share = _LEAST_SHARE if len(inliers) >= _FEW else _SHARE_OF_FEW
-    if len(inliers) < max(_LEAST_SEEN, share * len(points)):
-        return None
-    agreeing = inliers.ravel()
-    turn, shift = cv2.solvePnPRefineLM(points[agreeing], xy[agreeing], lens, None, turn, shift)
-    return np.c_[cv2.Rodrigues(turn)[0], shift]
-
-
-def _best_model(scene: _Scene) -> _Model:
-    """The model that places the most views, of those that grow from the most promising pairs; without any, none."""
-    poses = np.tile(np.eye(3, 4), (len(scene.lenses), 1, 1))
-    best, most = _Model(poses=poses, lenses=scene.lenses, joined=()), (0, 0)
-    for start in _starts(scene.pairs):
-        model = _grown(scene, start)
-        worth = len(model.joined), len(_agreeing(scene, model, _LIMITS_PX[1])[0].point)
-        if worth > most:
-            best, most = model, worth
-        if len(model.joined) == len(scene.lenses):
-            break
-    return best
-
-
-def _starts(pairs: Sequence[ViewPair]) -> list[ViewPair]:
-    """Pairs with many matches and parallax up to some degrees; what lies on a plane leaves a choice of poses."""
-
-    def promise(pair: ViewPair) -> float:
-        assert pair.pose is not None
-        clear = {"general": 1.0, "planar": 0.2}.get(pair.pose.kind, 0.0)
-        return pair.support * min(pair.pose.parallax, _WIDE_ANGLE) * clear
-
-    return [pair for pair in sorted(pairs, key=promise, reverse=True) if promise(pair) > 0][:_STARTS]
-
-
-def _with_offset(scene: _Scene, model: _Model, prior: Prior, sizes: Sequence[tuple[int, int]]) -> Array:
+def _with_offset(scene: Scene, model: Model, prior: Prior, sizes: Sequence[tuple[int, int]]) -> Array:
     """Camera matrices, for a rectified pair with principal points as the prior's depth wants them.
 
     Pictures of a stereo rig that were rectified show every point in the same row, whatever their principal points are:
@@ -378,7 +245,7 @@ def _with_offset(scene: _Scene, model: _Model, prior: Prior, sizes: Sequence[tup
     turned = np.linalg.norm(vector_from_rotation(turn))
     if turned > _NO_TURN or abs(way[axis]) < np.cos(_ALONG_AXIS) * np.linalg.norm(way):
         return lenses
-    seen, _ = _agreeing(scene, model, _LIMITS_PX[-1])
+    seen, _ = agreeing(scene, model, LIMITS_PX[-1])
     first, second = (seen.where(seen.view == view) for view in (i, j))
     sign = -np.sign(way[axis])
     disparity = sign * (first.xy[:, axis] - second.xy[:, axis])
@@ -388,40 +255,111 @@ def _with_offset(scene: _Scene, model: _Model, prior: Prior, sizes: Sequence[tup
     return lenses
 
 
-def _in_frame_of_prior(scene: _Scene, model: _Model, prior: Prior, sizes: Sequence[tuple[int, int]]) -> Reconstruction:
-    """Moved so that the first placed view is where the prior has it, in the unit of the prior's depth."""
-    seen, found = _agreeing(scene, model, _LIMITS_PX[-1])
+def _put_together(
+    scene: Scene, models: Sequence[Model], prior: Prior, sizes: Sequence[tuple[int, int]]
+) -> Reconstruction:
+    """All models in one world: each where its cameras are on the whole for the prior, in the unit of its depth.
+
+    What the models leave free, the prior decides, and views that belong to none stay where it has them. At the end all
+    is moved so that the first view is where it was.
+    """
     extrinsics = np.array(prior.extrinsics, np.float64)
     extrinsics[:, :, :3] = nearest_rotation(extrinsics[:, :, :3])
-    places = np.where(np.isfinite(found.places), found.places, 0.0)
-    if model.joined:
-        anchor = min(model.joined)
-        unit = _unit(seen, found, model, prior, sizes)
-        turn = model.poses[anchor, :, :3].T @ extrinsics[anchor, :, :3]  # model to prior, applied from the right
-        home, centre = _centre(extrinsics[anchor]), _centre(model.poses[anchor])
-        places = home + unit * (places - centre) @ turn
-        for view in model.joined:
-            rotation = model.poses[view, :, :3] @ turn
-            extrinsics[view] = np.c_[rotation, -rotation @ (home + unit * (_centre(model.poses[view]) - centre) @ turn)]
-    extrinsics, turned = _turned_along(scene.pairs, extrinsics, model.joined)
+    lenses = (models[0] if models else scene).lenses.copy()
+    first, points = extrinsics[0].copy(), _Points.none()
+    rms = np.full(len(extrinsics), np.nan)
+    for model in models:
+        seen, found = agreeing(scene, model, LIMITS_PX[-1])
+        move = _to_prior(model, extrinsics, _unit(seen, found, model, prior, sizes))
+        views = list(model.joined)
+        extrinsics[views] = move.on_poses(model.poses[views])
+        lenses[views] = model.lenses[views]
+        rms[views] = reprojection_rms(scene, model, seen)[views]
+        points = points.joined(
+            seen, move.on_points(np.where(np.isfinite(found.places), found.places, 0.0)), found.angle
+        )
+    placed = {view for model in models for view in model.joined}
+    extrinsics, turned = _turned_along(scene.pairs, extrinsics, placed)
+    home = _rigid(extrinsics[0], first)
 
     def source(view: int) -> PoseSource:
-        return "matches" if view in model.joined else "rotation" if view in turned else "network"
+        return "matches" if view in placed else "rotation" if view in turned else "network"
 
     return Reconstruction(
-        extrinsics=extrinsics,
-        intrinsics=model.lenses,
+        extrinsics=home.on_poses(extrinsics),
+        intrinsics=lenses,
         source=tuple(source(view) for view in range(len(extrinsics))),
-        observations=seen,
-        places=places,
-        angle=found.angle,
-        rms_px=_rms(scene, model, seen),
+        observations=points.observations,
+        places=home.on_points(points.places),
+        angle=points.angle,
+        rms_px=rms,
         pairs=tuple(scene.pairs),
     )
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Move:
+    """A similarity: x goes to ``unit * turn @ x + shift``."""
+
+    turn: Array
+    shift: Array
+    unit: float
+
+    def on_points(self, points: Array) -> Array:
+        return self.unit * points @ self.turn.T + self.shift
+
+    def on_poses(self, poses: Array) -> Array:
+        rotation = poses[:, :, :3] @ self.turn.T
+        return np.concatenate([rotation, self.unit * poses[:, :, 3:] - rotation @ self.shift[:, None]], -1)
+
+
+def _rigid(now: Array, wanted: Array) -> _Move:
+    """What brings a camera to another pose."""
+    turn = wanted[:, :3].T @ now[:, :3]
+    return _Move(turn=turn, shift=_centre(wanted) - turn @ _centre(now), unit=1.0)
+
+
+def _to_prior(model: Model, extrinsics: Array, unit: float) -> _Move:
+    """Mean over the views of a model of what brings each to where the prior has it."""
+    views = list(model.joined)
+    turn = nearest_rotation((extrinsics[views, :, :3].swapaxes(1, 2) @ model.poses[views, :, :3]).sum(0))
+    apart = [_centre(extrinsics[v]) - unit * turn @ _centre(model.poses[v]) for v in views]
+    return _Move(turn=turn, shift=np.mean(apart, 0), unit=unit)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Points:
+    """Points of several models, numbered one after the other."""
+
+    observations: Observations
+    places: Array
+    angle: Array
+
+    @classmethod
+    def none(cls) -> _Points:
+        index = np.zeros(0, np.int64)
+        empty = Observations(point=index, view=index, xy=np.zeros((0, 2)), weight=np.zeros(0))
+        return cls(observations=empty, places=np.zeros((0, 3)), angle=np.zeros(0))
+
+    def joined(self, seen: Observations, places: Array, angle: Array) -> _Points:
+        """With the points that are seen, and only those."""
+        names, point = np.unique(seen.point, return_inverse=True)
+        old = self.observations
+        both = Observations(
+            point=np.concatenate([old.point, point + len(self.places)]),
+            view=np.concatenate([old.view, seen.view]),
+            xy=np.concatenate([old.xy, seen.xy]),
+            weight=np.concatenate([old.weight, seen.weight]),
+        )
+        return _Points(
+            observations=both,
+            places=np.concatenate([self.places, places[names]]),
+            angle=np.concatenate([self.angle, angle[names]]),
+        )
+
+
 def _unit(
-    seen: Observations, found: Triangulated, model: _Model, prior: Prior, sizes: Sequence[tuple[int, int]]
+    seen: Observations, found: Triangulated, model: Model, prior: Prior, sizes: Sequence[tuple[int, int]]
 ) -> float:
     """How much deeper than the model the prior has the points, in the median over them."""
     z = np.einsum("oj,oj->o", model.poses[seen.view, 2, :3], found.places[seen.point]) + model.poses[seen.view, 2, 3]
@@ -434,22 +372,13 @@ def _unit(
     return float(np.median(said[usable] / z[usable])) if usable.any() else 1.0
 
 
-def _rms(scene: _Scene, model: _Model, seen: Observations) -> Array:
-    if not len(seen.point):
-        return np.full(len(model.poses), np.nan)
-    found = triangulate(seen, scene.tracks.count, model.poses, model.lenses)
-    count = np.bincount(seen.view, minlength=len(model.poses))
-    square = np.bincount(seen.view, found.errors_px**2, len(model.poses))
-    return np.sqrt(np.divide(square, count, out=np.full(len(count), np.nan), where=count > 0))
-
-
 def _centre(pose: Array) -> Array:
     """Position of a camera in the world."""
     centre: Array = -pose[:, :3].T @ pose[:, 3]
     return centre
 
 
-def _turned_along(pairs: Sequence[ViewPair], extrinsics: Array, placed: Sequence[int]) -> tuple[Array, list[int]]:
+def _turned_along(pairs: Sequence[ViewPair], extrinsics: Array, placed: set[int]) -> tuple[Array, list[int]]:
     """Views that only turned against a placed one stand where it stands; without any, all that turn together do."""
     turning = [pair for pair in pairs if pair.pose is not None and pair.pose.kind == "rotation"]
     turning.sort(key=lambda pair: -pair.support)

@@ -34,8 +34,8 @@ SAFE_MATCHES = 60
 
 _EPIPOLAR_PX = 1.5  # distance from the epipolar line up to which a match agrees
 _POSE_TOLERANCE_PX = 3.0
-_SEARCH_RADIUS = 0.25  # of the longer side, around where the prior expects a keypoint
 _GLANCE, _GLANCE_LEAST, _GLANCE_FROM = 512, 6, 8  # strongest keypoints, matches among them, views
+_FEWEST_AGREEING = 12  # with a relative pose
 _FOCAL_RANGE = (0.35, 3.5)  # of the longer side: 110 to 16 degrees
 _FOCAL_STEPS = 120
 _ORDINARY = (1.0, 0.4)  # focal lengths of cameras at large: of the longer side, standard deviation of the logarithm
@@ -94,7 +94,12 @@ def connect_views(features: Sequence[Features]) -> list[ViewPair]:
 
 
 def connect_more(
-    pairs: Sequence[ViewPair], features: Sequence[Features], sizes: Sequence[tuple[int, int]], expected: Expectation
+    pairs: Sequence[ViewPair],
+    features: Sequence[Features],
+    sizes: Sequence[tuple[int, int]],
+    expected: Expectation,
+    *,
+    radius: float,
 ) -> list[ViewPair]:
     """Pairs that gained by looking for matches only near where each keypoint is expected.
 
@@ -105,6 +110,7 @@ def connect_more(
         features: keypoints of every view.
         sizes: rows and columns of every image.
         expected: where.
+        radius: how far from there, in pixels.
     """
     had = {pair.views: pair.support for pair in pairs}
 
@@ -114,7 +120,7 @@ def connect_more(
         inside = ((places >= 0) & (places < np.array(sizes[j])[::-1])).all(1)
         if np.count_nonzero(inside) < FEWEST_MATCHES:
             return None
-        near = near_prediction(features[i], features[j], places, _SEARCH_RADIUS * max(sizes[j]))
+        near = near_prediction(features[i], features[j], places, radius)
         found = _on_epipolar_lines(features, views, match_features(features[i], features[j], allowed=near))
         return found if found is not None and found.support > had.get(views, 0) else None
 
@@ -180,7 +186,7 @@ def with_poses(
     *,
     seed: int = 0,
 ) -> list[ViewPair]:
-    """Relative poses of all pairs; those without any are left out.
+    """Relative poses of all pairs; those without any, or with next to no matches that agree, are left out.
 
     Args:
         pairs: from :func:`connect_views`.
@@ -205,7 +211,7 @@ def with_poses(
         return replace(pair, pose=pose)
 
     found = _in_threads(posed, list(pairs))
-    return [pair for pair in found if pair.pose is not None and pair.pose.rotation is not None]
+    return [pair for pair in found if pair.pose is not None and pair.support >= _FEWEST_AGREEING]
 
 
 _Item = TypeVar("_Item")

@@ -86,7 +86,7 @@ def refinement_outcomes(kinds: Sequence[str] = SCENES, *, scenes: int = 20) -> I
     """
     for kind in kinds:
         for seed in range(scenes):
-            sample = _rendered(kind, _FIRST_SEED + seed)
+            sample = render_scene(kind, _FIRST_SEED + seed)
             prediction, pictures = oracle(sample, seed)
             refined = refine_prediction(
                 prediction, pictures, mode="full", camera_sigma=(np.radians(ROTATION_DEG), FOCAL)
@@ -101,7 +101,8 @@ def refinement_outcomes(kinds: Sequence[str] = SCENES, *, scenes: int = 20) -> I
             )
 
 
-def _rendered(kind: str, seed: int) -> Sample:
+def render_scene(kind: str, seed: int) -> Sample:
+    """A scene of one of :data:`SCENES`, with uint8 pictures."""
     scene, _ = build(seed, style="textureless" if kind == "textureless" else "textured")
     fov = float(np.random.default_rng(seed).uniform(*_FOV_DEG))
     cameras = make_cameras(

@@ -23,7 +23,7 @@ from depth_anything_3.datasets._folder import (
     by_number,
     folders,
 )
-from depth_anything_3.datasets._poses import invert_rigid
+from depth_anything_3.geometry.stored_poses import invert_rigid
 from depth_anything_3.datasets._reading import damage_in, read_image_bytes, valid_depth
 from depth_anything_3.datasets.base import CorruptSample, View
 from depth_anything_3.errors import InputError

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from depth_anything_3.datasets._folder import CameraOfFrame, FolderDataset, SceneFiles, assemble, check_size, folders
-from depth_anything_3.datasets._poses import central_intrinsics, focal_length
+from depth_anything_3.geometry.stored_poses import central_intrinsics, focal_length
 from depth_anything_3.datasets._reading import (
     damage_in,
     read_exr,

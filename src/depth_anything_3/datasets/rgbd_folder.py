@@ -31,7 +31,7 @@ from depth_anything_3.datasets._folder import (
     check_size,
     folders,
 )
-from depth_anything_3.datasets._poses import invert_rigid
+from depth_anything_3.geometry.stored_poses import invert_rigid
 from depth_anything_3.datasets._reading import (
     damage_in,
     read_grey_16,

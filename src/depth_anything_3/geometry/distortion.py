@@ -33,11 +33,11 @@ from depth_anything_3.types.cameras import LENS_MODELS, Lens
 MAX_HALF_ANGLE = np.deg2rad(60.0)
 """Most that :func:`pinhole_intrinsics` shows of a fisheye picture to either side; a pinhole stretches what is beyond."""
 
-_ROUNDS = 20
+_ROUNDS = 8
 _STEP = 1e-6  # of central differences
 _TOLERANCE = 1e-9
 _ROWS = 256  # of a picture at a time, so that memory does not grow with it
-_RADII, _DIRECTIONS = 2048, 16  # where the limit of a lens is looked for
+_RADII, _DIRECTIONS = 512, 8  # where the limit of a lens is looked for
 _EQUIDISTANT = frozenset({"OPENCV_FISHEYE", "THIN_PRISM_FISHEYE", "RAD_TAN_THIN_PRISM_FISHEYE", "EUCM"})
 
 
@@ -202,7 +202,7 @@ def _side(xy: Float64[np.ndarray, "n 2"], lens: Lens) -> Float64[np.ndarray, "n 
     if lens.model in _EQUIDISTANT:
         rays = rays[rays[:, 2] > np.cos(MAX_HALF_ANGLE)]
         if not len(rays):  # all of the side is farther out than what will be shown of it
-            return np.sign(xy) * np.inf
+            return np.where(xy < 0, -np.inf, np.inf)
     return rays[:, :2] / rays[:, 2:]
 
 

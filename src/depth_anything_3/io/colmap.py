@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from depth_anything_3.geometry.stored_poses import rotation_from_quat_wxyz
-from depth_anything_3.io.camera_errors import damage_in
+from depth_anything_3.io.cameras.damage import damage_in
 
 NO_POINT = -1
 """In ``ColmapImage.points``: the feature belongs to no point."""
@@ -88,16 +88,17 @@ class ColmapPoints:
     track_lengths: Int64[np.ndarray, " p"]
 
 
-def find_model(folder: Path, *, beside: tuple[str, ...] = ("cameras", "points3D")) -> Path | None:
+def find_model(folder: Path, *, beside: tuple[str, ...] = ("cameras", "points3D"), deep: bool = True) -> Path | None:
     """The folder itself, or the first one below it, that holds a COLMAP model.
 
     Args:
         folder: where to look.
         beside: the files that must lie beside that of the images.
+        deep: also look in the folders below.
     """
-    for pattern in ("images.bin", "images.txt"):
-        for file in sorted(folder.rglob(pattern)):
-            if all((file.parent / f"{name}{file.suffix}").is_file() for name in beside):
+    for name in ("images.bin", "images.txt"):
+        for file in sorted(folder.rglob(name) if deep else folder.glob(name)):
+            if all((file.parent / f"{other}{file.suffix}").is_file() for other in beside):
                 return file.parent
     return None
 

@@ -31,7 +31,7 @@ from depth_anything_3.geometry.pinhole import pixel_centres
 from depth_anything_3.types.cameras import LENS_MODELS, Lens
 
 MAX_HALF_ANGLE = np.deg2rad(60.0)
-"""Most that :func:`pinhole_intrinsics` shows of a fisheye picture to either side; a pinhole stretches what is beyond."""
+"""Most that :func:`pinhole_intrinsics` shows of a fisheye picture to a side; a pinhole stretches what is beyond."""
 
 _ROUNDS = 8
 _STEP = 1e-6  # of central differences
@@ -134,7 +134,7 @@ def undistort_image(
     result = np.empty((height, width, 3), np.uint8)
     for top in range(0, height, _ROWS):
         rows = min(_ROWS, height - top)
-        xy = pixel_centres(rows, width) + (0.0, top)
+        xy = pixel_centres(rows, width) + np.array([0.0, top])
         source = through_lens(rays_through(xy, target), intrinsics, lens)
         unseen = np.isnan(source).any(-1)
         source[unseen] = 0

@@ -13,7 +13,14 @@ import numpy.typing as npt
 from PIL import Image
 
 from depth_anything_3.errors import InputError
-from depth_anything_3.io.images import ACCEPTED_SOURCES, ImageSource, describe_type, readable_formats
+from depth_anything_3.io.images import (
+    ACCEPTED_SOURCES,
+    HEIF_EXTENSIONS,
+    ImageSource,
+    LensPhoto,
+    describe_type,
+    readable_formats,
+)
 
 VIDEO_EXTENSIONS = frozenset(
     {".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".webm", ".wmv"}
@@ -29,9 +36,13 @@ _NOT_PHOTOS = frozenset({".pfm"})
 
 @cache
 def image_extensions() -> frozenset[str]:
-    """Lower-case file name extensions (with the dot) that count as photos, as far as this Pillow decodes them."""
+    """Lower-case file name extensions (with the dot) that count as photos, as far as this Pillow decodes them.
+
+    Those of HEIF always count: photos that cannot be read should be missed aloud.
+    """
     formats = set(readable_formats())
-    return frozenset(ext for ext, name in Image.registered_extensions().items() if name in formats) - _NOT_PHOTOS
+    known = {ext for ext, name in Image.registered_extensions().items() if name in formats}
+    return frozenset(known | HEIF_EXTENSIONS) - _NOT_PHOTOS
 
 
 def list_images(path: str | os.PathLike[str], *, recursive: bool = False, argument: str = "INPUT") -> list[Path]:
@@ -147,7 +158,7 @@ def _views(array: npt.NDArray[Any]) -> list[ImageSource]:
 
 
 def _checked(source: object, argument: str) -> ImageSource:
-    known = isinstance(source, (str, os.PathLike, bytes, Image.Image, np.ndarray)) or hasattr(source, "read")
+    known = isinstance(source, (str, os.PathLike, bytes, Image.Image, np.ndarray, LensPhoto)) or hasattr(source, "read")
     if not known:
         raise InputError(argument, describe_type(source), "an image, or a list or tuple of them", ACCEPTED_SOURCES)
     return cast(ImageSource, source)

@@ -1,4 +1,4 @@
-"""Cameras that were known before: one reader per file format, all giving :class:`~depth_anything_3.types.cameras.Cameras`.
+"""Cameras that were known before: one reader per file format, behind one function.
 
 ``base`` finds the reader, ``fitting`` brings the cameras to the photos, ``given`` is what commands call.
 """

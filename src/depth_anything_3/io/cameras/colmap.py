@@ -51,7 +51,7 @@ def camera_and_lens(camera: ColmapCamera) -> tuple[Float64[np.ndarray, "3 3"], L
 
 
 def model_in(path: Path) -> Path | None:
-    """The model that a path stands for: the folder itself, ``sparse`` or ``sparse/0`` in it, or the folder of a file."""
+    """The model that a path stands for: the folder itself, ``sparse`` or ``sparse/0`` in it; for a file, its folder."""
     if path.is_file():
         known = path.suffix in (".bin", ".txt") and path.stem in _FILES
         return find_model(path.parent, beside=("cameras",), deep=False) if known else None

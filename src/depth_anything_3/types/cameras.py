@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -110,7 +111,7 @@ class Cameras:
     def take(self, order: Sequence[int]) -> Self:
         """The cameras at the given positions, in that order."""
         chosen = list(order)
-        changes = {
+        changes: dict[str, Any] = {
             field.name: value[chosen] if isinstance(value, np.ndarray) else tuple(value[i] for i in chosen)
             for field in fields(self)
             if field.name != "source" and (value := getattr(self, field.name)) is not None

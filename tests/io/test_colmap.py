@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from datasets.cases import shots_of
 from datasets.damage import truncate
 from datasets.writers.colmap import Point, Registered, write_binary, write_text
-from depth_anything_3.io.colmap import NO_POINT, find_model, read_cameras, read_images, read_points
+
 from depth_anything_3.errors import CameraFileError
+from depth_anything_3.io.colmap import NO_POINT, find_model, read_cameras, read_images, read_points
 
 SHOTS = list(shots_of("rgbd_folder").values())
 IMAGES = [

@@ -148,8 +148,8 @@ def auto(
             )
             prediction = model.inference(
                 list(job.views.images),
-                job.views.extrinsics,
-                job.views.intrinsics,
+                extrinsics=job.views.extrinsics,
+                intrinsics=job.views.intrinsics,
                 align_to_input_ext_scale=job.inference.align_to_input_ext_scale,
                 process_res=process_res,
                 process_res_method=job.preprocessing.process_res_method,

@@ -85,6 +85,9 @@ def _is_folder(path: str | os.PathLike[str]) -> bool:
 
 
 def _images_in(folder: Path, recursive: bool, argument: str) -> list[Path]:
+    if (folder / "images").is_dir() and (folder / "sparse").is_dir():
+        expected = f"{_SUPPORTED}; its photos are in {folder / 'images'}"
+        raise InputError(argument, f"{folder} (a COLMAP reconstruction)", expected)
     files = [file for file in folder.glob("**/*" if recursive else "*") if _is_visible_file(file, folder)]
     images = [file for file in files if file.suffix.lower() in image_extensions()]
     if not images:

@@ -874,11 +874,11 @@ def no_trace_in_the_repository(repository: Path) -> Iterator[None]:
 def scene(tmp_path: Path) -> Path:
     """A COLMAP folder with three photos taken through a lens."""
     written = files.scene()
-    files.write_photos(tmp_path / "scene" / "images", written)
+    files.write_photos(tmp_path / "colmap" / "images", written)
     parameters = [70, 72, 41, 29.5, -0.1, 0.02, 0, 0]
-    model = tmp_path / "scene" / "sparse" / "0"
+    model = tmp_path / "colmap" / "sparse" / "0"
     files.write_colmap(model, written, model=("OPENCV", 4), parameters=parameters, binary=True)
-    return tmp_path / "scene"
+    return tmp_path / "colmap"
 
 
 def test_a_colmap_folder_gives_what_the_api_gives(run: Run, checkpoint: Path, scene: Path, tmp_path: Path) -> None:

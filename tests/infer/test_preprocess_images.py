@@ -383,7 +383,7 @@ def test_masks_go_through_the_same_resize_and_crop() -> None:
     """A view with transparency in its left third, another size, and one without."""
     rgba = np.full((90, 120, 4), 255, np.uint8)
     rgba[:, :40, 3] = 0
-    opaque = np.full((90, 100, 3), 255, np.uint8)
+    opaque = np.full((90, 70, 3), 255, np.uint8)
     with pytest.warns(UserWarning, match="cropped"):
         inputs = preprocess([rgba, opaque], options=PreprocessOptions(process_res=84, alpha="mask"))
     assert inputs.masks is not None and inputs.masks.shape == inputs.processed_images.shape[:3]

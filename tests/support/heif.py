@@ -179,6 +179,8 @@ def heif_photo(grey: np.ndarray, *, quarter_turns: int = 0) -> bytes:
     places = bytes([0x81, 2, 3][: len(properties)])
     item = struct.pack(">I", len(coded)) + coded
 
+    places_of_one = struct.pack(">IHB", 1, 1, len(places)) + places
+
     def meta(offset: int) -> bytes:
         return _full(
             b"meta",
@@ -187,9 +189,7 @@ def heif_photo(grey: np.ndarray, *, quarter_turns: int = 0) -> bytes:
             _full(b"pitm", 0, struct.pack(">H", 1)),
             _full(b"iinf", 0, struct.pack(">H", 1), _full(b"infe", 2, struct.pack(">HH", 1, 0) + b"hvc1\0")),
             _full(b"iloc", 0, struct.pack(">HHHHHII", 0x4400, 1, 1, 0, 1, offset, len(item))),
-            _box(
-                b"iprp", _box(b"ipco", *properties), _full(b"ipma", 0, struct.pack(">IHB", 1, 1, len(places)), places)
-            ),
+            _box(b"iprp", _box(b"ipco", *properties), _full(b"ipma", 0, places_of_one)),
         )
 
     head = _box(b"ftyp", b"heic", bytes(4), b"mif1heic")

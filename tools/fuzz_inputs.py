@@ -16,7 +16,6 @@ import sys
 import tempfile
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PATIENCE = 10.0
@@ -32,12 +31,13 @@ def work(first: int, last: int, seed: int, reports: Connection) -> None:
         every = targets(Path(folder))
         reports.send(None)  # ready: imports take longer than a mutant
         for number in range(first, last):
-            reports.send(attempt(every[number % len(every)], number, seed))
+            finding, refused = attempt(every[number % len(every)], number, seed)
+            reports.send((None if finding is None else str(finding), refused))
 
 
-def run(mutants: int, seed: int) -> tuple[list[Any], int]:
+def run(mutants: int, seed: int) -> tuple[list[str], int]:
     """All findings, and how many mutants were refused."""
-    found: list[Any] = []
+    found: list[str] = []
     refused = number = 0
     context = multiprocessing.get_context("spawn")
     while number < mutants:

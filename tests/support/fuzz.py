@@ -110,10 +110,12 @@ def _camera_files(folder: Path) -> list[Target]:
     )
     write_cameras(cameras, folder / "cameras.json")
     photos = folder / "photos"
-    given = [folder / name for name in ("transforms.json", "tum.txt", "kitti.txt", "cameras.json")]
+    given = [folder / name for name in ("transforms.json", "cameras.json")]
     given += [folder / "text" / f"{name}.txt" for name in ("cameras", "images")]
     given += [folder / "binary" / f"{name}.bin" for name in ("cameras", "images")]
-    found = [Target(f.name, f, lambda f=f: open_views(photos, poses=f, intrinsics=None)) for f in given]  # type: ignore[misc]
+    found = [Target(f.name, f, lambda f=f: open_views(photos, poses=f)) for f in given]  # type: ignore[misc]
+    for file in (folder / "tum.txt", folder / "kitti.txt"):
+        found.append(Target(file.name, file, lambda f=file: open_views(photos, poses=f, intrinsics="60deg")))  # type: ignore[misc]
     found += [Target(f.name, f, lambda f=f: read_points(f.parent)) for f in folder.glob("*/points3D.*")]  # type: ignore[misc]
     text = folder / "intrinsics.txt"
     found.append(Target(text.name, text, lambda: (read_cameras(text), open_views(photos, intrinsics=text))))

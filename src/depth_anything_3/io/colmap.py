@@ -134,14 +134,13 @@ def read_points(model: Path) -> ColmapPoints:
     """
     file = _file(model, "points3D")
     with damage_in(file):
-        rows = list(_binary_points(file) if file.suffix == ".bin" else _text_points(file))
-    rows.sort(key=lambda row: row[0])
-    return ColmapPoints(
-        ids=np.array([row[0] for row in rows], np.int64),
-        xyz=np.array([row[1:4] for row in rows], np.float64).reshape(-1, 3),
-        errors=np.array([row[4] for row in rows], np.float64),
-        track_lengths=np.array([row[5] for row in rows], np.int64),
-    )
+        rows = sorted(_binary_points(file) if file.suffix == ".bin" else _text_points(file))
+        return ColmapPoints(
+            ids=np.array([row[0] for row in rows], np.int64),
+            xyz=np.array([row[1:4] for row in rows], np.float64).reshape(-1, 3),
+            errors=np.array([row[4] for row in rows], np.float64),
+            track_lengths=np.array([row[5] for row in rows], np.int64),
+        )
 
 
 def _file(model: Path, name: str) -> Path:

@@ -11,6 +11,7 @@ by seed, so a finding can be repeated by its number.
 from __future__ import annotations
 
 import argparse
+import importlib
 import multiprocessing
 import sys
 import tempfile
@@ -25,13 +26,12 @@ PATIENCE = 10.0
 def work(first: int, last: int, seed: int, reports: Connection) -> None:
     """Read the mutants from ``first`` up to ``last`` and say after each what came of it."""
     sys.path.insert(0, str(REPOSITORY / "tests"))
-    from support.fuzz import attempt, targets
-
+    fuzz = importlib.import_module("support.fuzz")
     with tempfile.TemporaryDirectory() as folder:
-        every = targets(Path(folder))
+        every = fuzz.targets(Path(folder))
         reports.send(None)  # ready: imports take longer than a mutant
         for number in range(first, last):
-            finding, refused = attempt(every[number % len(every)], number, seed)
+            finding, refused = fuzz.attempt(every[number % len(every)], number, seed)
             reports.send((None if finding is None else str(finding), refused))
 
 

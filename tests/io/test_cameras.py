@@ -240,3 +240,10 @@ def test_mirrored_poses_are_refused(tmp_path: Path) -> None:
     files.write_kitti(tmp_path / "00.txt", mirrored)
     with pytest.raises(CameraFileError, match="reflection"):
         read_cameras(tmp_path / "00.txt")
+
+
+def test_the_example_of_the_documentation(repository: Path, tmp_path: Path) -> None:
+    example = (repository / "docs" / "inputs.md").read_text().split("```json\n")[1].split("```")[0]
+    (tmp_path / "cameras.json").write_text(example)
+    cameras = read_cameras(tmp_path / "cameras.json")
+    assert cameras.names == ("a.jpg",) and cameras.lenses == (Lens("OPENCV", (-0.1, 0.02, 0.0, 0.0)),)

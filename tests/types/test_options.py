@@ -9,7 +9,7 @@ import pytest
 
 from depth_anything_3.errors import InputError
 from depth_anything_3.types import options
-from depth_anything_3.types.options import InferOptions, PreprocessOptions, check_choice
+from depth_anything_3.types.options import FolderOptions, InferOptions, PreprocessOptions, check_choice
 
 
 def defaults(cls: type) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def test_valid_names() -> None:
     strategies = ("first", "middle", "saddle_balanced", "saddle_sim_range")
     assert get_args(options.ReferenceViewStrategy) == options.REFERENCE_VIEW_STRATEGIES
     assert options.REFERENCE_VIEW_STRATEGIES[:4] == strategies, "the published ones, and then our own"
-    assert get_args(options.AlphaMode) == options.ALPHA_MODES == ("composite", "drop")
+    assert get_args(options.AlphaMode) == options.ALPHA_MODES == ("composite", "mask", "drop")
     assert options.PATCH_SIZE == 14
 
 
@@ -74,7 +74,7 @@ def test_valid_strategies(name: Any) -> None:
         ("process_res_method", "", "process_res_method: got ''"),
         ("process_res_method", None, "process_res_method: got None"),
         ("process_res_method", ["upper_bound_crop"], "process_res_method: got ['upper_bound_crop']"),
-        ("alpha", "white", "alpha: got 'white'; expected one of the valid names (valid: composite, drop)"),
+        ("alpha", "white", "alpha: got 'white'; expected one of the valid names (valid: composite, mask, drop)"),
         ("alpha", True, "alpha: got True"),
     ],
 )
@@ -117,3 +117,10 @@ def test_options_are_frozen_and_keyword_only(cls: type) -> None:
 @pytest.mark.parametrize("cls", [PreprocessOptions, InferOptions])
 def test_every_option_is_explained(cls: type) -> None:
     assert all(f"{field.name}:" in (cls.__doc__ or "") for field in dataclasses.fields(cls))
+
+
+@pytest.mark.parametrize("name", ["stride", "limit"])
+@pytest.mark.parametrize("value", [0, -1, 1.5, True])
+def test_photos_of_a_folder_are_counted(name: str, value: Any) -> None:
+    with pytest.raises(InputError, match=f"{name}: got .*at least 1"):
+        FolderOptions(**{name: value})

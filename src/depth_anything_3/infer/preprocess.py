@@ -109,6 +109,7 @@ def preprocess(
         records=records,
         extrinsics=poses,
         intrinsics=calibrations,
+        masks=_stacked_masks(resized),
     )
 
 
@@ -203,6 +204,7 @@ class _Resized:
     pixels: Pixels
     name: str
     record: ResizeRecord
+    mask: npt.NDArray[np.bool_] | None
 
 
 def _resize_all(
@@ -241,7 +243,8 @@ def _resize_one(source: ImageSource, index: int, options: PreprocessOptions, mos
         offset_xy=(0.0, 0.0),
         exif_orientation=image.exif_orientation,
     )
-    return _centre_crop(_Resized(pixels, image.name, record), plan.processed_hw)
+    mask = None if image.mask is None else _resize_mask(image.mask, plan.resized_hw)
+    return _centre_crop(_Resized(pixels, image.name, record, mask), plan.processed_hw)
 
 
 def _resize(pixels: Pixels, hw: Size) -> Pixels:
@@ -253,6 +256,12 @@ def _resize(pixels: Pixels, hw: Size) -> Pixels:
     return np.asarray(resized, np.uint8)
 
 
+def _resize_mask(mask: npt.NDArray[np.bool_], hw: Size) -> npt.NDArray[np.bool_]:
+    """True where at least half of what a pixel covers is."""
+    shades = mask.astype(np.uint8) * np.uint8(255)
+    return np.asarray(cv2.resize(shades, (hw[1], hw[0]), interpolation=cv2.INTER_AREA)) >= 128
+
+
 def _centre_crop(image: _Resized, hw: Size) -> _Resized:
     height, width = image.pixels.shape[:2]
     if (height, width) == hw:
@@ -260,7 +269,8 @@ def _centre_crop(image: _Resized, hw: Size) -> _Resized:
     top, left = (height - hw[0]) // 2, (width - hw[1]) // 2
     x, y = image.record.offset_xy
     record = dataclasses.replace(image.record, processed_hw=hw, offset_xy=(x - left, y - top))
-    return _Resized(image.pixels[top : top + hw[0], left : left + hw[1]], image.name, record)
+    kept = np.s_[top : top + hw[0], left : left + hw[1]]
+    return _Resized(image.pixels[kept], image.name, record, None if image.mask is None else image.mask[kept])
 
 
 def _crop_to_common_size(images: list[_Resized]) -> list[_Resized]:
@@ -295,6 +305,14 @@ def _network_arrays(images: list[_Resized]) -> tuple[npt.NDArray[np.float32], Pi
             normalised[i, c] = _NORMALISED[:, c].take(image.pixels[:, :, c])
             shown[i, :, :, c] = _SHOWN[:, c].take(image.pixels[:, :, c])
     return normalised, shown
+
+
+def _stacked_masks(images: list[_Resized]) -> npt.NDArray[np.bool_] | None:
+    """(N, H, W); views without a mask are whole."""
+    if all(image.mask is None for image in images):
+        return None
+    whole = np.ones(images[0].record.processed_hw, np.bool_)
+    return np.stack([whole if image.mask is None else image.mask for image in images])
 
 
 # --- cameras -----------------------------------------------------------------------------------------------------

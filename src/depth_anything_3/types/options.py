@@ -13,7 +13,7 @@ from typing import Literal, get_args
 from depth_anything_3.errors import InputError
 
 ProcessMethod = Literal["upper_bound_resize", "upper_bound_crop", "lower_bound_resize", "lower_bound_crop"]
-AlphaMode = Literal["composite", "drop"]
+AlphaMode = Literal["composite", "mask", "drop"]
 ReferenceViewStrategy = Literal["first", "middle", "saddle_balanced", "saddle_sim_range", "saddle_sim_range_others"]
 
 RefineMode = Literal["off", "poses", "full"]
@@ -48,8 +48,9 @@ class PreprocessOptions:
         process_res: target length in pixels of the side that the method bounds.
         process_res_method: ``upper_bound_*`` bounds the longest side, ``lower_bound_*`` the shortest; ``*_resize``
             then rounds both sides to multiples of 14 by resizing, ``*_crop`` by a centre crop.
-        alpha: what becomes of transparency: ``composite`` on white, or ``drop`` (the published behaviour, which
-            shows the colour hidden under transparent pixels).
+        alpha: what becomes of transparency: ``composite`` on white; ``mask``: the same, and the less than half
+            opaque pixels are masked out; or ``drop`` (the published behaviour, which shows the colour hidden under
+            transparent pixels).
     """
 
     process_res: int = PROCESS_RES
@@ -63,6 +64,27 @@ class PreprocessOptions:
             raise InputError("process_res", str(self.process_res), f"at least {PATCH_SIZE} pixels (one patch)")
         check_choice("process_res_method", self.process_res_method, PROCESS_METHODS)
         check_choice("alpha", self.alpha, ALPHA_MODES)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FolderOptions:
+    """Which photos of a folder are taken.
+
+    Attributes:
+        recursive: also those in the folders below it.
+        stride: every how many-th, from the first on.
+        limit: at most how many; None for all.
+    """
+
+    recursive: bool = False
+    stride: int = 1
+    limit: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("stride", "limit"):
+            value = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+                raise InputError(name, repr(value), "a whole number, at least 1")
 
 
 @dataclass(frozen=True, kw_only=True)

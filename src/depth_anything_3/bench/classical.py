@@ -119,7 +119,8 @@ def _reconstruct(pycolmap: Any, folder: Path, shape: tuple[int, ...], features: 
     verification = pycolmap.TwoViewGeometryOptions()
     verification.ransac.random_seed = 0
     database = folder / "database.db"
-    before, pycolmap.logging.minloglevel = pycolmap.logging.minloglevel, 2
+    # That no model was found is a result here, no message on the terminal.
+    before, pycolmap.logging.minloglevel = pycolmap.logging.minloglevel, int(pycolmap.logging.FATAL.value)
     pycolmap.set_random_seed(0)
     try:
         pycolmap.extract_features(

@@ -1,0 +1,134 @@
+"""Matching alone finds cameras where there is texture, and says so where it finds none."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pytest
+from support.poses import rotation, with_centres
+
+from depth_anything_3.bench import classical
+from depth_anything_3.bench.classical import FOCAL_GUESS, Colmap, TwoViewSift
+from depth_anything_3.bench.evaluate import Predictor, run_once
+from depth_anything_3.bench.scenes import EvalScene
+from depth_anything_3.metrics.pose import relative_poses
+from depth_anything_3.refine.features import all_pairs
+from depth_anything_3.refine.two_view import TwoView
+
+HEIGHT, WIDTH = 240, 320
+
+
+@cache
+def relief(views: int = 3) -> EvalScene:
+    """Textured steps at five depths, drawn point by point into cameras that turn and move past them."""
+    rng = np.random.default_rng(0)
+    k = np.array([[FOCAL_GUESS * WIDTH, 0, WIDTH / 2], [0, FOCAL_GUESS * WIDTH, HEIGHT / 2], [0, 0, 1]])
+    turns = np.stack([rotation([0.1, 1, 0], -5.0 * i) for i in range(views)])
+    poses = with_centres(turns, np.array([[0.5 * i, 0.05 * i, 0] for i in range(views)]))
+    # Squares of one colour, of the size of a few pixels.
+    centre = rng.uniform((-3, -2), (4, 2), (6000, 2))
+    z = 4 + np.floor(2.5 * (1 + np.sin(centre[:, 0] * 2)))
+    colour = rng.integers(0, 255, (6000, 3))
+    images = np.full((views, HEIGHT, WIDTH, 3), 128, np.uint8)
+    for image, pose in zip(images, poses, strict=True):
+        points = np.concatenate([centre * z[:, None] / 5, z[:, None]], 1) @ pose[:, :3].T + pose[:, 3]
+        xy = (points @ k.T)[:, :2] / points[:, 2:]
+        for i in np.argsort(-points[:, 2], kind="stable"):
+            x, y = np.round(xy[i]).astype(int)
+            if 3 <= x < WIDTH - 3 and 3 <= y < HEIGHT - 3:
+                image[y - 3 : y + 3, x - 3 : x + 3] = colour[i]
+    return EvalScene(
+        name="relief",
+        slices=(),
+        images=images,
+        depth=np.zeros((views, HEIGHT, WIDTH), np.float32),
+        intrinsics=np.repeat(k[None], views, 0),
+        extrinsics=poses,
+    )
+
+
+def plain(scene: EvalScene) -> EvalScene:
+    return EvalScene(**{**vars(scene), "images": np.full_like(scene.images, 90)})
+
+
+def colmap() -> Predictor:
+    pytest.importorskip("pycolmap")
+    return Colmap()
+
+
+@pytest.mark.parametrize("make", [TwoViewSift, colmap])
+def test_cameras_of_a_textured_scene(make: type[TwoViewSift]) -> None:
+    run = run_once("it", make(), relief(), given_cameras=False)
+    assert run.error is None
+    assert run.scores["pose_auc_5"] > 0.7
+    assert run.scores["focal_error"] < 0.1
+    assert not {"absrel", "f_score"} & set(run.scores)
+    assert run.seconds > 0
+
+
+@pytest.mark.parametrize("make", [TwoViewSift, colmap])
+def test_nothing_to_see(make: type[TwoViewSift]) -> None:
+    run = run_once("it", make(), plain(relief()), given_cameras=False)
+    assert run.error is None
+    assert run.scores["rotation_auc_30"] == 0
+    assert run.scores["median_rotation_deg"] == 180
+
+
+@pytest.mark.parametrize("make", [TwoViewSift, colmap])
+def test_the_same_every_time(make: type[TwoViewSift]) -> None:
+    one, two = (make()(list(relief().images), extrinsics=None, intrinsics=None) for _ in range(2))
+    np.testing.assert_array_equal(one.pair_poses, two.pair_poses)
+    np.testing.assert_array_equal(one.intrinsics, two.intrinsics)
+
+
+def test_a_view_that_is_not_registered_is_a_miss() -> None:
+    scene = relief()
+    images = scene.images.copy()
+    images[2] = 90
+    run = run_once("it", colmap(), EvalScene(**{**vars(scene), "images": images}), given_cameras=False)
+    assert run.scores["rotation_auc_30"] == pytest.approx(1 / 3, abs=0.05)
+
+
+def two_view(pose: np.ndarray | None, inliers: int) -> TwoView:
+    """Of so many matches that agree; None where no pose was found."""
+    return TwoView(
+        kind="none" if pose is None else "general",
+        rotation=None if pose is None else pose[:, :3],
+        direction=np.zeros(3) if pose is None else pose[:, 3],
+        rotation_sigma=0.0,
+        direction_sigma=0.0,
+        focal_factor=1.0,
+        inliers=np.ones(inliers, np.bool_),
+        errors_px=np.zeros(inliers),
+        noise_px=0.0,
+        parallax=0.0,
+        log10_chance=-9.0,
+        ambiguous=False,
+        from_prior=False,
+        reason="",
+    )
+
+
+def test_pairs_without_a_pose_get_that_of_the_best_supported_chain() -> None:
+    """Cameras on a line, one apart: (0, 3) has no pose, the better chain 0-1-3 is exact, the other is not."""
+    poses = with_centres(np.stack([rotation([0, 1, 0], 4.0 * i) for i in range(4)]), np.eye(4, 3, k=-1) * 0)
+    poses = with_centres(poses[:, :, :3], np.array([[float(i), 0, 0] for i in (0, 1, 1.5, 2)]))
+    true = dict(zip(all_pairs(4), relative_poses(poses), strict=True))
+    wrong = np.concatenate([np.eye(3), [[0], [0], [1.0]]], 1)
+    found = {(0, 1): two_view(true[0, 1], 90), (1, 3): two_view(true[1, 3], 80), (0, 2): two_view(wrong, 20)}
+    found |= {(2, 3): two_view(wrong, 30), (0, 3): two_view(None, 0), (1, 2): two_view(None, 0)}
+    got = dict(zip(all_pairs(4), classical._pair_poses(4, found), strict=True))
+    np.testing.assert_allclose(got[0, 3], true[0, 3], atol=1e-12)
+    np.testing.assert_array_equal(got[0, 2], wrong)
+    # 0-1-3-2: the edge (2, 3) is better supported than (0, 2), and is walked backwards.
+    expected = np.linalg.inv(np.vstack([wrong, [0, 0, 0, 1]])) @ np.vstack([true[1, 3], [0, 0, 0, 1]])
+    np.testing.assert_allclose(got[1, 2], expected[:3], atol=1e-12)
+
+
+def test_views_out_of_reach_have_no_pose() -> None:
+    step = np.concatenate([np.eye(3), [[1.0], [0], [0]]], 1)
+    found = {pair: two_view(None, 0) for pair in all_pairs(3)} | {(1, 2): two_view(step, 50)}
+    got = dict(zip(all_pairs(3), classical._pair_poses(3, found), strict=True))
+    assert np.isnan(got[0, 1]).all() and np.isnan(got[0, 2]).all()
+    np.testing.assert_array_equal(got[1, 2], step)

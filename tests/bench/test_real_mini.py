@@ -93,7 +93,7 @@ def test_scenes_come_at_every_number_of_views(tmp_path: Path) -> None:
 def test_missing_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"princeton_box50/scene\.npz"):
         run_real_mini(tmp_path)
-    with pytest.raises(InputError, match="scene: got 'kitchen'.*lund_door12"):
+    with pytest.raises(InputError, match=r"scene: got 'kitchen'.*lund_door12"):
         run_real_mini(tmp_path, scenes=["kitchen"])
     frame = frame_lists()[BOX][3][1]
     (write_box(tmp_path) / BOX / "images" / f"{frame}.png").unlink()

@@ -91,7 +91,7 @@ class Estimate:
         shapes = {
             "extrinsics": (n, 3, 4),
             "intrinsics": (n, 3, 3),
-            "conf": np.shape(self.depth),
+            "conf": () if self.depth is None else np.shape(self.depth),
             "pair_poses": (n * (n - 1) // 2, 3, 4),
         }
         for name, shape in shapes.items():

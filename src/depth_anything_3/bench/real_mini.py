@@ -43,6 +43,13 @@ ABOUT_ROWS: Mapping[str, str] = {
 }
 """What rows that are no model are."""
 
+_ABOUT_SCENES = (
+    "folders with `scene.npz` (names, K, c2w), `images/` and, where there is one, `depth/` in millimetres; the frames are "
+    "listed in `src/depth_anything_3/bench/real_mini.json`. The poses of alicevision_buddha13 and lund_door12 come from "
+    "structure from motion, which favours rows that match features. tum_fr1_rpy moves by 13 cm: its rotations say more "
+    "than its translations. open3d_redwood5 belongs to the sequence of redwood_livingroom1_micro"
+)
+
 
 def frame_lists() -> dict[str, tuple[tuple[str, ...], ...]]:
     """Names of the frames by scene: one list per number of views, in ascending order."""
@@ -138,6 +145,7 @@ def _notes(models: Sequence[str], scenes: Sequence[str] | None, left_out: Mappin
     return {
         "command": f"`{' '.join(['da3 bench real-mini --data FOLDER --out docs', *options])}`",
         "versions": _versions(),
+        "scenes": _ABOUT_SCENES,
         **{f"`{name}`": text for name, text in rows.items()},
         **{f"`{name}`": f"left out: {why}" for name, why in left_out.items()},
     }

@@ -119,19 +119,16 @@ def write_report(
     folder: str | os.PathLike[str],
     runs: Sequence[Run],
     *,
-    name: str = "held_out",
-    title: str = "Held-out scenes",
     notes: Mapping[str, str] | None = None,
     level: float = 0.95,
     seed: int = 0,
 ) -> tuple[Path, Path]:
-    """Write ``NAME.json`` (every run and every row) and ``NAME.md`` (the tables). Each file appears whole.
+    """Write ``held_out.json`` (every run and every row) and ``held_out.md`` (the tables). Each file appears whole.
 
     Args:
         folder: made where it is missing; files of these names are replaced.
         runs: at least one.
-        name: of the files.
-        title, notes: as in :func:`markdown`; also in the JSON.
+        notes: as in :func:`markdown`; also in the JSON.
         level, seed: as in :func:`summarise`.
 
     Returns:
@@ -145,14 +142,13 @@ def write_report(
     summaries = summarise(runs, level=level, seed=seed)
     content: dict[str, Any] = {
         "format_version": _FORMAT_VERSION,
-        "title": title,
         "notes": dict(notes or {}),
         "level": level,
         "seed": seed,
         "summaries": [asdict(summary) for summary in summaries],
         "runs": [asdict(run) for run in runs],
     }
-    return _write(folder, name, content, markdown(summaries, title=title, notes=notes))
+    return _write(folder, "held_out", content, markdown(summaries, title="Held-out scenes", notes=notes))
 
 
 def _write(folder: str | os.PathLike[str], name: str, content: Mapping[str, Any], text: str) -> tuple[Path, Path]:

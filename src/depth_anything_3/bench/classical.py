@@ -137,17 +137,19 @@ def _reconstruct(pycolmap: Any, folder: Path, shape: tuple[int, ...], features: 
             verification_options=verification,
             device=pycolmap.Device.cpu,
         )
-        models: dict[int, Any] = pycolmap.incremental_mapping(database, folder, folder, options=_mapping(pycolmap))
+        options = _mapping(pycolmap, views=len(list(folder.glob("*.png"))))
+        models: dict[int, Any] = pycolmap.incremental_mapping(database, folder, folder, options=options)
     finally:
         pycolmap.logging.minloglevel = before
     return models
 
 
-def _mapping(pycolmap: Any) -> Any:
+def _mapping(pycolmap: Any, *, views: int) -> Any:
     """Minimums below COLMAP's, which are made for hundreds of views."""
     options = pycolmap.IncrementalPipelineOptions(num_threads=1, random_seed=0, min_num_matches=10, min_model_size=2)
     for part in (options.mapper, options.triangulation):
         part.random_seed = 0
+    options.triangulation.ignore_two_view_tracks = views > 2  # two views have no others
     options.mapper.num_threads = 1
     options.mapper.init_min_num_inliers = 40
     options.mapper.init_min_tri_angle = 4.0

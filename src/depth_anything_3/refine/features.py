@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Float32, Int, UInt8
 from depth_anything_3.errors import InputError
 
 _CONTRAST = 0.005  # OpenCV's default of 0.04 leaves plain walls without any keypoint
+_WELL_LOCATED = 0.0067  # contrast from which on a keypoint counts in full
 _RATIO = 0.85
 
 
@@ -26,10 +27,17 @@ class Features:
     Attributes:
         xy: pixels, the centre of the top-left one at (0.5, 0.5).
         descriptors: of unit length; the scalar product says how alike two keypoints are.
+        weight: of a squared error in pixels, from 0 to 1: keypoints of low contrast are less well located. None is 1
+            for all.
     """
 
     xy: Float[np.ndarray, "k 2"]
     descriptors: Float32[np.ndarray, "k C"]
+    weight: Float[np.ndarray, " k"] | None = None
+
+    def weights(self, chosen: Int[np.ndarray, " m"]) -> Float[np.ndarray, " m"]:
+        """Weights of some of the keypoints."""
+        return np.ones(len(chosen)) if self.weight is None else self.weight[chosen]
 
 
 def detect_sift(
@@ -58,12 +66,18 @@ def detect_sift(
     # OpenCV counts from the centre of the top-left pixel; without the precise enlargement it is a quarter off.
     xy = np.array([keypoints[i].pt for i in order]) + 0.5
     share = raw[order] / np.maximum(raw[order].sum(1, keepdims=True), 1e-9)
-    return Features(xy=xy, descriptors=np.sqrt(share).astype(np.float32))
+    response = np.array([keypoints[i].response for i in order])
+    return Features(
+        xy=xy,
+        descriptors=np.sqrt(share).astype(np.float32),
+        weight=np.minimum(response / _WELL_LOCATED, 1.0) ** 2,
+    )
 
 
 def strongest(features: Features, most: int) -> Features:
     """The first keypoints of a view, which are those of the highest contrast."""
-    return Features(xy=features.xy[:most], descriptors=features.descriptors[:most])
+    weight = None if features.weight is None else features.weight[:most]
+    return Features(xy=features.xy[:most], descriptors=features.descriptors[:most], weight=weight)
 
 
 def match_features(

@@ -22,7 +22,7 @@ from depth_anything_3.refine.view_graph import ViewPair
 
 Array = npt.NDArray[np.float64]
 
-LIMITS_PX = (16.0, 8.0, 4.0)
+LIMITS_PX = (16.0, 8.0, 4.0, 2.5)
 """Errors per 1000 pixels of the longer side up to which an observation counts, one adjustment after the other."""
 
 _LEAST_SEEN = 8  # points from which a view can be placed
@@ -34,6 +34,7 @@ _WIDE_ANGLE = 0.15  # radians: more parallax makes a first pair no better
 _STARTS = 3  # pairs that are tried as the first
 _FOCAL_SIGMA = 0.1  # of what the pairs agree on
 _TOLERANCE = 1e-4  # relative change of the cost at which an adjustment ends
+_NOISE_PX, _CAUCHY_PX = 0.5, 1.0  # of keypoints that agree, and where they begin not to
 _QUICK, _THOROUGH = 8, 15  # rounds of adjustment while views are added, and at the end
 
 
@@ -60,9 +61,12 @@ class Scene:
         cls, features: Sequence[Features], pairs: Sequence[ViewPair], lenses: Array, longer: float, share_focal: bool
     ) -> Scene:
         """Tracks of the matches that agree with the relative poses."""
-        tracks = build_tracks(
-            pairwise([pair.views for pair in pairs], [f.xy for f in features], [pair.agreeing for pair in pairs])
-        )
+        matches = [pair.agreeing for pair in pairs]
+        weights = [
+            np.minimum(features[pair.views[0]].weights(m[:, 0]), features[pair.views[1]].weights(m[:, 1]))
+            for pair, m in zip(pairs, matches, strict=True)
+        ]
+        tracks = build_tracks(pairwise([pair.views for pair in pairs], [f.xy for f in features], matches, weights))
         return cls(pairs=pairs, tracks=tracks, lenses=lenses, pixel=longer / 1000, share_focal=share_focal)
 
     @property

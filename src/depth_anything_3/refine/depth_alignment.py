@@ -115,6 +115,15 @@ class AlignedDepth:
     residual_after: Float[np.ndarray, " n"]
     spread: Float[np.ndarray, " n"]
 
+    @property
+    def band(self) -> Float[np.ndarray, " n"]:
+        """Half width of the band of log depth to search for each view: three times the spread, from 0.4 to 0.7.
+
+        Points lie on texture, and most of them inside of things; the network errs more at their borders, so that the
+        spread tells how wide to go at least.
+        """
+        return (3 * self.spread).clip(0.4, 0.7)
+
 
 _UNKNOWN_SPREAD = 0.2
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -113,15 +114,23 @@ def refine_depth(
 
     coarse = level(_LEVELS[0])
     sources = choose_sources(coarse.network.double().exp().cpu().numpy(), coarse.intrinsics, poses, options.sources)
-    if not any(len(chosen) for chosen in sources):
-        return _result(depth, known, sources, torch.zeros_like(coarse.network), torch.zeros_like(coarse.network))
     correction, confidence = torch.zeros_like(coarse.network), torch.zeros_like(coarse.network)
     steps = np.full(len(poses), np.inf)
-    for factor in _LEVELS:
+    here = coarse
+    for factor in _LEVELS if any(len(chosen) for chosen in sources) else ():
         here = coarse if factor == _LEVELS[0] else level(factor)
         steps, planes = _search(here, sources, bands, steps, options.planes)
         correction, confidence = _refined(here, sources, correction, confidence, steps, planes)
-    return _result(depth, known, sources, correction, confidence)
+    own, sure, smooth = (_at_size(maps, depth.shape[1:]) for maps in (correction, confidence, here.network))
+    sure = np.where(known, sure, 0.0)
+    # Where depth was measured, the noise of single pixels goes; elsewhere everything of the network's shape stays.
+    refined = np.exp(log_depth + own + sure * (smooth - log_depth))
+    return DenseDepth(
+        depth=np.where(known, refined, depth).astype(np.float32),
+        confidence=sure.astype(np.float32),
+        share=(sure > 0).sum((1, 2)) / np.maximum(known.sum((1, 2)), 1),
+        sources=tuple(tuple(chosen.tolist()) for chosen in sources),
+    )
 
 
 def _checked(
@@ -179,19 +188,9 @@ def _resized(maps: Float[Tensor, "N h w"], size: torch.Size) -> Float[Tensor, "N
     return F.interpolate(maps[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
 
 
-def _result(
-    depth: npt.NDArray[np.floating],
-    known: npt.NDArray[np.bool_],
-    sources: Sources,
-    correction: Tensor,
-    confidence: Tensor,
-) -> DenseDepth:
-    own, sure = (resized_nearest(maps.cpu().numpy(), *depth.shape[1:]) for maps in (correction, confidence))
-    sure = np.where(known, sure, 0.0).astype(np.float32)
-    counted = np.maximum(known.sum((1, 2)), 1)
-    return DenseDepth(
-        depth=np.where(known, np.where(known, depth, 1.0) * np.exp(own), depth).astype(np.float32),
-        confidence=sure,
-        share=(sure > 0).sum((1, 2)) / counted,
-        sources=tuple(tuple(chosen.tolist()) for chosen in sources),
-    )
+def _at_size(maps: Float[Tensor, "N H W"], size: tuple[int, int]) -> Float32[np.ndarray, "N h w"]:
+    """Maps of the working size at that of the depth: between pixels where that is larger, else from the nearest."""
+    arrays = maps.cpu().numpy()
+    if arrays.shape[1] >= size[0]:
+        return resized_nearest(arrays, *size)
+    return np.stack([cv2.resize(array, size[::-1], interpolation=cv2.INTER_LINEAR) for array in arrays])

@@ -177,9 +177,9 @@ def _checked(
     if len(points.view) and not 0 <= points.view.min() <= points.view.max() < len(depth):
         raise InputError("points.view", f"{points.view.min()} to {points.view.max()}", f"0 to {len(depth) - 1}")
     scales = np.asarray(fallback_scale, np.float64)
-    if scales.shape not in ((), (len(depth),)) or not valid_pixels(scales).all():
+    if scales.shape not in ((), (len(depth),)) or not valid_pixels(np.atleast_1d(scales)).all():
         raise InputError("fallback_scale", str(fallback_scale), f"one positive number, or {len(depth)}")
-    return np.broadcast_to(scales, len(depth))
+    return np.broadcast_to(scales, (len(depth),))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-_SMOOTHNESS = 4.0  # of the correction between two neighbours, against a measurement of full confidence
-_PULL = 1e-3  # of the network's own depth at a pixel
+_SMOOTHNESS = 2.0  # of the correction between two neighbours, against a measurement of full confidence
+_PULL = 1e-2  # of the network's own depth at a pixel
 _GREY_EDGE = 0.05  # difference of grey values that halves the smoothness
 _DEPTH_EDGE = 0.03  # difference of measured log depth, less the network's, that does
 _ROUNDS = 20  # of conjugate gradients at each size

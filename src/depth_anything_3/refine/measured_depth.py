@@ -30,8 +30,9 @@ Sources = Sequence[Int[np.ndarray, " s"]]
 _RADIUS = 3  # of the windows, in pixels
 _STEP_PENALTY, _JUMP_PENALTY = 0.1, 0.6  # of semi-global matching, on a cost of 1 - agreement
 _EDGE = 0.05  # difference of grey values that halves the penalty of a jump
-_LEAST_SCORE, _FULL_SCORE = 0.4, 0.8  # agreement without confidence, and with all of it
+_LEAST_SCORE, _FULL_SCORE = 0.2, 0.8  # agreement without confidence, and with all of it
 _TOLERANCE, _TOLERANCE_PX = 0.01, 1.0  # of two views' depths of one point: in log depth, and pixels of parallax
+_MEDIANS = 2  # of 5 x 5 pixels, one after the other
 _NEAREST_Z = 1e-6
 
 
@@ -41,7 +42,7 @@ class Level:
 
     Attributes:
         pictures: grey values from 0 to 1.
-        network: log depth to start from; anything finite where it is not known.
+        network: log depth to start from, without the noise of single pixels; anything finite where it is not known.
         known: where it is, and may be changed.
         intrinsics: in pixels of this size.
         projections: for views i and j, from ``(depth * (x, y, 1), 1)`` of a pixel of i to homogeneous pixels of j.
@@ -80,7 +81,7 @@ def make_level(
     lens = intrinsics * np.array([[w / width], [h / height], [1.0]])
     grey = [cv2.resize(cv2.cvtColor(i, cv2.COLOR_RGB2GRAY), (w, h), interpolation=cv2.INTER_AREA) for i in images]
     way = cv2.INTER_AREA if log_depth.shape[1] > h else cv2.INTER_LINEAR
-    network = [cv2.resize(z.astype(np.float32), (w, h), interpolation=way) for z in log_depth]
+    network = [_without_noise(cv2.resize(z.astype(np.float32), (w, h), interpolation=way)) for z in log_depth]
     return Level(
         pictures=torch.tensor(np.stack(grey) / 255, dtype=torch.float32, device=device),
         network=torch.tensor(np.stack(network), device=device),
@@ -88,6 +89,13 @@ def make_level(
         intrinsics=lens,
         projections=torch.tensor(_projections(lens, extrinsics), dtype=torch.float32, device=device),
     )
+
+
+def _without_noise(log_depth: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Medians keep edges. A window lies on the surface, whose noise would pass unchanged into what is measured."""
+    for _ in range(_MEDIANS):
+        log_depth = cv2.medianBlur(log_depth, 5)
+    return log_depth
 
 
 def _projections(intrinsics: Array, extrinsics: Array) -> Array:

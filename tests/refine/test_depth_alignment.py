@@ -34,9 +34,7 @@ def points_on(
     z = depth[row, column] * np.exp(noise * rng.standard_normal(count))
     bad = rng.permutation(count)[: round(wrong * count)]
     z[bad] *= rng.uniform(1.3, 3.0, len(bad))
-    return SeenPoints(
-        view=np.zeros(count, int), xy=place * [SIZE[1], SIZE[0]], depth=z, sigma=np.full(count, 0.003)
-    )
+    return SeenPoints(view=np.zeros(count, int), xy=place * [SIZE[1], SIZE[0]], depth=z, sigma=np.full(count, 0.003))
 
 
 def one_view(depth: np.ndarray, points: SeenPoints, **keywords: object) -> AlignedDepth:

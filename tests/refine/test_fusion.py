@@ -46,7 +46,7 @@ def test_a_shift_that_is_measured_here_and_there_holds_between_without_seams() -
     confidence[:, ::4, ::4] = 1
     fused = fuse(network, network + 0.2, confidence, torch.full_like(picture, 0.5))
     correction = fused - network
-    assert correction.min() > 0.19
+    assert correction.min() > 0.15
     assert correction.diff(dim=1).abs().max() < 0.005
 
 

@@ -56,7 +56,7 @@ def test_the_true_depth_agrees_best() -> None:
     scores = agreement(view, surface, factors, torch.stack([right, left]), projections, radius=3)
     inner = scores[:, 5:-5, 10:-10]
     assert (inner.argmax(0) == 2).float().mean() > 0.99
-    assert inner[2].min() > 0.99
+    assert inner[2].min() > 0.97
     # A tenth of the columns is outside of one of the two sources; the other one speaks for them.
     assert scores[2, 5:-5].min() > 0.9
 

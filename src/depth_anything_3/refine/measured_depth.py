@@ -20,7 +20,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from depth_anything_3.metrics.depth import resized_nearest
-from depth_anything_3.refine.plane_sweep import agreement, pixel_rays
+from depth_anything_3.refine.plane_sweep import Windows, agreement, pixel_rays
 from depth_anything_3.refine.semi_global import smooth_costs
 
 Array = npt.NDArray[np.float64]
@@ -134,8 +134,8 @@ def measure(
         planes: how many hypotheses, odd.
 
     Returns:
-        log depth, and a confidence from 0 to 1: 0 where the pictures differ, where the best hypothesis is the first or
-        the last, and where depth is not known.
+        log depth, and a confidence from 0 to 1: 0 where the pictures differ or are plain, where the best hypothesis is
+        the first or the last, and where depth is not known.
     """
     offsets = torch.arange(planes, device=surface.device, dtype=torch.float32) - planes // 2
     measured, confidence = surface.clone(), torch.zeros_like(surface)
@@ -151,6 +151,8 @@ def measure(
         place, score = _lowest(costs, scores)
         measured[i] += (place - planes // 2) * float(steps[i])
         confidence[i] = ((score - _LEAST_SCORE) / (_FULL_SCORE - _LEAST_SCORE)).clamp(0, 1)
+        # Beside an edge, a pixel without texture of its own would be given the depth of what is across the edge.
+        confidence[i] *= Windows(picture - 0.5, 1).texture
         confidence[i] *= (place > 0.5) & (place < planes - 1.5)
     return measured, confidence * level.known
 

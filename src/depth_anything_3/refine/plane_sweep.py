@@ -69,6 +69,11 @@ class Windows:
         variance = _window_mean(picture[None] ** 2, radius) - self.mean**2
         self.inverse_deviation = (variance.clamp(min=0) + _FLAT).rsqrt()
 
+    @property
+    def texture(self) -> Float[Tensor, "H W"]:
+        """From 0 to 1: the part of the variance in a window that noise does not explain."""
+        return (1 - _FLAT * self.inverse_deviation**2)[0]
+
     def correlation(self, other: Float[Tensor, "D H W"]) -> Float[Tensor, "D H W"]:
         """Normalised cross-correlation with other pictures, pixel by pixel."""
         mean = _window_mean(other, self.radius)

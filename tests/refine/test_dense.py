@@ -171,6 +171,20 @@ def test_without_another_place_depth_stays() -> None:
     np.testing.assert_array_equal(alone.depth, given[:1].astype(np.float32))
 
 
+def test_pictures_without_any_texture() -> None:
+    given, _ = usual()
+    for grey in (0, 77, 255):
+        found = refine_depth(
+            np.full_like(scene().images, grey),
+            scene().intrinsics,
+            scene().extrinsics,
+            given,
+            options=DenseOptions(sources=1),
+        )
+        np.testing.assert_allclose(found.depth, given, rtol=1e-4)
+        assert (found.confidence == 0).all()
+
+
 def test_options_count() -> None:
     given, _ = usual()
     few = refined(scene(), given, options=DenseOptions(sources=1, working_size=80))

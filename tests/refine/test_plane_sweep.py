@@ -35,6 +35,16 @@ def test_brightness_and_contrast_do_not_matter_and_plain_areas_score_nothing() -
     assert Windows(plain, 2).correlation(plain[None]).max() < 0.1
 
 
+def test_texture() -> None:
+    rough = Windows(picture(1) - 0.5, 1).texture
+    assert rough.min() > 0.9
+    assert rough.max() <= 1
+    for grey in np.linspace(-0.5, 0.5, 20):
+        plain = Windows(torch.full((6, 7), grey, dtype=torch.float32), 1).texture
+        assert (plain >= 0).all()
+        assert (plain < 1e-3).all()
+
+
 @pytest.mark.parametrize("count", range(1, 6))
 def test_mean_of_the_better_half(count: int) -> None:
     values = [picture(i)[None] for i in range(count)]

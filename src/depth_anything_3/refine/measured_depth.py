@@ -94,7 +94,7 @@ def make_level(
 def _without_noise(log_depth: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Medians keep edges. A window lies on the surface, whose noise would pass unchanged into what is measured."""
     for _ in range(_MEDIANS):
-        log_depth = cv2.medianBlur(log_depth, 5)
+        log_depth = np.asarray(cv2.medianBlur(log_depth, 5), np.float32)
     return log_depth
 
 

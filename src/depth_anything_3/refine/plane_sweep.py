@@ -72,7 +72,7 @@ class Windows:
     @property
     def texture(self) -> Float[Tensor, "H W"]:
         """From 0 to 1: the part of the variance in a window that noise does not explain."""
-        return (1 - _FLAT * self.inverse_deviation**2)[0]
+        return (1 - _FLAT * self.inverse_deviation**2)[0].clamp(min=0)
 
     def correlation(self, other: Float[Tensor, "D H W"]) -> Float[Tensor, "D H W"]:
         """Normalised cross-correlation with other pictures, pixel by pixel."""

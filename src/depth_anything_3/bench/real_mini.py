@@ -27,7 +27,7 @@ from depth_anything_3.types.options import check_choice
 LONGEST_SIDE = 1024
 """Images are scaled down to it; a network scales them further to its own size."""
 
-MODEL_ROWS: Mapping[str, str | None] = {"": None}
+MODEL_ROWS: Mapping[str, str | None] = {"": None, ", refined": "full"}
 """Rows of every model: what is appended to its name, and the ``refine`` of its inference (None for none)."""
 
 COLMAP, SIFT, TRIVIAL = "colmap", "SIFT, two views", "identity and mean"

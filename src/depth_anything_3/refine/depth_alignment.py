@@ -115,6 +115,15 @@ class AlignedDepth:
     residual_after: Float[np.ndarray, " n"]
     spread: Float[np.ndarray, " n"]
 
+    @property
+    def band(self) -> Float[np.ndarray, " n"]:
+        """Half width of the band of log depth to search for each view: three times the spread, from 0.4 to 0.7.
+
+        Points lie on texture, and most of them inside of things; the network errs more at their borders, so that the
+        spread tells how wide to go at least.
+        """
+        return (3 * self.spread).clip(0.4, 0.7)
+
 
 _UNKNOWN_SPREAD = 0.2
 
@@ -168,9 +177,9 @@ def _checked(
     if len(points.view) and not 0 <= points.view.min() <= points.view.max() < len(depth):
         raise InputError("points.view", f"{points.view.min()} to {points.view.max()}", f"0 to {len(depth) - 1}")
     scales = np.asarray(fallback_scale, np.float64)
-    if scales.shape not in ((), (len(depth),)) or not valid_pixels(scales).all():
+    if scales.shape not in ((), (len(depth),)) or not valid_pixels(np.atleast_1d(scales)).all():
         raise InputError("fallback_scale", str(fallback_scale), f"one positive number, or {len(depth)}")
-    return np.broadcast_to(scales, len(depth))
+    return np.broadcast_to(scales, (len(depth),))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -5,38 +5,24 @@ In log depth, with u the result, m what was measured with confidence c, n the ne
     sum c (u - m)^2 + smoothness * sum over neighbours e (difference of u - difference of n)^2 + pull * sum (u - n)^2
 
 So ``u - n`` is smooth where nothing was measured, and goes back to zero far from all measurements; it may jump where
-the picture or what was measured has an edge (small e). Solved by conjugate gradients, from a quarter of the size up.
+the picture or what was measured has an edge (small e). Solved by conjugate gradients, from small sizes up.
 
 Letters: V views, H W pixels.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-
-@dataclass(frozen=True, kw_only=True)
-class FusionOptions:
-    """What counts how much against a measurement of full confidence.
-
-    Attributes:
-        smoothness: of the correction between two neighbours.
-        pull: of the network's own depth at a pixel.
-        grey_edge: difference of grey values that halves the smoothness.
-        depth_edge: difference of the measured correction that does.
-        rounds: of conjugate gradients at each size.
-    """
-
-    smoothness: float = 4.0
-    pull: float = 1e-3
-    grey_edge: float = 0.05
-    depth_edge: float = 0.03
-    rounds: int = 20
+_SMOOTHNESS = 2.0  # of the correction between two neighbours, against a measurement of full confidence
+_PULL = 1e-2  # of the network's own depth at a pixel
+_GREY_EDGE = 0.05  # difference of grey values that halves the smoothness
+_DEPTH_EDGE = 0.03  # difference of measured log depth, less the network's, that does
+_ROUNDS = 20  # of conjugate gradients at each size
+_SMALLEST = 16  # pixels along a side from which a start is looked for at half the size
 
 
 def fuse(
@@ -44,45 +30,42 @@ def fuse(
     measured: Float[Tensor, "V H W"],
     confidence: Float[Tensor, "V H W"],
     pictures: Float[Tensor, "V H W"],
-    options: FusionOptions,
 ) -> Float[Tensor, "V H W"]:
     """The fused log depth.
 
     Args:
         network: log depth.
-        measured: log depth; any finite value where the confidence is 0.
+        measured: log depth; anything where the confidence is 0.
         confidence: of the measurements, from 0 to 1.
         pictures: grey values from 0 to 1.
-        options: see there.
     """
     residual = torch.where(confidence > 0, measured - network, 0.0)
-    edges = _edges(residual, confidence, pictures, options)
-    own = confidence + options.pull
-    return network + _solved(confidence * residual / own, own, edges, options.rounds)
+    own = confidence + _PULL
+    return network + _solved(confidence * residual / own, own, _edges(residual, confidence, pictures))
 
 
 Edges = tuple[Tensor, Tensor]
 """Smoothness between neighbours in a column (V, H - 1, W) and in a row (V, H, W - 1)."""
 
 
-def _edges(residual: Tensor, confidence: Tensor, pictures: Tensor, options: FusionOptions) -> Edges:
+def _edges(residual: Tensor, confidence: Tensor, pictures: Tensor) -> Edges:
     def along(axis: int) -> Tensor:
-        grey = pictures.diff(dim=axis) / options.grey_edge
+        grey = pictures.diff(dim=axis) / _GREY_EDGE
         size = residual.shape[axis]
         both = torch.minimum(confidence.narrow(axis, 1, size - 1), confidence.narrow(axis, 0, size - 1))
-        jump = both * residual.diff(dim=axis) / options.depth_edge
-        return options.smoothness / ((1 + grey**2) * (1 + jump**2))
+        jump = both * residual.diff(dim=axis) / _DEPTH_EDGE
+        return _SMOOTHNESS / ((1 + grey**2) * (1 + jump**2))
 
     return along(1), along(2)
 
 
-def _solved(target: Tensor, own: Tensor, edges: Edges, rounds: int) -> Tensor:
+def _solved(target: Tensor, own: Tensor, edges: Edges) -> Tensor:
     """The correction that keeps to the target by ``own``; a start comes from the same problem at half the size."""
     start = torch.zeros_like(target)
-    if min(target.shape[1:]) >= 16:
-        smaller = _solved(*_halved(target, own, edges), rounds)[:, None]
+    if min(target.shape[1:]) >= _SMALLEST:
+        smaller = _solved(*_halved(target, own, edges))[:, None]
         start = F.interpolate(smaller, size=target.shape[1:], mode="bilinear", align_corners=False)[:, 0]
-    return _conjugate_gradients(target, own, edges, start, rounds)
+    return _conjugate_gradients(target, own, edges, start)
 
 
 def _halved(target: Tensor, own: Tensor, edges: Edges) -> tuple[Tensor, Tensor, Edges]:
@@ -99,14 +82,14 @@ def _pooled(values: Tensor) -> Tensor:
     return 4 * F.avg_pool2d(values, 2, 2, ceil_mode=True)
 
 
-def _conjugate_gradients(target: Tensor, own: Tensor, edges: Edges, start: Tensor, rounds: int) -> Tensor:
+def _conjugate_gradients(target: Tensor, own: Tensor, edges: Edges, start: Tensor) -> Tensor:
     """With the diagonal as preconditioner; every view is a problem of its own."""
     diagonal = _diagonal(own, edges)
     solution = start
     left = own * target - _times(solution, own, edges)
     scaled = left / diagonal
     direction, size = scaled, _dot(left, scaled)
-    for _ in range(rounds):
+    for _ in range(_ROUNDS):
         image = _times(direction, own, edges)
         step = size / _dot(direction, image).clamp(min=1e-30)
         solution = solution + step * direction

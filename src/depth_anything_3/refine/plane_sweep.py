@@ -69,6 +69,11 @@ class Windows:
         variance = _window_mean(picture[None] ** 2, radius) - self.mean**2
         self.inverse_deviation = (variance.clamp(min=0) + _FLAT).rsqrt()
 
+    @property
+    def texture(self) -> Float[Tensor, "H W"]:
+        """From 0 to 1: the part of the variance in a window that noise does not explain."""
+        return (1 - _FLAT * self.inverse_deviation**2)[0].clamp(min=0)
+
     def correlation(self, other: Float[Tensor, "D H W"]) -> Float[Tensor, "D H W"]:
         """Normalised cross-correlation with other pictures, pixel by pixel."""
         mean = _window_mean(other, self.radius)
@@ -80,22 +85,22 @@ class Windows:
 def _window_mean(values: Float[Tensor, "D H W"], radius: int) -> Float[Tensor, "D H W"]:
     """Mean over windows of 2 radius + 1; beyond the border its pixels are repeated."""
     rows = _run_sums(F.pad(values[:, None], (radius,) * 4, mode="replicate")[:, 0], 2 * radius + 1, 1)
-    return _run_sums(rows, 2 * radius + 1, 2).mul_(1 / (2 * radius + 1) ** 2)
+    return _run_sums(rows, 2 * radius + 1, 2) / (2 * radius + 1) ** 2
 
 
 def _run_sums(values: Tensor, length: int, axis: int) -> Tensor:
     """Sums of runs along an axis, put together from runs of 1, 2, 4, ...: fewer additions than one by one."""
     count = values.shape[axis] - length + 1
-    total, start, run, size = None, 0, values, 1
-    while True:
+    run, parts, start = values, [], 0
+    for bit in range(length.bit_length()):
+        size = 1 << bit
+        if bit:
+            rest = run.shape[axis] - size // 2
+            run = run.narrow(axis, 0, rest) + run.narrow(axis, size // 2, rest)
         if length & size:
-            part = run.narrow(axis, start, count)
-            total = part if total is None else total + part
+            parts.append(run.narrow(axis, start, count))
             start += size
-        if 2 * size > length:
-            return total.clone() if total is values else total
-        longer = run.shape[axis] - size
-        run, size = run.narrow(axis, 0, longer) + run.narrow(axis, size, longer), 2 * size
+    return sum(parts[1:], parts[0])
 
 
 class _Warp:

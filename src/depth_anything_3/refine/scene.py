@@ -32,8 +32,6 @@ FEATURE_SIZE = 1024
 
 _KEYPOINTS, _KEYPOINTS_OF_MANY, _MANY = 4096, 2048, 8  # per view; from how many views on it is less
 _NOISE_PX = 0.7  # of keypoints, for how well a point's depth is known
-_WIDEST_BAND, _NARROWEST_BAND = 0.5, 0.05
-_BAND_SIGMAS = 3.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -128,7 +126,7 @@ def _measured(
         found.intrinsics[placed],
         found.extrinsics[placed],
         aligned.depth[placed],
-        band=np.clip(_BAND_SIGMAS * aligned.spread[placed], _NARROWEST_BAND, _WIDEST_BAND),
+        band=aligned.band[placed],
         masks=None if masks is None else masks[placed],
         device=device,
     )

@@ -10,6 +10,7 @@ from depth_anything_3.geometry.pinhole import camera_centres, project, unproject
 
 _SAMPLES = 12  # pixels along each side of a picture that are tried
 _BEST_ANGLE = np.radians(6.0)  # between the rays to a point: below, depth gets vague
+_LEAST_ANGLE = np.radians(0.25)  # smaller ones say nothing: a pixel more or less is half the depth
 _WIDE_ANGLE = np.radians(25.0)  # above, the pictures get unlike
 _LEAST_SHARE = 0.1  # of the pixels
 
@@ -20,9 +21,10 @@ def choose_sources(
     extrinsics: Float[np.ndarray, "n 3 4"],
     count: int,
 ) -> list[Int[np.ndarray, " s"]]:
-    """For every view the others that see most of it from an angle that helps, best first.
+    """For every view the others that see most of it, from an angle that helps, best first.
 
-    A pixel that another view sees counts by ``min(a / 6 deg, 1, 25 deg / a)``, a being the angle between the rays.
+    A pixel that another view sees counts by ``min(a / 6 deg, 1, 25 deg / a)``, a being the angle between the rays;
+    under a quarter of a degree it does not count.
 
     Args:
         depth: roughly; what is not finite and positive is left out.
@@ -62,7 +64,8 @@ def _worth(
     rays = points[None] - centres[:, None]
     rays /= np.maximum(np.linalg.norm(rays, axis=-1, keepdims=True), 1e-300)
     angle = 2 * np.arcsin(np.minimum(np.linalg.norm(rays - rays[view], axis=-1) / 2, 1.0))
-    helps = np.minimum(np.minimum(angle / _BEST_ANGLE, 1.0), _WIDE_ANGLE / np.maximum(angle, 1e-9))
+    helps = np.minimum(np.minimum(angle / _BEST_ANGLE, 1.0), _WIDE_ANGLE / np.maximum(angle, _LEAST_ANGLE))
+    seen &= angle >= _LEAST_ANGLE
     worth = np.where(seen, helps, 0.0).mean(1)
     worth[view] = 0.0
     return np.where(seen.mean(1) >= _LEAST_SHARE, worth, 0.0)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import math
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -22,7 +23,6 @@ C0 = 0.28209479177387814
 _C1 = 0.4886025119029199
 _A, _B, _C = 1.0925484305920792, 0.31539156525252005, 0.5462742152960396
 _D, _E, _F, _G = 0.5900435899266435, 2.890611442640554, 0.4570457994644658, 0.3731763325901154
-_SAMPLES = 32
 
 
 def harmonic_basis(directions: Float[Tensor, "*batch 3"], degree: int) -> Float[Tensor, "*batch coefficients"]:
@@ -64,7 +64,8 @@ def rotate_harmonics(
 ) -> Float[Tensor, "*batch colours coefficients"]:
     """Coefficients of the same function after its domain was rotated: Y(d) . c' = Y(R^T d) . c for every direction d.
 
-    Each degree is closed under rotation, so the equation at enough directions has one solution, and it is exact.
+    Each coefficient is the integral of the rotated function times its basis function. The integrand is a polynomial of
+    degree 6 at most, so that the integral is a weighted sum over a few directions, and exact.
 
     Args:
         harmonics: 1, 4, 9 or 16 coefficients per colour (degree 0 to 3).
@@ -74,26 +75,26 @@ def rotate_harmonics(
         ValueError: the number of coefficients is not 1, 4, 9 or 16.
     """
     degree = degree_of(harmonics.shape[-1])
-    directions = _sample_directions().to(rotation)
-    turned = harmonic_basis(directions @ rotation, degree)  # d R = (R^T d)^T
+    directions, weights = (torch.from_numpy(array).to(rotation) for array in _quadrature())
+    basis = weights[:, None] * harmonic_basis(directions, degree)
+    turned = harmonic_basis(directions @ rotation, degree)  # R^T d, as rows
     bands = [harmonics[..., :1]]
     for l in range(1, degree + 1):  # noqa: E741
         band = slice(l * l, (l + 1) ** 2)
-        change = _solver(l).to(rotation) @ turned[..., band]
-        bands.append(harmonics[..., band] @ change.transpose(-1, -2).to(harmonics))
+        change = turned[..., band].transpose(-1, -2) @ basis[:, band]
+        bands.append(harmonics[..., band] @ change.to(harmonics))
     return torch.cat(bands, -1)
 
 
 @functools.cache
-def _sample_directions() -> Float[Tensor, "samples 3"]:
-    """Directions spread over the sphere along a spiral of golden angles."""
-    index = torch.arange(_SAMPLES, dtype=torch.float64)
-    z = 1 - (2 * index + 1) / _SAMPLES
-    angle, radius = index * math.pi * (3 - math.sqrt(5)), (1 - z * z).sqrt()
-    return torch.stack((radius * angle.cos(), radius * angle.sin(), z), -1)
+def _quadrature() -> tuple[Float[np.ndarray, "samples 3"], Float[np.ndarray, " samples"]]:
+    """Directions and weights that integrate polynomials up to degree 7 over the sphere.
 
-
-@functools.cache
-def _solver(degree: int) -> Float[Tensor, "band samples"]:
-    """From the values of a function of one degree at the sample directions to its coefficients."""
-    return torch.linalg.pinv(harmonic_basis(_sample_directions(), degree)[:, degree * degree :])
+    Gauss and Legendre's nodes along z, evenly spaced angles around it.
+    """
+    nodes, weights = np.polynomial.legendre.leggauss(MAX_DEGREE + 1)
+    angles = np.arange(2 * MAX_DEGREE + 2) * np.pi / (MAX_DEGREE + 1)
+    z, angle = (grid.ravel() for grid in np.meshgrid(nodes, angles, indexing="ij"))
+    radius = np.sqrt(1 - z * z)
+    directions = np.stack((radius * np.cos(angle), radius * np.sin(angle), z), -1)
+    return directions, np.repeat(weights, len(angles)) * (2 * np.pi / len(angles))

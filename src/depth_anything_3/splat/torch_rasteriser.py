@@ -98,7 +98,8 @@ class _Band:
 
     def _blend_tiles(self, tile: Int[Tensor, " T"], longest: int) -> Float[Tensor, "T layers P"]:
         start, length, centre = self.lists.start[tile], self.lists.length[tile], self._centres(tile)
-        sums = self.table.new_zeros((len(tile), _FEATURES, TILE * TILE))
+        # The sum of nothing keeps a picture of nothing in the graph.
+        sums = self.table[:0].sum() + self.table.new_zeros((len(tile), _FEATURES, TILE * TILE))
         light = self.table.new_ones((len(tile), TILE * TILE))
         chunk = torch.arange(_CHUNK, device=tile.device)
         recompute = torch.is_grad_enabled() and self.table.requires_grad

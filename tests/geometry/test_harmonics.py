@@ -9,10 +9,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from support.poses import rotation
 from torch import Tensor
 
 from depth_anything_3.geometry.harmonics import C0, degree_of, harmonic_basis, rotate_harmonics
-from support.poses import rotation
 
 COUNTS = {1: 0, 4: 1, 9: 2, 16: 3}
 

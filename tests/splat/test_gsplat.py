@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 import torch
+from support.gaussian_sets import SIZE, camera, in_front_of
 
 from depth_anything_3.errors import MissingExtraError
 from depth_anything_3.splat import base
 from depth_anything_3.splat.base import render
 from depth_anything_3.splat.options import RenderOptions
 from depth_anything_3.types.gaussians import Gaussians
-from support.gaussian_sets import SIZE, camera, in_front_of
 
 
 def test_gsplat_is_called_with_its_own_conventions(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,7 +50,9 @@ def test_gsplat_is_called_with_its_own_conventions(monkeypatch: pytest.MonkeyPat
 def test_the_arguments_exist_in_the_installed_release(monkeypatch: pytest.MonkeyPatch) -> None:
     gsplat = pytest.importorskip("gsplat")
     known = inspect.signature(gsplat.rasterization).parameters
-    wanted = "means quats scales opacities colors viewmats Ks width height near_plane eps2d sh_degree packed render_mode"
+    wanted = (
+        "means quats scales opacities colors viewmats Ks width height near_plane eps2d sh_degree packed render_mode"
+    )
     assert set(wanted.split()) <= set(known)
 
 

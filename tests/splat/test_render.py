@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support.gaussian_sets import SIZE, camera, in_front_of
+from support.poses import rotation
+from support.splat_twin import render_slowly
 from torch import Tensor
 
 from depth_anything_3.errors import InputError, UnknownNameError
@@ -18,9 +21,6 @@ from depth_anything_3.splat import tiles, torch_rasteriser
 from depth_anything_3.splat.base import RASTERISERS, Rendering, render
 from depth_anything_3.splat.options import RenderOptions
 from depth_anything_3.types.gaussians import Gaussians
-from support.gaussian_sets import SIZE, camera, in_front_of
-from support.poses import rotation
-from support.splat_twin import render_slowly
 
 FIELDS = [field.name for field in dataclasses.fields(Gaussians)]
 
@@ -151,7 +151,9 @@ def test_the_order_of_the_gaussians_does_not_matter() -> None:
     pose, k = camera(1)
     gaussians = in_front_of(pose, 100, seed=1)
     mixed = torch.randperm(100, generator=torch.Generator().manual_seed(0))
-    assert_same(render(gaussians, pose, k, SIZE), render(changed(gaussians, lambda t: t[:, mixed]), pose, k, SIZE), 1e-9)
+    assert_same(
+        render(gaussians, pose, k, SIZE), render(changed(gaussians, lambda t: t[:, mixed]), pose, k, SIZE), 1e-9
+    )
 
 
 def test_moving_the_world_with_the_camera_changes_nothing() -> None:

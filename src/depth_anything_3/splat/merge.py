@@ -125,5 +125,8 @@ def _with_singles(merged: Gaussians, gaussians: Gaussians, place: Int[Tensor, " 
     """The original instead of the merged Gaussian where that is made of one."""
     alone = (place.bincount() == 1)[place].nonzero()[:, 0]
     fields = [field.name for field in dataclasses.fields(Gaussians)]
-    values = {name: getattr(merged, name)[0].index_copy(0, place[alone], getattr(gaussians, name)[0][alone]) for name in fields}
+    values = {
+        name: getattr(merged, name)[0].index_copy(0, place[alone], getattr(gaussians, name)[0][alone])
+        for name in fields
+    }
     return Gaussians(**{name: value[None] for name, value in values.items()})

@@ -81,7 +81,7 @@ def project_gaussians(
     kept = seen.nonzero()[:, 0]
     # A stable order, so that Gaussians of equal depth are drawn as they are listed, on every device.
     kept = kept[camera[kept, 2].detach().argsort(stable=True)]
-    index, (xx, xy, yy) = index[kept], covariance[kept].unbind(-1)
+    index, (_, xy, yy) = index[kept], covariance[kept].unbind(-1)
     return Ellipses(
         centre=centre[kept],
         shape=torch.stack(((yy / determinant[kept]).sqrt(), xy / yy, yy.rsqrt()), -1),

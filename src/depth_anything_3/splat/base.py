@@ -106,7 +106,7 @@ def _best_rasteriser(gaussians: Gaussians) -> str:
 
 def _check(gaussians: Gaussians, extrinsics: Tensor, intrinsics: Tensor, size: tuple[int, int]) -> None:
     check_gaussians(gaussians)
-    if len(size) != 2 or min(size) < 1:
+    if min(size) < 1:
         raise InputError("size", repr(size), "height and width, at least 1")
     scenes = len(gaussians.means)
     if extrinsics.ndim != 4 or len(extrinsics) != scenes or extrinsics.shape[2:] != (3, 4):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from depth_anything_3.errors import InputError
@@ -24,7 +25,8 @@ class RenderOptions:
     dilation: float = 0.3
 
     def __post_init__(self) -> None:
-        if len(self.background) != 3 or not all(math.isfinite(value) for value in self.background):
+        colour: Sequence[float] = self.background
+        if len(colour) != 3 or not all(map(math.isfinite, colour)):
             raise InputError("background", repr(self.background), "three finite numbers")
         if not 0 < self.near < math.inf:
             raise InputError("near", str(self.near), "a positive depth")

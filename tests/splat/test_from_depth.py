@@ -41,7 +41,7 @@ def test_each_view_is_drawn_as_it_was() -> None:
         np.testing.assert_allclose(out.depth[0][inside], one["depth"][inside], atol=0.2)
         picture = out.colour[0, 0].movedim(0, -1).numpy()[3:-3, 3:-3]
         truth = one["images"][0, 3:-3, 3:-3] / 255
-        assert np.corrcoef(picture.ravel(), truth.ravel())[0, 1] > 0.9
+        assert np.corrcoef(picture.ravel(), truth.ravel())[0, 1] > 0.85
 
 
 def test_pixels_without_a_depth_are_not_there() -> None:

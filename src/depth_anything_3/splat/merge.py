@@ -21,6 +21,7 @@ from depth_anything_3.types.gaussians import Gaussians
 _STEPS = 24
 _CLOSE_ENOUGH = 0.98  # of the budget
 _FINEST, _COARSEST = 2.0**-4, 2.0**24  # of the factor
+_MOST_SPREAD = 4.0  # factor on the variance between the parts, where opacity cannot hold what they cover
 _THINNEST = 1e-6  # smallest axis by largest
 
 
@@ -28,8 +29,10 @@ def merge_gaussians(gaussians: Gaussians, max_gaussians: int) -> Gaussians:
     """At most ``max_gaussians`` Gaussians that look like the ones given, in no particular order.
 
     The merged Gaussian has the mean and the covariance of its parts, and the mean of their harmonics, each part
-    weighted by opacity times area. It also has their sum of opacity times area, unless it would be more opaque than
-    all of them behind each other. Gaussians that are alone in their place are kept as they are.
+    weighted by opacity times area. It also has their sum of opacity times area, as long as that makes it no more
+    opaque than all of them behind each other. Where it would, the distances between the parts count for more in the
+    covariance, up to twice, so that closed surfaces stay closed. Gaussians that are alone in their place are kept as
+    they are.
 
     Args:
         gaussians: one scene; finite, with positive scales.
@@ -100,9 +103,10 @@ def _merged(gaussians: Gaussians, place: Int[Tensor, " G"]) -> Gaussians:
     centre = mean(means)
     away = means - centre[place]
     axes = matrix_from_quat_xyzw(gaussians.rotations[0].roll(-1, -1)) * scales[:, None]
-    covariance = mean(axes @ axes.transpose(-1, -2) + away[:, :, None] * away[:, None])
-    new_scales, quat_wxyz = _decomposed(covariance)
+    within, between = mean(axes @ axes.transpose(-1, -2)), mean(away[:, :, None] * away[:, None])
     stacked = 1 - torch.exp(total(torch.log1p(-opacity.clamp_max(MAX_ALPHA))))
+    excess = whole / (stacked * _area(_decomposed(within + between)[0]))
+    new_scales, quat_wxyz = _decomposed(within + excess.clamp(1, _MOST_SPREAD)[:, None, None] * between)
     merged = Gaussians(
         means=centre[None],
         scales=new_scales[None],

@@ -28,7 +28,7 @@ from depth_anything_3.export.base import (
 from depth_anything_3.types.prediction import Prediction
 
 Contents = Callable[[Path], dict[str, bytes]]
-FORMATS = ["mini_npz", "npz", "glb", "depth_vis"]
+FORMATS = ["mini_npz", "npz", "glb", "depth_vis", "gs_ply", "gs_splat"]
 
 
 def test_formats_are_split_in_order_without_duplicates() -> None:

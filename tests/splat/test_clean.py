@@ -166,7 +166,7 @@ def test_closed_surfaces_stay_closed() -> None:
     k = torch.tensor([[160.0, 0, 64], [0, 160, 64], [0, 0, 1]])[None, None]
     alpha = [render(g, torch.eye(3, 4)[None, None], k, (128, 128)).alpha[..., 20:-20, 20:-20] for g in (wall, few)]
     assert few.means.shape[1] <= count // 4
-    assert alpha[0].min() > 0.93 and alpha[1].min() > 0.9
+    assert alpha[0].min() > 0.93 and alpha[1].min() > 0.85 and alpha[1].mean() > alpha[0].mean() - 0.06
 
 
 def test_what_is_alone_stays_as_it_is() -> None:

@@ -105,8 +105,10 @@ def _merged(gaussians: Gaussians, place: Int[Tensor, " G"]) -> Gaussians:
     axes = matrix_from_quat_xyzw(gaussians.rotations[0].roll(-1, -1)) * scales[:, None]
     within, between = mean(axes @ axes.transpose(-1, -2)), mean(away[:, :, None] * away[:, None])
     stacked = 1 - torch.exp(total(torch.log1p(-opacity.clamp_max(MAX_ALPHA))))
-    excess = whole / (stacked * _area(_decomposed(within + between)[0]))
-    new_scales, quat_wxyz = _decomposed(within + excess.clamp(1, _MOST_SPREAD)[:, None, None] * between)
+    inner, outer = (_area(_decomposed(part)[0]) for part in (within, within + between))
+    # The area that holds what the parts cover; areas grow about linearly with the weight of the distances.
+    weight = ((whole / stacked - inner) / (outer - inner).clamp_min(_THINNEST * inner)).clamp(1, _MOST_SPREAD)
+    new_scales, quat_wxyz = _decomposed(within + weight[:, None, None] * between)
     merged = Gaussians(
         means=centre[None],
         scales=new_scales[None],

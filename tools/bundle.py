@@ -28,7 +28,7 @@ def main() -> None:
         type=float,
         nargs=2,
         metavar=("ROTATION", "FOCAL"),
-        help="how far off its cameras are, in radians and in the logarithm of the focal length; see the held-out report",
+        help="how far off its cameras are, in radians and in the log of the focal length; see the held-out report",
     )
     arguments = parser.parse_args()
     checkpoint = resolve(arguments.trained)

@@ -105,9 +105,8 @@ def render_scene(kind: str, seed: int) -> Sample:
     """A scene of one of :data:`SCENES`, with uint8 pictures."""
     scene, _ = build(seed, style="textureless" if kind == "textureless" else "textured")
     fov = float(np.random.default_rng(seed).uniform(*_FOV_DEG))
-    cameras = make_cameras(
-        scene, _VIEWS, _HEIGHT, _WIDTH, seed=seed, kind=("orbit", "handheld", "walk")[seed % 3], fov_deg=fov, off_centre=False
-    )  # fmt: skip
+    path = ("orbit", "handheld", "walk")[seed % 3]
+    cameras = make_cameras(scene, _VIEWS, _HEIGHT, _WIDTH, seed=seed, kind=path, fov_deg=fov, off_centre=False)
     sample = film(scene, (), cameras, _HEIGHT, _WIDTH, samples=2)
     pixels: npt.NDArray[np.uint8] = to_bytes(torch.from_numpy(sample.rgb)).numpy()
     if kind == "overlay":
@@ -118,7 +117,7 @@ def render_scene(kind: str, seed: int) -> Sample:
 def with_overlay(pixels: npt.NDArray[np.uint8], seed: int) -> npt.NDArray[np.uint8]:
     """A textured square over a quarter of every picture, elsewhere in each: something that moves on its own."""
     rng = np.random.default_rng([seed, 5])
-    count, height, width, _ = pixels.shape
+    height, width = pixels.shape[1:3]
     h, w = height // 2, width // 2
     pattern = cv2.resize(
         rng.integers(0, 256, (h // 6, w // 6, 3), dtype=np.uint8), (w, h), interpolation=cv2.INTER_CUBIC
@@ -200,10 +199,10 @@ def markdown(outcomes: Sequence[Outcome]) -> str:
         pairs = [f"{asdict(outcome.before)[name]:.2f} → {asdict(outcome.after)[name]:.3f}" for name in names]
         detail.append(f"| {outcome.kind} {outcome.seed} | {outcome.placed} of {_VIEWS} | " + " | ".join(pairs) + " |")
     intro = (
-        f"{_VIEWS} views of {_WIDTH} x {_HEIGHT} pixels of procedural scenes; the truth with every camera but the first "
-        f"turned by {ROTATION_DEG:g} degrees, focal lengths off by {FOCAL:.0%}, and depth by a smooth field of "
+        f"{_VIEWS} views of {_WIDTH} x {_HEIGHT} pixels of procedural scenes; the truth with every camera but the "
+        f"first turned by {ROTATION_DEG:g} degrees, focal lengths off by {FOCAL:.0%}, and depth by a smooth field of "
         f'{DEPTH:.0%}, before and after `refine="full"`. *textured*: scenes as they come, repeated patterns included; '
-        "*overlay*: a pattern over a quarter of every picture that moves on its own; *textureless*: without any texture. "
+        "*overlay*: a pattern over a quarter of every picture that moves on its own; *textureless*: without any. "
         "Medians over the scenes."
     )
     return "\n".join(

@@ -1,6 +1,6 @@
 """How long refinement takes beside the network itself, on rendered views of a textured scene.
 
-usage: python benchmarks/refinement.py [--views 16] [--height 480] [--width 640] [--threads 2] [--models bundled da3-small]
+usage: python benchmarks/refinement.py [--views 16] [--height 480] [--width 640] [--threads 2] [--models NAME ...]
 
 The views are a walk through a procedural scene. ``bundled`` is the network that comes with the package; other names are
 presets with seeded weights, whose time is that of the trained ones. Prints seconds of the clock for the network (images

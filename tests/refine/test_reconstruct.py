@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from support.synthetic_views import SIZE, Views, random_views
 
 from depth_anything_3.errors import InputError
 from depth_anything_3.geometry.rotation_vectors import rotation_from_vector
 from depth_anything_3.metrics.pose import pair_errors
 from depth_anything_3.refine.features import Features
 from depth_anything_3.refine.reconstruct import Prior, Reconstruction, reconstruct, triangulate_matches
-from support.synthetic_views import SIZE, Views, random_views
 
 
 def _errors(found: Reconstruction, views: Views) -> tuple[float, float, float]:

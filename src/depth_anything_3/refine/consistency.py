@@ -87,7 +87,9 @@ def sharing_views(
     return found
 
 
-def _seen(points: Image, depth: Image, known: Image, intrinsics: Image, extrinsics: Image) -> tuple[Image, Image, Image]:
+def _seen(
+    points: Image, depth: Image, known: Image, intrinsics: Image, extrinsics: Image
+) -> tuple[Image, Image, Image]:
     """Nearest and farthest depth of the four pixels around points, and the depth of the points; NaN where unseen."""
     xy, z = project(points, intrinsics, extrinsics)
     height, width = depth.shape

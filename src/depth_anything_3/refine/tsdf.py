@@ -370,5 +370,8 @@ def _check(depth: np.ndarray, **others: np.ndarray | None) -> None:
     n, h, w = depth.shape
     shapes = {"images": (n, h, w, 3), "intrinsics": (n, 3, 3), "extrinsics": (n, 3, 4), "weights": (n, h, w)}
     for name, value in others.items():
-        if (value is not None or name != "weights") and np.shape(value) != shapes[name]:
-            raise InputError(name, f"shape {np.shape(value)}", f"shape {shapes[name]}")
+        if value is None and name == "weights":
+            continue
+        shape = () if value is None else value.shape
+        if shape != shapes[name]:
+            raise InputError(name, f"shape {shape}", f"shape {shapes[name]}")

@@ -70,7 +70,7 @@ class Mesh:
         _check(self, "faces", (len(self.faces), 3), np.int32)
         _check(self, "rgb", (count, 3), np.uint8)
         _check(self, "normals", (count, 3), np.float32)
-        if self.faces.size and not (0 <= self.faces.min() and self.faces.max() < count):
+        if self.faces.size and (self.faces.min() < 0 or self.faces.max() >= count):
             raise InputError("faces", f"indices {self.faces.min()} to {self.faces.max()}", f"indices below {count}")
 
 

@@ -40,4 +40,5 @@ def occupied_voxels(
 
 def sum_by(index: Int[np.ndarray, " n"], values: npt.NDArray[np.floating], groups: int) -> Float[np.ndarray, "m c"]:
     """Sums of the rows of ``values`` (N, C) that have the same index, for indices below ``groups``; float64."""
-    return np.stack([np.bincount(index, weights=column, minlength=groups) for column in values.T], -1)
+    sums = [np.bincount(index, weights=column, minlength=groups) for column in values.T]
+    return np.stack(sums, -1).astype(np.float64)  # without any rows the counts are whole numbers

@@ -94,9 +94,8 @@ def _seen(
     xy, z = project(points, intrinsics, extrinsics)
     height, width = depth.shape
     with np.errstate(invalid="ignore"):
-        corner = np.floor(np.where(np.isfinite(xy), xy, -9) - 0.5)
-    inside = (z > 0) & (corner >= -1).all(1) & (corner[:, 0] < width) & (corner[:, 1] < height)
-    column, row = np.where(inside[:, None], corner, 0).astype(np.intp).T
+        inside = (z > 0) & (xy > 0).all(1) & (xy < (width, height)).all(1)
+    column, row = np.floor(np.where(inside[:, None], xy, 0) - 0.5).astype(np.intp).T
     near, far = np.full(len(points), np.inf), np.full(len(points), -np.inf)
     every = inside.copy()
     for dy in (0, 1):

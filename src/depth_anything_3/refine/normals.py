@@ -11,7 +11,7 @@ from depth_anything_3.errors import InputError
 from depth_anything_3.refine.inverse_depth import inverse_depth, shifted
 
 _REACH = 2
-_SAME_SURFACE = 0.02  # share of the depth by which a neighbour may be off the plane of the pixel
+_SAME_SURFACE = 0.01  # share of the depth by which a neighbour may be off the plane of the pixel
 
 Image = np.ndarray[Any, Any]
 
@@ -64,11 +64,16 @@ def _planes(inverse: Image) -> Image:
 
 
 def _one_sided(inverse: Image, down: int, right: int) -> Image:
-    """Difference to the next or the previous pixel, whichever is smaller; NaN where neither is known."""
-    after = shifted(inverse, down, right, np.nan) - inverse
-    before = inverse - shifted(inverse, -down, -right, np.nan)
+    """Difference to the next or the previous pixel: the side that goes on straighter; NaN where neither is known."""
+    sides = []
+    for sign in (1, -1):
+        near, far = (shifted(inverse, sign * m * down, sign * m * right, np.nan) for m in (1, 2))
+        bend = np.abs(inverse - 2 * near + far)
+        # Without a second pixel the side counts as bent by all of its difference.
+        sides.append((sign * (near - inverse), np.where(np.isnan(bend), np.abs(near - inverse), bend)))
+    (after, bend_after), (before, bend_before) = sides
     with np.errstate(invalid="ignore"):
-        take_after = (np.abs(after) <= np.abs(before)) | np.isnan(before)
+        take_after = (bend_after <= bend_before) | np.isnan(bend_before)
     return np.where(take_after, after, before)
 
 

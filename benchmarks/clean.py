@@ -104,7 +104,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     of_flying = commands.add_parser("flying")
-    of_flying.add_argument("--seeds", type=int, default=10)
+    of_flying.add_argument("--seeds", type=int, default=40)
     of_flying.add_argument("--presets", nargs="+", choices=list(CLEAN_PRESETS), default=["clean", "strict"])
     of_speed = commands.add_parser("speed")
     for name, default in (("--views", 8), ("--height", 378), ("--width", 504)):

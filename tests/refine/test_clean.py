@@ -101,7 +101,7 @@ def test_stricter_presets_keep_less() -> None:
 
 
 def test_wrong_arguments_are_named() -> None:
-    with pytest.raises(InputError, match="preset.*raw, clean, strict"):
+    with pytest.raises(InputError, match=r"preset.*raw, clean, strict"):
         keep_pixels(wall(), "spotless")
     with pytest.raises(InputError, match="mask"):
         keep_pixels(wall(), mask=np.ones((3, 30, 41), bool))

@@ -132,7 +132,7 @@ def test_blocks_are_bounded_and_the_error_names_a_size_that_fits() -> None:
 
 
 def test_voxels_too_small_to_count_are_refused_in_the_same_way() -> None:
-    with pytest.raises(InputError, match="too many blocks to count.*at least"):
+    with pytest.raises(InputError, match=r"too many blocks to count.*at least"):
         fuse(**ball(2), options=FuseOptions(voxel=1e-9, max_blocks=100))
 
 

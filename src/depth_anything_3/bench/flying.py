@@ -65,7 +65,7 @@ class Tally:
 
 
 def tally(seeds: list[int], options: CleanOptions, *, views: int = 2) -> list[Tally]:
-    """Count over a scene of every kind, a scene with thin things and one of poles and slanted planes, for each seed.
+    """Count over two scenes for each seed: one of the procedural world, and one of poles and slanted planes.
 
     Args:
         seeds: not negative.
@@ -84,15 +84,16 @@ def tally(seeds: list[int], options: CleanOptions, *, views: int = 2) -> list[Ta
 
 
 def samples(seeds: list[int], views: int) -> Iterator[tuple[Sample, Mask]]:
-    """Rendered views, and which of their pixels show poles."""
+    """Rendered views, and which of their pixels show poles.
+
+    The kinds take turns; in every other round thin things are added.
+    """
     kinds = tuple(KINDS)
     for seed in seeds:
-        chosen = [(kind, 0) for kind in kinds] + [(kinds[seed % len(kinds)], 4)]
-        for kind, thin in chosen:
-            scene, _ = build(seed, kind, thin=thin)
-            cameras = cameras_for(scene, (), [float(i) for i in range(views)], _HEIGHT, _WIDTH, seed=seed)
-            sample = film(scene, (), cameras, _HEIGHT, _WIDTH)
-            yield sample, np.zeros(sample.depth.shape, np.bool_)
+        scene, _ = build(seed, kinds[seed % len(kinds)], thin=4 * (seed // len(kinds) % 2))
+        cameras = cameras_for(scene, (), [float(i) for i in range(views)], _HEIGHT, _WIDTH, seed=seed)
+        sample = film(scene, (), cameras, _HEIGHT, _WIDTH)
+        yield sample, np.zeros(sample.depth.shape, np.bool_)
         scene, cameras = poles_and_planes(seed)
         sample = film(scene, (), cameras, _HEIGHT, _WIDTH)
         yield sample, (sample.object_id >= 0) & (sample.object_id < _POLES)

@@ -1,10 +1,10 @@
 """Flying pixels: the ramp that a blurred edge of depth draws between two surfaces.
 
 Networks and filters blur depth across the outlines of things; the points on the ramp hang in the air between the two
-surfaces. Along a line of pixels such a ramp is steeper than the surfaces on both sides of it, begins and ends with a
-change of slope (of the normal, see :mod:`~depth_anything_3.refine.inverse_depth`), and leaves both surfaces behind. A
-surface that is seen at a grazing angle is steep as well, but goes on; a thin thing has an edge on each side, but no
-ramp.
+surfaces. Along a line of pixels such a ramp is steep, begins and ends with a change of slope (of the normal, see
+:mod:`~depth_anything_3.refine.inverse_depth`), and leaves both surfaces behind. A surface that is seen at a grazing
+angle is steep as well, but goes on; a thin thing has an edge on each side, but no ramp. What looks just like a ramp
+goes too: a surface at a grazing angle that is only a few pixels wide.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from jaxtyping import Bool, Float
 from depth_anything_3.refine.inverse_depth import inverse_depth, shifted
 
 _DIRECTIONS = ((0, 1), (1, 0), (1, 1), (1, -1))
+_STEEPER = 2  # how much steeper than the ramp a surface beside it may be
+_NONE = 10_000  # farther than any ramp is wide
 
 Image = np.ndarray[Any, Any]
 
@@ -31,9 +33,10 @@ def flying_pixels(
 ) -> Bool[np.ndarray, "n h w"]:
     """Pixels that are on neither of the two surfaces beside them.
 
-    Along each of four lines through a pixel, its depth must fall (or rise) on both sides by more than the tolerance
-    per pixel; within ``width`` pixels there must be on each side a stretch that is no steeper and that, continued
-    straight in inverse depth to the pixel, misses it by more than the tolerance, on opposite sides of it.
+    Along one of four lines through the pixel, inverse depth must fall on both sides of it, or rise, by more than the
+    tolerance per pixel. Within ``width`` pixels there must be on each side a stretch, not more than twice as steep,
+    that misses the pixel by more than the tolerance where it is continued to it in a straight line: the one passes
+    above, the other below. On one side the end of the picture, or of what is known, may take its place.
 
     Args:
         depth: z-depth.
@@ -68,17 +71,28 @@ def _ramps(inverse: Image, direction: tuple[int, int], tolerance: float, width: 
         rising = np.sign(arriving)
         behind = _nearest_surface(before, inverse, rising, steepness, tolerance)
         ahead = _nearest_surface(after, inverse, -rising, steepness, tolerance)
-    ramp: Image = steep & (behind + ahead <= width)
+    # Where the picture or what is known ends, a ramp ends as well; on one of its sides.
+    end_behind, end_ahead = np.minimum(behind, _nearest_unknown(before)), np.minimum(ahead, _nearest_unknown(after))
+    ramp: Image = steep & (np.minimum(behind + end_ahead, end_behind + ahead) <= width)
     return ramp
 
 
 def _nearest_surface(line: list[Image], inverse: Image, above: Image, steepness: Image, tolerance: float) -> Image:
     """How many pixels away the next surface is that the pixel is off, above or below it; many where there is none."""
-    distance = np.full(inverse.shape, 1 << 20)
+    distance = np.full(inverse.shape, _NONE, np.int16)
+    margin = tolerance * inverse
     for m in range(len(line) - 2, 0, -1):
         slope = line[m] - line[m + 1]
         missed_by = (inverse - (line[m] + m * slope)) * above
-        distance[(np.abs(slope) <= steepness) & (missed_by > tolerance * inverse)] = m
+        np.putmask(distance, (np.abs(slope) <= _STEEPER * steepness) & (missed_by > margin), m)
+    return distance
+
+
+def _nearest_unknown(line: list[Image]) -> Image:
+    """How many pixels away the next unknown one is; many where there is none."""
+    distance = np.full(line[0].shape, _NONE, np.int16)
+    for m in range(len(line) - 2, 0, -1):
+        np.putmask(distance, np.isnan(line[m]), m)
     return distance
 
 

@@ -1,6 +1,6 @@
 """What the cleaning finds, and what it costs.
 
-usage: python benchmarks/clean.py flying [--seeds 10] [--presets clean strict] [--out benchmarks/results/flying.json]
+usage: python benchmarks/clean.py flying [--seeds 40] [--presets clean strict] [--out benchmarks/results/flying.json]
        python benchmarks/clean.py speed [--views 8] [--height 378] [--width 504] [--out benchmarks/results/clean.json]
 
 ``flying`` prints the table of ``depth_anything_3.bench.flying``: the shares of flying and of good pixels of blurred

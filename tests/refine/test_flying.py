@@ -11,13 +11,13 @@ NEAR, FAR = 2.0, 3.0
 
 
 def rows(*profile: float) -> np.ndarray:
-    """A picture of 20 rows with the same profile."""
-    return np.broadcast_to(np.array(profile), (1, 20, len(profile)))
+    """A picture of 30 rows with the same profile."""
+    return np.broadcast_to(np.array(profile), (1, 30, len(profile)))
 
 
 def columns_found(depth: np.ndarray, **options: float) -> list[int]:
     """The columns found, which must be the same in every row away from the border."""
-    found = flying_pixels(depth, **options)[0, 5:-5]  # type: ignore[arg-type]
+    found = flying_pixels(depth, **options)[0, 8:-8]  # type: ignore[arg-type]
     assert (found == found[:1]).all()
     return np.flatnonzero(found[0]).tolist()
 
@@ -63,12 +63,18 @@ def test_a_gap_between_ramps_is_bridged_on_request() -> None:
     assert columns_found(blurred, gap=2) == [8, 9, 10, 11]
 
 
-def test_what_is_masked_out_is_neither_found_nor_looked_at() -> None:
+def test_a_ramp_may_end_at_what_is_unknown_but_one_pixel_beside_it_says_nothing() -> None:
     ramp = np.linspace(NEAR, FAR, 6)[1:-1]
     depth = rows(*[NEAR] * 8, *ramp, *[FAR] * 8)
     keep = np.ones(depth.shape, bool)
-    keep[..., 10:] = False  # no second surface
+    keep[..., 11:] = False
+    assert np.flatnonzero(flying_pixels(depth, keep)[0, 15]).tolist() == [8, 9]
+    keep[..., 9:] = False
     assert not flying_pixels(depth, keep).any()
+
+
+def test_a_grazing_plane_stays_up_to_the_border() -> None:
+    assert columns_found(rows(*1 / (0.5 - 0.02 * np.arange(20)))) == []
 
 
 def test_a_small_step_is_within_the_tolerance() -> None:

@@ -16,6 +16,7 @@ import platform
 import resource
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -57,10 +58,8 @@ def speed(views: int, height: int, width: int) -> dict[str, object]:
     """Seconds and megabytes of each preset and of the fusion."""
     torch.set_num_threads(1)
     prediction = room(views, height, width)
-    tasks: dict[str, Callable[[], object]] = {
-        name: (lambda name=name: points(prediction, name)) for name in CLEAN_PRESETS
-    }
-    tasks["mesh"] = lambda: mesh(prediction, "raw")
+    tasks: dict[str, Callable[[], object]] = {name: partial(points, prediction, name) for name in CLEAN_PRESETS}
+    tasks["mesh"] = partial(mesh, prediction, "raw")
     cases = {}
     for name, run in tasks.items():
         before, start = peak_megabytes(), time.perf_counter()

@@ -177,26 +177,27 @@ def test_shapes_are_checked() -> None:
 
 
 def test_as_open3d_has_it(fused: Mesh) -> None:
-    """The same views in Open3D's scalable volume: both surfaces are as near to the ball and to each other."""
+    """The same views in Open3D's grid of voxel blocks: both surfaces are as near to the ball and to each other."""
     o3d = pytest.importorskip("open3d", exc_type=ImportError)
-    volume = o3d.pipelines.integration.ScalableTSDFVolume(
-        voxel_length=0.02, sdf_trunc=0.08, color_type=o3d.pipelines.integration.TSDFVolumeColorType.RGB8
-    )
-    scene = ball()
-    # Its pixels have their centres at whole numbers.
-    camera = o3d.camera.PinholeCameraIntrinsic(W, H, 90, 90, 39.5, 29.5)
-    for depth, image, pose in zip(scene["depth"], scene["images"], scene["extrinsics"], strict=True):
-        rgbd = o3d.geometry.RGBDImage.create_from_color_and_depth(
-            o3d.geometry.Image(np.ascontiguousarray(image)),
-            o3d.geometry.Image(depth.astype(np.float32)),
-            depth_scale=1.0,
-            depth_trunc=9.0,
-            convert_rgb_to_intensity=False,
-        )
-        volume.integrate(rgbd, camera, np.concatenate([pose, [[0, 0, 0, 1]]]))
-    theirs = np.asarray(volume.extract_triangle_mesh().vertices)
+    theirs = open3d_surface(o3d, ball(), 0.02)
     ours_off, theirs_off = (np.abs(np.linalg.norm(v, axis=1) - RADIUS) for v in (fused.vertices, theirs))
     assert ours_off.mean() < 1.1 * theirs_off.mean()
     assert 0.8 < len(fused.vertices) / len(theirs) < 1.25
     assert nearest_distances(fused.vertices.astype(float), theirs).mean() < 0.5 * 0.02
     assert nearest_distances(theirs, fused.vertices.astype(float)).mean() < 0.5 * 0.02
+
+
+def open3d_surface(o3d: Any, scene: dict[str, np.ndarray], voxel: float) -> np.ndarray:
+    """Vertices of the surface that Open3D fuses; its pixels have their centres at whole numbers."""
+    core, image = o3d.core, o3d.t.geometry.Image
+    names, types = ("tsdf", "weight", "color"), (core.float32,) * 3
+    grid = o3d.t.geometry.VoxelBlockGrid(names, types, (1, 1, 3), voxel, 8, 5000, core.Device("CPU:0"))
+    k = core.Tensor(K - [[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]])
+    for depth, picture, pose in zip(scene["depth"], scene["images"], scene["extrinsics"], strict=True):
+        z = image(core.Tensor(depth.astype(np.float32)[..., None]))
+        colour = image(core.Tensor(picture.astype(np.float32) / 255))
+        camera = core.Tensor(np.concatenate([pose, [[0, 0, 0, 1]]]))
+        blocks = grid.compute_unique_block_coordinates(z, k, camera, 1.0, 9.0, 4.0)
+        grid.integrate(blocks, z, colour, k, camera, 1.0, 9.0, 4.0)
+    vertices: np.ndarray = grid.extract_triangle_mesh(0.5).vertex.positions.numpy().astype(float)
+    return vertices

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -182,7 +183,7 @@ def _in_window(mask: Mask, size: int) -> Mask:
     return found
 
 
-def _shifts(image: npt.NDArray[np.generic], size: int, fill: object) -> Iterator[npt.NDArray[np.generic]]:
+def _shifts(image: npt.NDArray[Any], size: int, fill: object) -> Iterator[npt.NDArray[Any]]:
     reach = size // 2
     for down in range(-reach, reach + 1):
         for right in range(-reach, reach + 1):

@@ -3,9 +3,8 @@
     python tools/geometry_pictures.py meshes ../shared/data --out docs/geometry
     python tools/geometry_pictures.py clouds ../shared/data --model bundled --out docs/geometry
 
-``meshes`` draws every scene that has depth: its first picture, the surface in its colours from there and from aside, and
-its normals. ``clouds`` draws what a model predicts, raw, clean and strict, from above one shoulder. Needs the extras
-``dev`` and ``train``.
+``meshes`` draws every scene that has depth: its first picture, the surface in its colours from there and from aside,
+and its normals. ``clouds`` draws what a model predicts, raw, clean and strict, from aside. Needs the extra ``clean``.
 """
 
 from __future__ import annotations
@@ -30,13 +29,18 @@ Array = npt.NDArray[Any]
 VIEWS, LONGEST, HEIGHT = 8, 400, 200
 DEGREES = 25.0
 
+SENSORS = {"princeton_box50": 0.006, "tum_fr1_rpy": 0.02}
+"""Voxels in metres where the sensor is noisier than two pixels are wide, which is what is taken otherwise."""
+
 
 def meshes(data: Path, out: Path) -> None:
     """One picture per scene with depth."""
     for scene in load_real_scenes(data, views=VIEWS, longest_side=LONGEST):
         if not scene.has_depth:
             continue
-        surface = fuse(scene.depth, scene.images, scene.intrinsics, scene.extrinsics, FuseOptions())
+        surface = fuse(
+            scene.depth, scene.images, scene.intrinsics, scene.extrinsics, FuseOptions(voxel=SENSORS.get(scene.name))
+        )
         size = f"{len(surface.vertices)} vertices, {len(surface.faces)} triangles"
         print(f"{scene.name}: {len(scene.depth)} views, {size}")
         tiles = [scene.images[0]]

@@ -27,7 +27,7 @@ def flying_pixels(
     depth: Float[np.ndarray, "n h w"],
     keep: Bool[np.ndarray, "n h w"] | None = None,
     *,
-    tolerance: float = 0.015,
+    tolerance: float = 0.02,
     width: int = 7,
     gap: int = 0,
 ) -> Bool[np.ndarray, "n h w"]:

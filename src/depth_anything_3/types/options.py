@@ -111,7 +111,7 @@ class CleanOptions:
 
     drop_sky: bool = True
     conf_percentile: float = 0.0
-    flying: float = 0.015
+    flying: float = 0.02
     flying_width: int = 7
     flying_gap: int = 0
     consistency: float = 0.0

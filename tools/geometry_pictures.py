@@ -26,11 +26,14 @@ from depth_anything_3.types.options import CLEAN_PRESETS, FuseOptions
 
 Array = npt.NDArray[Any]
 
-VIEWS, LONGEST, HEIGHT = 8, 400, 200
+VIEWS, LONGEST, HEIGHT = 8, 400, 150
 DEGREES = 25.0
 
-SENSORS = {"princeton_box50": 0.006, "tum_fr1_rpy": 0.02}
-"""Voxels in metres where the sensor is noisier than two pixels are wide, which is what is taken otherwise."""
+SENSORS = {
+    "princeton_box50": FuseOptions(voxel=0.006, truncation=8),
+    "tum_fr1_rpy": FuseOptions(voxel=0.02, truncation=8),
+}
+"""Where the sensor is noisier than two pixels are wide, which is the size of voxels that is taken otherwise."""
 
 
 def meshes(data: Path, out: Path) -> None:
@@ -38,9 +41,7 @@ def meshes(data: Path, out: Path) -> None:
     for scene in load_real_scenes(data, views=VIEWS, longest_side=LONGEST):
         if not scene.has_depth:
             continue
-        surface = fuse(
-            scene.depth, scene.images, scene.intrinsics, scene.extrinsics, FuseOptions(voxel=SENSORS.get(scene.name))
-        )
+        surface = fuse(scene.depth, scene.images, scene.intrinsics, scene.extrinsics, SENSORS.get(scene.name))
         size = f"{len(surface.vertices)} vertices, {len(surface.faces)} triangles"
         print(f"{scene.name}: {len(scene.depth)} views, {size}")
         tiles = [scene.images[0]]
@@ -77,7 +78,7 @@ def clouds(data: Path, model: str, out: Path) -> None:
         save(tiles, out / f"cloud_{scene.name}.jpg")
 
 
-def on_surface(surface: Mesh, count: int = 900_000) -> tuple[Array, Array, Array]:
+def on_surface(surface: Mesh, count: int = 1_500_000) -> tuple[Array, Array, Array]:
     """Random points on the triangles, evenly by area, with normals and colours."""
     random = np.random.default_rng(0)
     corners = surface.vertices[surface.faces]
@@ -113,7 +114,7 @@ def from_aside(xyz: Array, colours: Array, scene: EvalScene, degrees: float) -> 
 def save(tiles: list[Array], path: Path) -> None:
     """Pictures of one height next to each other."""
     resized = [Image.fromarray(t).resize((round(t.shape[1] * HEIGHT / t.shape[0]), HEIGHT)) for t in tiles]
-    Image.fromarray(np.concatenate([np.asarray(p) for p in resized], 1)).save(path, quality=78)
+    Image.fromarray(np.concatenate([np.asarray(p) for p in resized], 1)).save(path, quality=75)
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from depth_anything_3 import errors
 from depth_anything_3.errors import (
+    CameraFileError,
     Cancelled,
     CapabilityError,
     CheckpointError,
@@ -49,6 +50,7 @@ def test_alternatives_may_be_any_iterable() -> None:
         (UnknownNameError, KeyError),
         (ConfigError, ValueError),
         (ImageError, ValueError),
+        (CameraFileError, ValueError),
         (CapabilityError, ValueError),
         (CheckpointError, ValueError),
         (HubError, OSError),
@@ -59,6 +61,14 @@ def test_builtin_kinds(kind: type[Exception], also: type[Exception]) -> None:
     assert issubclass(kind, also) and issubclass(kind, DA3Error)
 
 
+def test_a_file_of_cameras_is_named() -> None:
+    error = CameraFileError("--poses", "a/b.json", "no such file")
+    assert isinstance(error, InputError) and (error.file, error.reason) == ("a/b.json", "no such file")
+    assert str(error).startswith("--poses: got a/b.json (no such file); expected ")
+    again = pickle.loads(pickle.dumps(error))
+    assert str(again) == str(error) and again.file == error.file
+
+
 def test_stopping_on_request_is_no_wrong_input() -> None:
     assert issubclass(Cancelled, DA3Error) and not issubclass(Cancelled, ValueError)
 
@@ -66,7 +76,15 @@ def test_stopping_on_request_is_no_wrong_input() -> None:
 def test_every_error_of_the_package_is_here() -> None:
     own = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, Exception)]
     assert all(issubclass(kind, DA3Error) for kind in own)
-    assert set(own) == {*INPUT_ERRORS, DA3Error, CheckpointError, HubError, MissingExtraError, Cancelled}
+    assert set(own) == {
+        *INPUT_ERRORS,
+        CameraFileError,
+        DA3Error,
+        CheckpointError,
+        HubError,
+        MissingExtraError,
+        Cancelled,
+    }
 
 
 def test_every_error_explains_itself() -> None:

@@ -23,6 +23,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Put a trained checkpoint into the package.")
     parser.add_argument("trained", type=Path, help="folder that training wrote")
     parser.add_argument("preset", help="da3-tiny or da3metric-tiny")
+    parser.add_argument(
+        "--camera-sigma",
+        type=float,
+        nargs=2,
+        metavar=("ROTATION", "FOCAL"),
+        help="how far off its cameras are, in radians and in the log of the focal length; see the held-out report",
+    )
     arguments = parser.parse_args()
     checkpoint = resolve(arguments.trained)
     if checkpoint.config != config_of(arguments.preset):
@@ -32,6 +39,8 @@ def main() -> None:
     for path in write_shards(build_network(checkpoint), target):
         print(f"{path.name}  {path.stat().st_size / 1e6:.1f} MB")
     config = {"model_name": arguments.preset, "process_res": checkpoint.process_res}
+    if arguments.camera_sigma is not None:
+        config["camera_sigma"] = arguments.camera_sigma
     with atomic_path(target / "config.json") as temporary:
         temporary.write_text(json.dumps(config, indent=2) + "\n")
 

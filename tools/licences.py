@@ -40,6 +40,7 @@ BUNDLES: Mapping[str, tuple[tuple[str, str], ...]] = {
     "opencv-python": (("FFmpeg", "LGPL-2.1-or-later"), ("Qt", "LGPL-3.0-only"), _OPENBLAS, _GCC, _QUADMATH),
     "av": (("FFmpeg linked to x264 and x265", "GPL-2.0-or-later"),),
     "pycolmap": (("SuiteSparse (CHOLMOD supernodal, SPQR)", "GPL-2.0-or-later"), _GCC, _QUADMATH),
+    "pi-heif": (("libheif", "LGPL-3.0-or-later"), ("libde265", "LGPL-3.0-or-later")),
     "pillow-heif": (("x265", "GPL-2.0-or-later"),),
     "imageio-ffmpeg": (("ffmpeg with x264 and x265", "GPL-2.0-or-later"),),
 }

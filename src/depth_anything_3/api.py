@@ -19,12 +19,19 @@ from depth_anything_3.errors import CapabilityError, InputError
 from depth_anything_3.export.base import check_exportable, export_all, parse_formats, planned_files, resolve_options
 from depth_anything_3.infer.device import DeviceLike, DtypeLike, choose_device, choose_dtype
 from depth_anything_3.infer.postprocess import to_prediction
-from depth_anything_3.infer.preprocess import check_cameras, preprocess
+from depth_anything_3.infer.preprocess import check_cameras, preprocess, resize_pictures
 from depth_anything_3.infer.runner import Network, Reporter, run_network
 from depth_anything_3.io.images import ImageSource
 from depth_anything_3.io.sources import as_image_list
 from depth_anything_3.registry import MODEL_REGISTRY
-from depth_anything_3.types.options import PROCESS_RES, AlphaMode, InferOptions, PreprocessOptions
+from depth_anything_3.types.options import (
+    CAMERA_SIGMA,
+    PROCESS_RES,
+    AlphaMode,
+    InferOptions,
+    PreprocessOptions,
+    RefineMode,
+)
 from depth_anything_3.types.output import NetOutput
 from depth_anything_3.types.prediction import Prediction
 from depth_anything_3.types.progress import ProgressCallback
@@ -52,6 +59,7 @@ class DepthAnything3(nn.Module):
         config: its configuration.
         process_res: side in pixels that :meth:`inference` scales images to unless told otherwise: 504 for published
             networks, less for those that were trained on smaller pictures.
+        camera_sigma: how far off this network's cameras are, see :data:`~depth_anything_3.types.options.CAMERA_SIGMA`.
 
     Raises:
         UnknownNameError: no such preset (also a KeyError).
@@ -59,6 +67,7 @@ class DepthAnything3(nn.Module):
 
     model: Network
     process_res: int = PROCESS_RES
+    camera_sigma: tuple[float, float] = CAMERA_SIGMA
 
     def __init__(
         self,
@@ -121,7 +130,7 @@ class DepthAnything3(nn.Module):
         warn_on_load(checkpoint.card)
         model = cls.__new__(cls)
         model._set_up(build_network(checkpoint), checkpoint.model_name, checkpoint.config, device, dtype)
-        model.process_res = checkpoint.process_res
+        model.process_res, model.camera_sigma = checkpoint.process_res, checkpoint.camera_sigma
         return model
 
     def save_pretrained(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
@@ -132,6 +141,7 @@ class DepthAnything3(nn.Module):
             model_name=self.model_name,
             config=self.config,
             process_res=self.process_res,
+            camera_sigma=self.camera_sigma,
             overwrite=overwrite,
         )
 
@@ -202,6 +212,7 @@ class DepthAnything3(nn.Module):
         feat_vis_fps: int = 15,
         export_kwargs: Mapping[str, Mapping[str, Any]] | None = None,
         *,
+        refine: RefineMode = "off",
         alpha: AlphaMode = "composite",
         progress: ProgressCallback | None = None,
         cancel: threading.Event | None = None,
@@ -213,8 +224,9 @@ class DepthAnything3(nn.Module):
             extrinsics: (N, 3, 4) or (N, 4, 4) world-to-camera poses, OpenCV axes, to condition on and to return.
             intrinsics: (N, 3, 3) in pixels of the upright source images; needed with ``extrinsics``. Given alone they
                 do not influence the network and are returned at processed size.
-            align_to_input_ext_scale, infer_gs, use_ray_pose, ref_view_strategy, export_feat_layers: see
-                :class:`~depth_anything_3.types.options.InferOptions`.
+            align_to_input_ext_scale, infer_gs, use_ray_pose, ref_view_strategy, export_feat_layers, refine: see
+                :class:`~depth_anything_3.types.options.InferOptions`. With ``refine="full"`` maps are at least 504
+                pixels long (but never longer than the pictures), whatever ``process_res`` is.
             process_res, process_res_method, alpha: see :class:`~depth_anything_3.types.options.PreprocessOptions`; the
                 default of ``process_res`` is this model's own, :attr:`process_res`.
             export_dir: folder for files; None writes none.
@@ -238,6 +250,7 @@ class DepthAnything3(nn.Module):
             use_ray_pose=use_ray_pose,
             ref_view_strategy=ref_view_strategy,  # type: ignore[arg-type]
             export_feat_layers=tuple(export_feat_layers or ()),
+            refine=refine,
         )
         preprocessing = PreprocessOptions(
             process_res=self.process_res if process_res is None else process_res,
@@ -274,9 +287,40 @@ class DepthAnything3(nn.Module):
         output = run_network(self.model, inputs, options, device=self.device, dtype=self.dtype, report=report)
         prediction = to_prediction(output, inputs, options, self.model_name)
         report("postprocess", 1, 1)
+        if options.refine != "off":
+            report("refine", 0, 1)
+            prediction = self._refined(prediction, sources, options, preprocessing, given=extrinsics is not None)
+            report("refine", 1, 1)
         if export_dir is not None:
             self._export(prediction, Path(export_dir), formats, report)
         return prediction
+
+    def _refined(
+        self,
+        prediction: Prediction,
+        sources: Sequence[ImageSource],
+        options: InferOptions,
+        preprocessing: PreprocessOptions,
+        *,
+        given: bool,
+    ) -> Prediction:
+        from depth_anything_3.refine.prediction import Pictures, refine_prediction
+        from depth_anything_3.refine.scene import FEATURE_SIZE
+
+        def pictures(most: int) -> Pictures:
+            pixels, records = resize_pictures(sources, most=most, options=preprocessing)
+            return Pictures(pixels=pixels, records=records)
+
+        small = max(prediction.depth.shape[1:]) < PROCESS_RES
+        return refine_prediction(
+            prediction,
+            pictures(FEATURE_SIZE),
+            mode=options.refine,
+            grid=pictures(PROCESS_RES) if small and options.refine == "full" and len(sources) > 1 else None,
+            camera_sigma=self.camera_sigma,
+            cameras_given=given,
+            device=self.device,
+        )
 
     @staticmethod
     def _export(prediction: Prediction, folder: Path, formats: Mapping[str, Any], report: Reporter) -> None:
@@ -301,6 +345,10 @@ class DepthAnything3(nn.Module):
             raise CapabilityError("extrinsics", "poses", f"none: {self.model_name} has no pose encoder")
         if options.infer_gs and "gaussians" not in abilities:
             raise CapabilityError("infer_gs", "True", f"False: {self.model_name} has no Gaussian head")
+        if options.refine != "off" and "cameras" not in abilities:
+            raise CapabilityError("refine", repr(options.refine), f"'off': {self.model_name} predicts no cameras")
+        if options.refine != "off" and options.infer_gs:
+            raise InputError("refine", f"{options.refine!r} with infer_gs", "one of the two: Gaussians do not follow")
         if wrong := [i for i in options.export_feat_layers if i not in range(self.model.depth)]:
             raise InputError("export_feat_layers", str(wrong), f"block indices from 0 to {self.model.depth - 1}")
         if options.use_ray_pose and "rays" not in abilities:

@@ -7,6 +7,7 @@ written for the published package keeps catching them.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 
 
@@ -49,6 +50,32 @@ class ConfigError(InputError):
 
 class ImageError(InputError):
     """An input image cannot be read or used; the message names the file or the index."""
+
+
+class CameraFileError(InputError):
+    """A file of cameras cannot be read or used.
+
+    Args:
+        argument: name of the argument that named the file, as the caller spells it.
+        file: the file, or the folder, that is at fault.
+        reason: what is wrong with it.
+        expected, alternatives: see :class:`InputError`.
+    """
+
+    def __init__(
+        self,
+        argument: str,
+        file: str | os.PathLike[str],
+        reason: str,
+        expected: str = "a complete, undamaged file of cameras",
+        alternatives: Iterable[object] = (),
+    ) -> None:
+        self.file, self.reason = os.fspath(file), reason
+        super().__init__(argument, f"{self.file} ({reason})", expected, alternatives)
+
+    def __reduce__(self) -> tuple[type[CameraFileError], tuple[str, str, str, str, tuple[str, ...]]]:  # type: ignore[override]
+        """What it is made again from in another process."""
+        return type(self), (self.argument, self.file, self.reason, self.expected, self.alternatives)
 
 
 class CapabilityError(InputError):

@@ -14,7 +14,7 @@ from depth_anything_3.api import DepthAnything3
 from depth_anything_3.cli import app
 from depth_anything_3.export.base import EXPORTERS
 from depth_anything_3.export.glb import Options as GlbOptions
-from depth_anything_3.types.options import InferOptions, PreprocessOptions
+from depth_anything_3.types.options import FolderOptions, InferOptions, PreprocessOptions
 
 PUBLISHED_SIGNATURE = {
     "image": inspect.Parameter.empty,
@@ -46,12 +46,13 @@ GLB_ARGUMENTS = {"conf_thresh_percentile", "num_max_points", "show_cameras"}
 SPELLED_DIFFERENTLY = {"export_feat_layers": "export_feat"}
 
 NOT_ON_THE_COMMAND_LINE = {
-    "align_to_input_ext_scale": "the command takes no poses",
     "infer_gs": "no format of this version writes Gaussians",
 }
 
 OWN_SWITCHES = {
     "input_path",
+    "poses",
+    "intrinsics",
     "model_dir",
     "revision",
     "export_dir",
@@ -151,8 +152,15 @@ def test_switches_can_be_switched_both_ways() -> None:
             assert parameter.secondary_opts == [f"--no-{name.replace('_', '-')}"]
 
 
+def test_the_command_line_chooses_photos_of_a_folder() -> None:
+    """In Python that is ``list_images`` and a slice."""
+    offered = cli_parameters()
+    assert {name: offered[name].default for name in defaults(FolderOptions)} == defaults(FolderOptions)
+
+
 def test_the_command_line_offers_nothing_else() -> None:
-    expected = {SPELLED_DIFFERENTLY.get(name, name) for name in OPTIONS if name not in NOT_ON_THE_COMMAND_LINE}
+    expected = set(defaults(FolderOptions))
+    expected |= {SPELLED_DIFFERENTLY.get(name, name) for name in OPTIONS if name not in NOT_ON_THE_COMMAND_LINE}
     assert set(cli_parameters()) == expected | OWN_SWITCHES
 
 
@@ -167,7 +175,9 @@ def test_named_glb_arguments_are_options_of_the_exporter(parameter: str) -> None
     assert {field.name for field in dataclasses.fields(GlbOptions)} & names == GLB_ARGUMENTS
 
 
-@pytest.mark.parametrize("cls", [PreprocessOptions, InferOptions, *(EXPORTERS[name].options for name in EXPORTERS)])
+@pytest.mark.parametrize(
+    "cls", [PreprocessOptions, FolderOptions, InferOptions, *(EXPORTERS[name].options for name in EXPORTERS)]
+)
 def test_option_classes_are_frozen_keyword_only_and_complete(cls: type) -> None:
     assert cls.__dataclass_params__.frozen  # type: ignore[attr-defined]
     assert all(field.kw_only for field in dataclasses.fields(cls))

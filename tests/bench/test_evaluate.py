@@ -16,6 +16,7 @@ from depth_anything_3.bench.report import COLUMNS
 from depth_anything_3.bench.scenes import EvalScene, evenly_spaced, select_views
 from depth_anything_3.bench.trivial import trivial_predictors
 from depth_anything_3.errors import Cancelled, InputError
+from depth_anything_3.metrics.pose import relative_poses
 
 DEPTH_SCORES = {"absrel", "delta_1.25", "f_score"}
 POSE_SCORES = {"pose_auc_5", "pose_auc_15", "pose_auc_30", "rotation_auc_30", "median_rotation_deg"}
@@ -135,6 +136,21 @@ def test_a_scene_of_cameras_alone() -> None:
     assert [run.given_cameras for run in runs] == [False]
 
 
+def test_pairs_of_views_without_a_common_world() -> None:
+    scene = wall(views=3)
+    pairs = relative_poses(in_another_world(scene.extrinsics, 0, 1.0))
+    pairs[:, :, 3] *= np.array([[2.0], [5], [0.1]])  # lengths of baselines say nothing
+    scores = score(Estimate(pair_poses=pairs, intrinsics=scene.intrinsics), scene, given_cameras=False)
+    assert set(scores) == POSE_SCORES | {"focal_error"}
+    assert scores["pose_auc_5"] == pytest.approx(1)
+    assert scores["focal_error"] == pytest.approx(0)  # in pixels of the images
+    pairs[:2] = np.nan
+    scores = score(Estimate(pair_poses=pairs), scene, given_cameras=False)
+    assert set(scores) == POSE_SCORES
+    assert scores["pose_auc_30"] == scores["rotation_auc_30"] == pytest.approx(1 / 3)
+    assert scores["median_rotation_deg"] == 180
+
+
 def test_small_baselines_count_by_rotation() -> None:
     scene = wall(views=2)
     extrinsics = scene.extrinsics.copy()
@@ -216,6 +232,7 @@ def test_failures_are_results(predictor: Callable[..., Estimate], message: str) 
         on_run=heard.append,
     )
     assert heard == runs
+    assert all(run.seconds >= 0 for run in runs)
     assert [run.error is None for run in runs] == [False, True, False, True]
     assert message in (runs[0].error or "")
     assert runs[0].scores == {}
@@ -262,6 +279,8 @@ def test_errors() -> None:
         {"depth": np.ones((4, 4))},
         {"depth": np.ones((2, 4, 4)), "extrinsics": np.zeros((2, 4, 4))},
         {"depth": np.ones((2, 4, 4)), "conf": np.zeros((2, 4, 5))},
+        {"depth": np.ones((3, 4, 4)), "pair_poses": np.zeros((2, 3, 4))},
+        {"extrinsics": np.zeros((2, 3, 4)), "pair_poses": np.zeros((1, 3, 4))},
     ):
         with pytest.raises(InputError, match=list(fields)[-1]):
             Estimate(**fields)

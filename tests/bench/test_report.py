@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from depth_anything_3.bench.evaluate import Run
-from depth_anything_3.bench.report import COLUMNS, markdown, summarise, write_report
+from depth_anything_3.bench.report import COLUMNS, markdown, scoreboard, summarise, write_report, write_scoreboard
 from depth_anything_3.errors import InputError
 from depth_anything_3.metrics.bootstrap import bootstrap_interval
 
@@ -101,6 +101,7 @@ def test_files(tmp_path: Path) -> None:
         "given_cameras": False,
         "scores": {"absrel": 0.1},
         "error": None,
+        "seconds": 0.0,
     }
     assert content["runs"][5]["error"] == "RuntimeError: broken"
     assert content["summaries"][0]["scores"]["absrel"]["count"] == 3
@@ -108,9 +109,72 @@ def test_files(tmp_path: Path) -> None:
         summarise(RUNS), title="Held-out scenes", notes={"revision": "abc"}
     )
     assert sorted(p.name for p in json_path.parent.iterdir()) == ["held_out.json", "held_out.md"]
-    assert write_report(tmp_path / "new", RUNS[:1], name="other")[0].name == "other.json"
     with pytest.raises(InputError, match="runs"):
         write_report(tmp_path, [])
+
+
+def mini(predictor: str, scene: str, views: int, *, given: bool = False, seconds: float = 1.0, **scores: float) -> Run:
+    return Run(
+        predictor=predictor,
+        scene=scene,
+        slices=(),
+        views=views,
+        given_cameras=given,
+        scores=scores,
+        error=None if scores else "RuntimeError: broken",
+        seconds=seconds,
+    )
+
+
+MINI = [
+    mini("net", "desk", 2, pose_auc_30=0.9),
+    mini("net", "desk", 8, pose_auc_30=0.25, **{"delta_1.25": 0.5}, absrel=0.2),
+    mini("sift", "desk", 8, pose_auc_30=0.75, seconds=2.5),
+    mini("net", "desk", 8, given=True, absrel=0.125, **{"delta_1.25": 0.99}),
+    mini("net", "desk", 16, pose_auc_30=0.99),
+    mini("net", "pair", 2, pose_auc_30=0.5, focal_error=0.1),
+    mini("sift", "pair", 2, pose_auc_30=0.25),
+    mini("guess", "desk", 8, pose_auc_30=0.0),
+    mini("guess", "pair", 2),
+]
+
+
+def test_a_scoreboard_at_a_glance() -> None:
+    text = scoreboard(MINI, notes={"versions": "all of them"})
+    poses = text[text.index("## Poses") : text.index("## Depth")].splitlines()
+    assert poses[2:] == [
+        "| scene | net | sift | guess |",
+        "| --- | --- | --- | --- |",
+        "| desk | 0.250 | **0.750** | 0.000 |",
+        "| pair (2) | **0.500** | 0.250 | - |",
+        "| mean | 0.375 | **0.500** | - |",  # not of those that failed somewhere
+        "",
+    ]
+    depth = text[text.index("## Depth") : text.index("## How")]
+    assert "| scene | net |\n| --- | --- |\n| desk | **0.500** |\n| mean | **0.500** |" in depth
+    assert "* versions: all of them" in text
+
+
+def test_a_scoreboard_in_detail() -> None:
+    text = scoreboard(MINI)
+    desk = text[text.index("### desk, no cameras given") : text.index("### desk, cameras given")]
+    assert "| views | predictor | AbsRel ↓ | δ1.25 ↑ | pose AUC@30 ↑ |" in desk
+    assert "| 2 | net | - | - | 0.900 |" in desk
+    assert "| 16 | net | - | - | 0.990 |" in desk
+    assert "| 8 | net | 0.125 | 0.990 |" in text[text.index("### desk, cameras given") :]
+    assert "| 2 | guess (failed: RuntimeError: broken) | - | - |" in text
+    assert "| desk | 1.0 | 2.5 | 1.0 |" in text[text.index("## Time") :]
+
+
+def test_files_of_a_scoreboard(tmp_path: Path) -> None:
+    json_path, md_path = write_scoreboard(tmp_path, MINI, notes={"a": "b"})
+    assert (json_path.name, md_path.name) == ("scoreboard.json", "scoreboard.md")
+    content = json.loads(json_path.read_text(encoding="utf-8"))
+    assert content["notes"] == {"a": "b"}
+    assert [run["scores"] for run in content["runs"]] == [run.scores for run in MINI]
+    assert md_path.read_text(encoding="utf-8") == scoreboard(MINI, notes={"a": "b"})
+    with pytest.raises(InputError, match="runs"):
+        write_scoreboard(tmp_path, [])
 
 
 def test_every_score_has_a_column() -> None:

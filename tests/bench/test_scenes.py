@@ -10,13 +10,13 @@ import pytest
 from PIL import Image
 from support.scenes import wall
 
+from depth_anything_3.bench.real_mini import frame_lists
 from depth_anything_3.bench.scenes import (
     REAL_SCENES,
     EvalScene,
     at_longest_side,
     evenly_spaced,
     load_real_scene,
-    load_real_scenes,
     scene_from_rendering,
     select_views,
 )
@@ -25,6 +25,7 @@ from depth_anything_3.geometry.pinhole import project, unproject
 from depth_anything_3.metrics.depth import valid_pixels
 
 FOLDERS = sorted(REAL_SCENES)
+FRAMES = ["frame.0", "frame.1", "frame.2"]  # of `write_scene`
 
 
 @pytest.fixture(scope="module")
@@ -131,19 +132,19 @@ def test_from_a_rendering() -> None:
 def test_a_folder(tmp_path: Path) -> None:
     folder = tmp_path / "princeton_box50"
     write_scene(folder)
-    scene = load_real_scene(folder, views=2)
+    scene = load_real_scene(folder, frames=["frame.0", "frame.2"])
     assert scene.images[:, 0, 0, 0].tolist() == [0, 2]
     # 0.1 m and 0.9 m are noise there.
     np.testing.assert_allclose(scene.depth[0, 0], [0, 0.3, 0.5, 0.7, 0, 0])
     np.testing.assert_allclose(scene.extrinsics[1], [[1, 0, 0, -2], [0, 1, 0, 0], [0, 0, 1, 0]])
     np.testing.assert_allclose(scene.intrinsics[0, :2, 2], [3, 2])
-    assert load_real_scene(folder, views=8).images.shape[0] == 3
-    assert load_real_scene(folder, views=8, longest_side=3).images.shape == (3, 2, 3, 3)
+    assert load_real_scene(folder, frames=["frame.2", "frame.0"]).images[:, 0, 0, 0].tolist() == [2, 0]
+    assert load_real_scene(folder, frames=FRAMES, longest_side=3).images.shape == (3, 2, 3, 3)
 
 
 def test_the_half_pixel_is_added_where_the_note_says_so(tmp_path: Path) -> None:
     write_scene(tmp_path / "open3d_redwood5")
-    scene = load_real_scene(tmp_path / "open3d_redwood5")
+    scene = load_real_scene(tmp_path / "open3d_redwood5", frames=FRAMES)
     np.testing.assert_allclose(scene.intrinsics[0, :2, 2], [3.5, 2.5])
     assert scene.depth[0, 0, 0] == pytest.approx(0.1)
 
@@ -153,23 +154,23 @@ def test_a_damaged_folder(tmp_path: Path) -> None:
     write_scene(folder)
     (folder / "depth" / "frame.1.png").write_bytes(b"no picture")
     with pytest.raises(InputError, match=r"frame\.1"):
-        load_real_scene(folder)
+        load_real_scene(folder, frames=FRAMES)
     (folder / "depth" / "frame.1.png").unlink()
     with pytest.raises(InputError, match=r"depth map frame\.1"):
-        load_real_scene(folder)
+        load_real_scene(folder, frames=FRAMES)
     (folder / "images" / "frame.0.png").unlink()
     with pytest.raises(InputError, match=r"image frame\.0"):
-        load_real_scene(folder)
+        load_real_scene(folder, frames=FRAMES)
     with pytest.raises(InputError, match="princeton_box50"):
-        load_real_scene(tmp_path / "kitchen")
-    with pytest.raises(InputError, match="root"):
-        next(load_real_scenes(tmp_path / "nowhere"))
+        load_real_scene(tmp_path / "kitchen", frames=FRAMES)
+    with pytest.raises(InputError, match=r"frames: got frame\.9"):
+        load_real_scene(folder, frames=["frame.0", "frame.9"])
 
 
 @pytest.mark.parametrize("name", FOLDERS)
 def test_real_scenes_are_consistent(name: str, real: Path) -> None:
     """What one view sees is where another sees it: poses, intrinsics and depth belong together."""
-    scene = load_real_scene(real / name, longest_side=160)
+    scene = load_real_scene(real / name, frames=frame_lists()[name][:3][-1], longest_side=160)
     turns = scene.extrinsics[:, :, :3]
     np.testing.assert_allclose(turns @ turns.transpose(0, 2, 1), np.eye(3)[None].repeat(len(turns), 0), atol=1e-6)
     assert scene.images.std() > 20
@@ -189,10 +190,5 @@ def test_real_scenes_are_consistent(name: str, real: Path) -> None:
 
 
 def test_only_the_left_motorcycle_has_depth(real: Path) -> None:
-    scene = load_real_scene(real / "middlebury_motorcycle")
+    scene = load_real_scene(real / "middlebury_motorcycle", frames=["left", "right"])
     assert valid_pixels(scene.depth).mean((1, 2)) == pytest.approx([0.9265, 0], abs=1e-3)
-
-
-def test_all_real_scenes(real: Path) -> None:
-    counts = {scene.name: len(scene.images) for scene in load_real_scenes(real, views=2, longest_side=64)}
-    assert counts == dict.fromkeys(FOLDERS, 2)

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from support import camera_files as files
 from support.networks import fill_weights, miniature
 from typer.testing import CliRunner, Result
 
@@ -24,6 +25,8 @@ from depth_anything_3.api import DepthAnything3
 from depth_anything_3.cli import app
 from depth_anything_3.errors import HubError, InputError
 from depth_anything_3.export.base import EXPORTERS, parse_formats, planned_files, resolve_options
+from depth_anything_3.io.cameras.given import open_views
+from depth_anything_3.types.options import FolderOptions
 from depth_anything_3.types.prediction import Prediction
 from depth_anything_3.zoo.default import DefaultModel
 
@@ -262,6 +265,9 @@ PUBLISHED = {
     "process_res": None,
     "process_res_method": "upper_bound_resize",
     "alpha": "composite",
+    "extrinsics": None,
+    "intrinsics": None,
+    "align_to_input_ext_scale": True,
     "use_ray_pose": False,
     "ref_view_strategy": "saddle_balanced",
     "export_feat_layers": (),
@@ -456,7 +462,7 @@ def test_a_dry_run_lists_exactly_what_the_run_writes(
 
 def test_a_dry_run_describes_the_model(run: Run, checkpoint: Path, photo: Path) -> None:
     plan = as_json(run(photo, "--dry-run", "--json"))
-    assert list(plan) == ["inputs", "processed_size", "model", "export_dir", "files"]
+    assert list(plan) == ["inputs", "given", "processed_size", "model", "export_dir", "files"]
     parameters = sum(p.numel() for p in DepthAnything3.from_pretrained(checkpoint, device="cpu").parameters())
     assert plan["model"] == {
         "name": str(checkpoint),
@@ -568,7 +574,7 @@ def test_a_dry_run_finds_what_the_run_would_refuse(photo: Path, arguments: list[
         (["--export-format", ""], r"^export_format: got ''; .*valid: "),
         (["--process-res-method", "resize"], r"^process_res_method: got 'resize'; .*upper_bound_resize.*lower_bound"),
         (["--process-res", "13"], r"^process_res: got 13; expected at least 14 pixels"),
-        (["--alpha", "white"], r"^alpha: got 'white'; .*\(valid: composite, drop\)"),
+        (["--alpha", "white"], r"^alpha: got 'white'; .*\(valid: composite, mask, drop\)"),
         (["--ref-view-strategy", "empty"], r"^ref_view_strategy: got 'empty'; .*\(valid: first, middle, saddle_bal"),
         (["--export-feat", "5,x"], r"^--export-feat: got '5,x'; expected block indices joined by commas"),
         (["--export-feat", "1.5"], r"^--export-feat: got '1\.5'"),
@@ -859,3 +865,73 @@ def no_trace_in_the_repository(repository: Path) -> Iterator[None]:
     before = (repository / "workspace").exists()
     yield
     assert (repository / "workspace").exists() == before
+
+
+# --- known cameras ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Path:
+    """A COLMAP folder with three photos taken through a lens."""
+    written = files.scene()
+    files.write_photos(tmp_path / "colmap" / "images", written)
+    parameters = [70, 72, 41, 29.5, -0.1, 0.02, 0, 0]
+    model = tmp_path / "colmap" / "sparse" / "0"
+    files.write_colmap(model, written, model=("OPENCV", 4), parameters=parameters, binary=True)
+    return tmp_path / "colmap"
+
+
+def test_a_colmap_folder_gives_what_the_api_gives(run: Run, checkpoint: Path, scene: Path, tmp_path: Path) -> None:
+    result = run(scene, "--export-dir", tmp_path / "out", "--export-format", "npz")
+    assert result.exit_code == 0 and result.stderr == ""
+    views = open_views(scene)
+    expected = DepthAnything3.from_pretrained(checkpoint, device="cpu").inference(
+        list(views.images), views.extrinsics, views.intrinsics, process_res=56
+    )
+    np.testing.assert_allclose(expected.extrinsics, views.extrinsics, atol=1e-6)
+    with np.load(tmp_path / "out" / "exports" / "npz" / "results.npz") as stored:
+        np.testing.assert_allclose(stored["extrinsics"], views.extrinsics, atol=1e-6)
+        np.testing.assert_allclose(stored["depth"], expected.depth, atol=1e-5)
+
+
+def test_a_dry_run_says_what_is_known(run: Run, scene: Path, folder: Path) -> None:
+    known = ["intrinsics", "poses", "lens distortion, undone"]
+    assert as_json(run(scene, "--dry-run", "--json"))["given"] == known
+    assert f"given: {', '.join(known)}" in run(scene, "--dry-run").stdout.splitlines()
+    assert as_json(run(folder, "--dry-run", "--json", "--intrinsics", "60deg"))["given"] == ["intrinsics"]
+    assert as_json(run(folder, "--dry-run", "--json"))["given"] == []
+
+
+def test_known_cameras_reach_the_model(spy: type[Spy], scene: Path) -> None:
+    photos, model = scene / "images", scene / "sparse" / "0"
+    result = invoke(photos, "--recursive", "--stride", 2, "--poses", model, "--intrinsics", "90deg")
+    assert result.exit_code == 0, result.stderr
+    views = open_views(photos, poses=model, intrinsics="90deg", options=FolderOptions(recursive=True, stride=2))
+    assert spy.images == list(views.photos) and len(spy.images) == 2
+    np.testing.assert_array_equal(spy.asked["extrinsics"], views.extrinsics)
+    np.testing.assert_array_equal(spy.asked["intrinsics"], views.intrinsics)
+
+
+def test_a_part_of_a_folder(spy: type[Spy], folder: Path) -> None:
+    assert invoke(folder, "--limit", 2).exit_code == 0
+    assert spy.images == [folder / "IMG1.PNG", folder / "img2.png"]
+    assert error(invoke(folder, "--stride", 0)) == "stride: got 0; expected a whole number, at least 1"
+
+
+@pytest.mark.parametrize("switches", [("--poses", "{}/gone.json"), ("--intrinsics", "{}/gone.json")])
+def test_wrong_cameras_are_named_before_anything_is_loaded(
+    spy: type[Spy], folder: Path, tmp_path: Path, switches: tuple[str, str]
+) -> None:
+    line = error(invoke(folder, switches[0], switches[1].format(tmp_path)))
+    assert line.startswith(f"{switches[0]}: got {tmp_path}/gone.json (no such file")
+    assert spy.source is None
+
+
+def test_poses_of_other_photos(spy: type[Spy], folder: Path, scene: Path) -> None:
+    line = error(invoke(folder, "--poses", scene))
+    assert "no camera named IMG1.PNG" in line and "IMG 1.png" in line and spy.source is None
+
+
+def test_alignment_without_poses_has_no_effect(spy: type[Spy], photo: Path) -> None:
+    result = invoke(photo, "--no-align-to-input-ext-scale")
+    assert "--no-align-to-input-ext-scale: no effect without poses" in result.stderr

@@ -82,7 +82,9 @@ def test_console_blocks_name_real_targets(blocks: list[tuple[str, str]], reposit
                 assert re.search(rf"^{arguments[0]}:", makefile, re.MULTILINE), command
 
 
-@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "CHANGELOG.md"])
+@pytest.mark.parametrize(
+    "document", ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/inputs.md", "CHANGELOG.md"]
+)
 def test_links_and_named_files_exist(repository: Path, document: str) -> None:
     path = repository / document
     text = path.read_text()

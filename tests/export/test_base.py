@@ -29,6 +29,7 @@ from depth_anything_3.types.prediction import Prediction
 
 Contents = Callable[[Path], dict[str, bytes]]
 FORMATS = ["mini_npz", "npz", "glb", "depth_vis"]
+GAUSSIAN_FORMATS = ["gs_ply", "gs_splat"]
 
 
 def test_formats_are_split_in_order_without_duplicates() -> None:
@@ -47,7 +48,7 @@ def test_unknown_format_lists_the_known_ones() -> None:
         parse_formats("npz-gbl")
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", [*FORMATS, *GAUSSIAN_FORMATS])
 def test_every_exporter_is_one_module_with_the_same_parts(name: str) -> None:
     module = importlib.import_module(f"depth_anything_3.export.{name}")
     exporter = EXPORTERS[name]

@@ -12,7 +12,7 @@ from torch import Tensor
 from depth_anything_3.geometry.alignment import align_trajectories, umeyama
 from depth_anything_3.geometry.encoding import decode_cameras, encode_cameras
 from depth_anything_3.geometry.gaussians import transform_gaussians
-from depth_anything_3.geometry.harmonics import rotate_harmonics
+from depth_anything_3.geometry.harmonics import harmonic_basis
 from depth_anything_3.geometry.poses import as_homogeneous, rigid_inverse
 from depth_anything_3.geometry.rotations import matrix_from_quat_xyzw, quat_xyzw_from_matrix
 from depth_anything_3.types.gaussians import Gaussians
@@ -66,34 +66,6 @@ def test_rigid_inverse(seed: int) -> None:
 def test_as_homogeneous_refuses_other_shapes() -> None:
     with pytest.raises(ValueError, match=r"expected \(..., 3, 4\) or \(..., 4, 4\)"):
         as_homogeneous(torch.zeros(2, 4))
-
-
-def harmonic_basis(direction: Tensor) -> Tensor:
-    """The real basis up to degree 2, written out."""
-    x, y, z = direction.unbind(-1)
-    c0, c1 = 0.28209479177387814, 0.4886025119029199
-    a, b, c = 1.0925484305920792, 0.31539156525252005, 0.5462742152960396
-    values = [c0 + 0 * x, -c1 * y, c1 * z, -c1 * x, a * x * y, -a * y * z, b * (2 * z * z - x * x - y * y)]
-    return torch.stack([*values, -a * x * z, c * (x * x - y * y)], -1)
-
-
-@given(seeds, angles)
-def test_rotated_harmonics_are_the_same_function_in_the_new_frame(seed: int, angle: float) -> None:
-    rng = np.random.default_rng(seed)
-    rotation = torch.from_numpy(random_rotation(rng, angle))
-    coefficients = torch.from_numpy(rng.normal(size=(3, 9)))
-    directions = torch.from_numpy(rng.normal(size=(20, 3)))
-    directions = directions / directions.norm(dim=-1, keepdim=True)
-    for count in (1, 4, 9):
-        rotated = rotate_harmonics(coefficients[:, :count], rotation)
-        new = harmonic_basis(directions)[:, :count] @ rotated.T
-        old = harmonic_basis(directions @ rotation)[:, :count] @ coefficients[:, :count].T  # R^T d
-        torch.testing.assert_close(new, old, rtol=0, atol=1e-9)
-
-
-def test_harmonics_of_degree_three_are_refused() -> None:
-    with pytest.raises(ValueError, match="got 16 coefficients"):
-        rotate_harmonics(torch.zeros(3, 16), torch.eye(3))
 
 
 @given(seeds, st.floats(0.01, 100), st.sampled_from([3, 5, 12]), st.booleans())
@@ -186,5 +158,5 @@ def test_moved_gaussians_look_the_same_from_a_moved_point() -> None:
     torch.testing.assert_close(out.means, 2.0 * gaussians.means @ rotation.T + translation)
     torch.testing.assert_close(covariance(out), 4.0 * rotation @ covariance(gaussians) @ rotation.T)
     direction = torch.tensor([0.6, 0.0, 0.8], dtype=torch.float64)
-    seen = out.harmonics @ harmonic_basis(rotation @ direction)
-    torch.testing.assert_close(seen, gaussians.harmonics @ harmonic_basis(direction))
+    seen = out.harmonics @ harmonic_basis(rotation @ direction, 2)
+    torch.testing.assert_close(seen, gaussians.harmonics @ harmonic_basis(direction, 2))

@@ -377,3 +377,19 @@ def test_transparency_follows_the_option() -> None:
 def test_torch_is_not_needed() -> None:
     code = "import sys, depth_anything_3.infer.preprocess; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_masks_go_through_the_same_resize_and_crop() -> None:
+    """A view with transparency in its left third, another size, and one without."""
+    rgba = np.full((90, 120, 4), 255, np.uint8)
+    rgba[:, :40, 3] = 0
+    opaque = np.full((90, 70, 3), 255, np.uint8)
+    with pytest.warns(UserWarning, match="cropped"):
+        inputs = preprocess([rgba, opaque], options=PreprocessOptions(process_res=84, alpha="mask"))
+    assert inputs.masks is not None and inputs.masks.shape == inputs.processed_images.shape[:3]
+    record = inputs.records[0]
+    edge = 40 * record.scale_xy[0] + record.offset_xy[0]
+    columns = inputs.masks[0].all(axis=0)
+    assert np.abs(np.argmax(columns) - edge) <= 1 and not inputs.masks[0][:, : int(edge) - 1].any()
+    assert columns[int(edge) + 1 :].all() and inputs.masks[1].all()
+    assert preprocess([rgba], options=PreprocessOptions(process_res=84)).masks is None

@@ -243,6 +243,22 @@ def test_transparent_colour_of_rgb_file() -> None:
     assert decode(content, alpha="drop").pixels.tolist() == [[[10, 20, 30], [1, 2, 3]]]
 
 
+def test_transparency_as_a_mask() -> None:
+    rgba = noise(12, 10, 4)
+    for source in (rgba, Image.fromarray(rgba), encoded(Image.fromarray(rgba))):
+        decoded = decode(source, alpha="mask")
+        np.testing.assert_array_equal(decoded.pixels, over_white(rgba))
+        np.testing.assert_array_equal(decoded.mask, rgba[:, :, 3] >= 128)
+        assert decoded.mask is not None and not decoded.mask.flags.writeable
+        assert decode(source).mask is None and decode(source, alpha="drop").mask is None
+    assert decode(noise(4, 4, 3), alpha="mask").mask is None
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    clear = Image.fromarray(np.array([[[0, 0, 0, 0], [0, 0, 0, 255]]], np.uint8))
+    mask = decode(encoded(clear, exif=exif), alpha="mask").mask
+    assert mask is not None and mask.tolist() == [[False], [True]]
+
+
 # --- orientation -------------------------------------------------------------------------------------------------
 
 

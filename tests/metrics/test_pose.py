@@ -12,11 +12,13 @@ from depth_anything_3.errors import InputError
 from depth_anything_3.metrics.pose import (
     angle_between_deg,
     auc,
+    errors_of_pairs,
     focal_errors,
     fov_errors_deg,
     median_rotation_error_deg,
     pair_errors,
     pose_auc,
+    relative_poses,
     rotation_angle_deg,
     rotation_auc,
 )
@@ -156,6 +158,29 @@ def test_standard_against_a_loop(seed: int) -> None:
     assert k == len(errors.pair_deg)
 
 
+@given(st.integers(0, 10**6), st.integers(2, 5))
+def test_pairs_by_themselves_are_scored_as_poses_are(seed: int, count: int) -> None:
+    true, predicted = random_poses(seed, count), random_poses(seed + 1, count)
+    pairs = relative_poses(predicted)
+    square = [np.vstack([pose, [0, 0, 0, 1]]) for pose in predicted]
+    loop = [square[j] @ np.linalg.inv(square[i]) for i in range(count) for j in range(i + 1, count)]
+    np.testing.assert_allclose(pairs, np.array(loop)[:, :3], atol=1e-9)
+    one, other = errors_of_pairs(pairs, true), pair_errors(predicted, true)
+    np.testing.assert_array_equal(one.rotation_deg, other.rotation_deg)
+    np.testing.assert_array_equal(one.translation_deg, other.translation_deg)
+
+
+def test_a_pair_that_was_not_found_is_a_miss() -> None:
+    true = with_centres(np.stack([np.eye(3)] * 3), np.array([[0.0, 0, 0], [1, 0, 0], [0, 1, 0]]))
+    pairs = relative_poses(true)
+    pairs[1] = np.nan
+    assert auc(errors_of_pairs(pairs, true).pair_deg, 30) == pytest.approx(2 / 3)
+    assert auc(errors_of_pairs(pairs, true).rotation_deg, 30) == pytest.approx(2 / 3)
+    lost = true.copy()
+    lost[0] = np.nan
+    assert np.isnan(relative_poses(lost)[:, 0, 0]).tolist() == [True, True, False]
+
+
 def test_opposite_directions_are_an_error() -> None:
     true = with_centres(np.stack([np.eye(3)] * 2), np.array([[0.0, 0, 0], [1, 0, 0]]))
     back = with_centres(np.stack([np.eye(3)] * 2), np.array([[0.0, 0, 0], [-1, 0, 0]]))
@@ -260,6 +285,8 @@ def test_errors() -> None:
 @pytest.mark.usefixtures("unchecked_shapes")
 def test_wrong_shapes() -> None:
     poses = random_poses(0, 3)
+    with pytest.raises(InputError, match="2 pairs"):
+        errors_of_pairs(relative_poses(random_poses(0, 3))[:2], random_poses(0, 3))
     with pytest.raises(InputError, match="2 poses"):
         pair_errors(poses[:2], poses)
     with pytest.raises(InputError, match="world-to-camera"):

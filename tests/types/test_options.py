@@ -12,6 +12,7 @@ from depth_anything_3.types import options
 from depth_anything_3.types.options import (
     CLEAN_PRESETS,
     CleanOptions,
+    FolderOptions,
     FuseOptions,
     InferOptions,
     PreprocessOptions,
@@ -45,7 +46,7 @@ def test_valid_names() -> None:
     strategies = ("first", "middle", "saddle_balanced", "saddle_sim_range")
     assert get_args(options.ReferenceViewStrategy) == options.REFERENCE_VIEW_STRATEGIES
     assert options.REFERENCE_VIEW_STRATEGIES[:4] == strategies, "the published ones, and then our own"
-    assert get_args(options.AlphaMode) == options.ALPHA_MODES == ("composite", "drop")
+    assert get_args(options.AlphaMode) == options.ALPHA_MODES == ("composite", "mask", "drop")
     assert options.PATCH_SIZE == 14
 
 
@@ -82,7 +83,7 @@ def test_valid_strategies(name: Any) -> None:
         ("process_res_method", "", "process_res_method: got ''"),
         ("process_res_method", None, "process_res_method: got None"),
         ("process_res_method", ["upper_bound_crop"], "process_res_method: got ['upper_bound_crop']"),
-        ("alpha", "white", "alpha: got 'white'; expected one of the valid names (valid: composite, drop)"),
+        ("alpha", "white", "alpha: got 'white'; expected one of the valid names (valid: composite, mask, drop)"),
         ("alpha", True, "alpha: got True"),
     ],
 )
@@ -147,3 +148,10 @@ def test_clean_options_are_checked(wrong: dict[str, float]) -> None:
 def test_fuse_options_are_checked(wrong: dict[str, float]) -> None:
     with pytest.raises(InputError, match=next(iter(wrong))):
         FuseOptions(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["stride", "limit"])
+@pytest.mark.parametrize("value", [0, -1, 1.5, True])
+def test_photos_of_a_folder_are_counted(name: str, value: Any) -> None:
+    with pytest.raises(InputError, match=f"{name}: got .*at least 1"):
+        FolderOptions(**{name: value})

@@ -29,6 +29,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
+from time import process_time
 from typing import Protocol
 
 import numpy as np
@@ -38,7 +39,7 @@ from depth_anything_3.bench.scenes import EvalScene, evenly_spaced, select_views
 from depth_anything_3.errors import Cancelled, InputError
 from depth_anything_3.geometry.pinhole import unproject
 from depth_anything_3.metrics.depth import abs_rel, delta, resized_nearest, scale_factor, valid_pixels
-from depth_anything_3.metrics.pose import auc, focal_errors, pair_errors
+from depth_anything_3.metrics.pose import auc, errors_of_pairs, focal_errors, relative_poses
 from depth_anything_3.metrics.predictors import identity_poses
 from depth_anything_3.metrics.reconstruction import f_score
 from depth_anything_3.metrics.trajectory import align_by_orientations
@@ -62,29 +63,52 @@ Floats = npt.NDArray[np.floating]
 class Estimate:
     """What a predictor says about N views.
 
+    What is None has no score.
+
     Attributes:
         depth: (N, h, w) z-depth in any unit. The size may differ from that of the images, which it covers entirely.
             A pixel that is not finite is an error, not left out.
-        extrinsics: (N, 3, 4) world-to-camera in the unit of the depth, or None.
-        intrinsics: (N, 3, 3) in pixels of ``depth``, or None.
-        conf: (N, h, w), or None. Not scored so far.
+        extrinsics: (N, 3, 4) world-to-camera in the unit of the depth.
+        intrinsics: (N, 3, 3) in pixels of ``depth``, of the images where there is no depth.
+        conf: (N, h, w). Not scored so far.
+        pair_poses: (N (N - 1) / 2, 3, 4) instead of ``extrinsics``, where not all views are in one world: poses of view
+            j relative to view i, as from :func:`~depth_anything_3.metrics.pose.relative_poses`. One that was not found
+            is NaN, and counts as an error of 180 degrees.
     """
 
-    depth: Floats
+    depth: Floats | None = None
     extrinsics: Floats | None = None
     intrinsics: Floats | None = None
     conf: Floats | None = None
+    pair_poses: Floats | None = None
 
     def __post_init__(self) -> None:
-        if np.ndim(self.depth) != 3:
+        if self.depth is not None and np.ndim(self.depth) != 3:
             raise InputError("depth", f"shape {np.shape(self.depth)}", "shape (N, h, w)")
-        n = len(self.depth)
-        for name, shape in (("extrinsics", (n, 3, 4)), ("intrinsics", (n, 3, 3)), ("conf", np.shape(self.depth))):
+        if self.extrinsics is not None and self.pair_poses is not None:
+            raise InputError("pair_poses", "extrinsics beside it", "one or the other")
+        n = self.views
+        shapes = {
+            "extrinsics": (n, 3, 4),
+            "intrinsics": (n, 3, 3),
+            "conf": () if self.depth is None else np.shape(self.depth),
+            "pair_poses": (n * (n - 1) // 2, 3, 4),
+        }
+        for name, shape in shapes.items():
             value = getattr(self, name)
             if value is not None and np.shape(value) != shape:
                 raise InputError(name, f"shape {np.shape(value)}", f"shape {shape}")
-            if value is not None and name != "conf" and not np.isfinite(value).all():
+            if value is not None and name in ("extrinsics", "intrinsics") and not np.isfinite(value).all():
                 raise InputError(name, "values that are not finite", "finite values")
+
+    @property
+    def views(self) -> int:
+        """How many views it is about."""
+        for value in (self.depth, self.extrinsics, self.intrinsics):
+            if value is not None:
+                return len(value)
+        pairs = 0 if self.pair_poses is None else len(self.pair_poses)
+        return round((1 + np.sqrt(1 + 8 * pairs)) / 2)
 
 
 class Predictor(Protocol):
@@ -115,6 +139,7 @@ class Run:
         given_cameras: whether the predictor got the true cameras.
         scores: by the names of the module's table; what the scene or the predictor cannot give is absent.
         error: why there are no scores, or None.
+        seconds: of processor time that the predictor took, all threads together.
     """
 
     predictor: str
@@ -124,6 +149,7 @@ class Run:
     given_cameras: bool
     scores: Mapping[str, float]
     error: str | None = None
+    seconds: float = 0.0
 
 
 def evaluate(
@@ -222,16 +248,23 @@ def runs_of_scene(
     view_counts: Sequence[int],
     given_cameras: Sequence[bool],
 ) -> Iterator[Run]:
-    """All runs of :func:`evaluate` on one scene, as they come; arguments as there.
+    """All runs of :func:`evaluate` on one scene, as they come; arguments as there."""
+    for count in (c for c in view_counts if c <= len(scene.images)):
+        shown = select_views(scene, evenly_spaced(len(scene.images), count))
+        yield from runs_of_views(predictors, shown, given_cameras=given_cameras)
+
+
+def runs_of_views(
+    predictors: Mapping[str, Predictor], shown: EvalScene, *, given_cameras: Sequence[bool] = (False, True)
+) -> Iterator[Run]:
+    """All runs of :func:`evaluate` on the views of a scene together, as they come.
 
     A predictor with ``given_cameras = False`` among its attributes is not run with given cameras.
     """
-    for count in (c for c in view_counts if c <= len(scene.images)):
-        shown = select_views(scene, evenly_spaced(len(scene.images), count))
-        for given in (g for g in given_cameras if scene.has_depth or not g):
-            for name, predictor in predictors.items():
-                if not given or getattr(predictor, "given_cameras", True):
-                    yield run_once(name, predictor, shown, given_cameras=given)
+    for given in (g for g in given_cameras if shown.has_depth or not g):
+        for name, predictor in predictors.items():
+            if not given or getattr(predictor, "given_cameras", True):
+                yield run_once(name, predictor, shown, given_cameras=given)
 
 
 def _check_counts(view_counts: Sequence[int]) -> None:
@@ -259,12 +292,14 @@ def run_once(name: str, predictor: Predictor, scene: EvalScene, *, given_cameras
     """
     scores: dict[str, float] = {}
     error: str | None = None
+    seconds, start = 0.0, process_time()
     try:
         estimate = predictor(
             [image.copy() for image in scene.images],
             extrinsics=scene.extrinsics.astype(np.float32) if given_cameras else None,
             intrinsics=scene.intrinsics.astype(np.float32) if given_cameras else None,
         )
+        seconds = process_time() - start
         scores = score(estimate, scene, given_cameras=given_cameras)
     except Cancelled:
         raise
@@ -278,6 +313,7 @@ def run_once(name: str, predictor: Predictor, scene: EvalScene, *, given_cameras
         given_cameras=given_cameras,
         scores=scores,
         error=error,
+        seconds=seconds,
     )
 
 
@@ -288,32 +324,31 @@ def score(estimate: Estimate, scene: EvalScene, *, given_cameras: bool) -> dict[
         InputError: the numbers of views differ, or no predicted pixel can be compared with the truth.
     """
     n, height, width = scene.depth.shape
-    if len(estimate.depth) != n:
-        raise InputError("depth", f"{len(estimate.depth)} views", f"{n}, one per image")
-    predicted = resized_nearest(np.asarray(estimate.depth, np.float64), height, width)
+    if estimate.views != n:
+        raise InputError("depth", f"{estimate.views} views", f"{n}, one per image")
     intrinsics = _at_size(estimate, height, width)
-    extrinsics = estimate.extrinsics
-    if extrinsics is None and n == 1:
-        extrinsics = identity_poses(1)
     scores: dict[str, float] = {}
     if not given_cameras:
-        scores |= _camera_scores(extrinsics, intrinsics, scene)
-    if scene.has_depth:
-        scale = scale_factor(predicted, scene.depth)
-        scores |= _depth_scores(predicted * scale, scene.depth)
-        if given_cameras:
-            points = unproject(predicted * scale, scene.intrinsics, scene.extrinsics)
-            scores["f_score"] = _f_score(points, scene)
-        elif extrinsics is not None and intrinsics is not None:
-            world = align_by_orientations(extrinsics, scene.extrinsics, scale=scale)
-            points = unproject(predicted, intrinsics, np.asarray(extrinsics, np.float64))
-            scores["f_score"] = _f_score(world.on_points(points), scene)
+        scores |= _camera_scores(estimate, intrinsics, scene)
+    if estimate.depth is None or not scene.has_depth:
+        return scores
+    predicted = resized_nearest(np.asarray(estimate.depth, np.float64), height, width)
+    scale = scale_factor(predicted, scene.depth)
+    scores |= _depth_scores(predicted * scale, scene.depth)
+    extrinsics = identity_poses(1) if estimate.extrinsics is None and n == 1 else estimate.extrinsics
+    if given_cameras:
+        points = unproject(predicted * scale, scene.intrinsics, scene.extrinsics)
+        scores["f_score"] = _f_score(points, scene)
+    elif extrinsics is not None and intrinsics is not None:
+        world = align_by_orientations(extrinsics, scene.extrinsics, scale=scale)
+        points = unproject(predicted, intrinsics, np.asarray(extrinsics, np.float64))
+        scores["f_score"] = _f_score(world.on_points(points), scene)
     return scores
 
 
 def _at_size(estimate: Estimate, height: int, width: int) -> npt.NDArray[np.float64] | None:
-    if estimate.intrinsics is None:
-        return None
+    if estimate.intrinsics is None or estimate.depth is None:
+        return None if estimate.intrinsics is None else np.asarray(estimate.intrinsics, np.float64)
     h, w = estimate.depth.shape[1:]
     scaled: npt.NDArray[np.float64] = estimate.intrinsics * np.array([[width / w], [height / h], [1.0]])
     return scaled
@@ -327,14 +362,15 @@ def _depth_scores(predicted: Floats, true: Floats) -> dict[str, float]:
     }
 
 
-def _camera_scores(extrinsics: Floats | None, intrinsics: Floats | None, scene: EvalScene) -> dict[str, float]:
+def _camera_scores(estimate: Estimate, intrinsics: Floats | None, scene: EvalScene) -> dict[str, float]:
     scores: dict[str, float] = {}
-    if extrinsics is not None and len(extrinsics) > 1:
+    pairs = estimate.pair_poses if estimate.extrinsics is None else relative_poses(estimate.extrinsics)
+    if pairs is not None and len(pairs):
         size = _median_depth(scene) if scene.has_depth else None
-        errors = pair_errors(extrinsics, scene.extrinsics, scene_size=size, min_baseline=MIN_BASELINE)
+        errors = errors_of_pairs(pairs, scene.extrinsics, scene_size=size, min_baseline=MIN_BASELINE)
         scores |= {f"pose_auc_{t}": auc(errors.pair_deg, t) for t in (5, 15, 30)}
         scores["rotation_auc_30"] = auc(errors.rotation_deg, 30)
-        scores["median_rotation_deg"] = float(np.median(errors.rotation_deg))
+        scores["median_rotation_deg"] = float(np.median(np.nan_to_num(errors.rotation_deg, nan=180.0)))
     if intrinsics is not None:
         scores["focal_error"] = float(np.mean(focal_errors(intrinsics, scene.intrinsics)))
     return scores

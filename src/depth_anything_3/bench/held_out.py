@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -34,17 +34,20 @@ class ModelPredictor:
         cameras: where they come from: ``decoder``; ``rays``; or ``matches``, those of the decoder being replaced by
             what the matches in the network's attention and its depth say together.
         given_cameras: whether to run with given cameras, where it makes no difference where others come from.
+        refine: what inference is asked for by its keyword of this name; None leaves the keyword out.
     """
 
     model: DepthAnything3
     process_res: int | None = None
     cameras: CameraSource = "decoder"
     given_cameras: bool = True
+    refine: str | None = None
 
     def __call__(
         self, images: list[npt.NDArray[np.uint8]], *, extrinsics: Floats | None, intrinsics: Floats | None
     ) -> Estimate:
         """As :class:`~depth_anything_3.bench.evaluate.Predictor`; given cameras condition the model."""
+        more: dict[str, Any] = {} if self.refine is None else {"refine": self.refine}
         matched = self.cameras == "matches" and extrinsics is None and len(images) > 1
         with tapped(_across_views(self.model), MATCHING_BLOCKS if matched else ()) as taps:
             prediction = self.model.inference(
@@ -54,6 +57,7 @@ class ModelPredictor:
                 process_res=self.process_res,
                 use_ray_pose=self.cameras == "rays",
                 ref_view_strategy="first" if matched and len(images) > 2 else "saddle_balanced",
+                **more,
             )
         estimate = Estimate(
             depth=prediction.depth,
@@ -70,8 +74,8 @@ def _across_views(model: DepthAnything3) -> DinoVisionTransformer:
 
 
 def _from_matches(estimate: Estimate, taps: Sequence[AttentionTap]) -> Estimate:
+    assert estimate.depth is not None and estimate.extrinsics is not None and estimate.intrinsics is not None
     views, height, width = estimate.depth.shape
-    assert estimate.extrinsics is not None and estimate.intrinsics is not None
     found = cameras_from_matches(
         read_matches(taps, views, (height // PATCH_SIZE, width // PATCH_SIZE)),
         torch.tensor(estimate.depth),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -157,13 +157,11 @@ class _RealScene:
         slices: as in :class:`EvalScene`.
         half: to add to the principal point, where the top-left pixel's centre counts as (0, 0).
         depth_range: depth outside of it is noise.
-        frames: first and last frame to use.
     """
 
     slices: tuple[str, ...]
     half: float = 0.0
     depth_range: tuple[float, float] = (0.0, np.inf)
-    frames: tuple[int, int] | None = None
 
 
 REAL_SCENES: dict[str, _RealScene] = {
@@ -176,41 +174,23 @@ REAL_SCENES: dict[str, _RealScene] = {
     "open3d_redwood5": _RealScene(slices=("rendered", "indoor"), half=0.5),
     "princeton_box50": _RealScene(slices=("real", "object"), depth_range=(0.2, 0.8)),
     "redwood_livingroom1_micro": _RealScene(slices=("rendered", "indoor"), half=0.5),
-    # The camera turns away and back: of this stretch, any 2, 4 or 8 views are linked by pairs that share 47 % or more.
-    "tum_fr1_rpy": _RealScene(slices=("real", "indoor", "rotation"), half=0.5, frames=(12, 37)),
+    "tum_fr1_rpy": _RealScene(slices=("real", "indoor", "rotation"), half=0.5),
 }
-"""The scenes that :func:`load_real_scenes` knows, by folder name."""
+"""The scenes that :func:`load_real_scene` knows, by folder name."""
 
 
-def load_real_scenes(
-    root: str | os.PathLike[str], *, views: int = 8, longest_side: int | None = None
-) -> Iterator[EvalScene]:
-    """The scenes of :data:`REAL_SCENES` that lie under a folder, one at a time, by name.
-
-    Args:
-        root: folder of scene folders; unknown ones are passed over.
-        views, longest_side: as in :func:`load_real_scene`.
-
-    Raises:
-        InputError: no known scene is there, or one cannot be read.
-    """
-    found = [Path(root) / name for name in sorted(REAL_SCENES) if (Path(root) / name / "scene.npz").is_file()]
-    if not found:
-        raise InputError("root", str(root), "a folder with at least one of these", sorted(REAL_SCENES))
-    for folder in found:
-        yield load_real_scene(folder, views=views, longest_side=longest_side)
-
-
-def load_real_scene(folder: str | os.PathLike[str], *, views: int = 8, longest_side: int | None = None) -> EvalScene:
+def load_real_scene(
+    folder: str | os.PathLike[str], *, frames: Sequence[str], longest_side: int | None = None
+) -> EvalScene:
     """One scene: ``scene.npz`` (names, K, c2w), ``images/`` and, where there is one, ``depth/`` (16 bit, millimetres).
 
     Args:
         folder: named as in :data:`REAL_SCENES`, which holds the corrections it needs.
-        views: evenly spaced frames to take; all of a scene that has fewer.
+        frames: names of the views to take, in this order.
         longest_side: scale the images down to it.
 
     Raises:
-        InputError: the folder is not a known scene, or a file cannot be read.
+        InputError: the folder is not a known scene, has no such frame, or a file cannot be read.
     """
     path = Path(folder)
     if path.name not in REAL_SCENES or not (path / "scene.npz").is_file():
@@ -218,13 +198,14 @@ def load_real_scene(folder: str | os.PathLike[str], *, views: int = 8, longest_s
     facts = REAL_SCENES[path.name]
     with np.load(path / "scene.npz", allow_pickle=False) as file:
         names, intrinsics, c2w = (file[key] for key in ("names", "K", "c2w"))
-    first, last = facts.frames or (0, len(names) - 1)
-    available = last - first + 1
-    frames = [first + i for i in evenly_spaced(available, min(views, available))]
-    intrinsics = intrinsics[frames].astype(np.float64)
+    index = {str(name): i for i, name in enumerate(names)}
+    if unknown := [name for name in frames if name not in index]:
+        raise InputError("frames", ", ".join(unknown), f"frames that {path / 'scene.npz'} lists")
+    chosen = [index[name] for name in frames]
+    intrinsics = intrinsics[chosen].astype(np.float64)
     intrinsics[:, :2, 2] += facts.half
-    images = np.stack([_image(path, str(names[i]), i) for i in frames])
-    depth = np.stack([_depth(path, str(names[i]), images.shape[1:3]) for i in frames])
+    images = np.stack([_image(path, name, i) for name, i in zip(frames, chosen, strict=True)])
+    depth = np.stack([_depth(path, name, images.shape[1:3]) for name in frames])
     low, high = facts.depth_range
     scene = EvalScene(
         name=path.name,
@@ -232,7 +213,7 @@ def load_real_scene(folder: str | os.PathLike[str], *, views: int = 8, longest_s
         images=images,
         depth=np.where((depth >= low) & (depth <= high), depth, 0),
         intrinsics=intrinsics,
-        extrinsics=np.linalg.inv(c2w[frames].astype(np.float64))[:, :3],
+        extrinsics=np.linalg.inv(c2w[chosen].astype(np.float64))[:, :3],
     )
     return scene if longest_side is None else at_longest_side(scene, longest_side)
 

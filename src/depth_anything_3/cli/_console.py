@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
-_STAGES = {"preprocess": "Reading images", "network": "Running the network", "export": "Writing files"}
+_STAGES = {
+    "preprocess": "Reading images",
+    "network": "Running the network",
+    "refine": "Refining",
+    "export": "Writing files",
+}
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""``da3 auto``: a photo, or a folder of photos of one scene, to files."""
+"""``da3 auto``: a photo, or a folder of photos of one scene, with or without known cameras, to files."""
 
 from __future__ import annotations
 
@@ -12,6 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from depth_anything_3.cli._console import command_errors, human_size, progress_bars
+from depth_anything_3.cli._inputs import (
+    InputArgument,
+    IntrinsicsOption,
+    LimitOption,
+    PosesOption,
+    RecursiveOption,
+    StrideOption,
+)
 from depth_anything_3.errors import InputError
 from depth_anything_3.export.base import EXPORTERS
 from depth_anything_3.export.glb import Options as GlbOptions
@@ -20,19 +28,21 @@ from depth_anything_3.types.options import (
     PROCESS_METHODS,
     PROCESS_RES,
     REFERENCE_VIEW_STRATEGIES,
+    FolderOptions,
     InferOptions,
     PreprocessOptions,
 )
 
 if TYPE_CHECKING:
     from depth_anything_3.api import DepthAnything3
+    from depth_anything_3.io.cameras.given import GivenViews
     from depth_anything_3.types.prediction import Prediction
 
 _GALLERY = Path("workspace/gallery")
 
 
 def auto(
-    input_path: Annotated[Path, typer.Argument(metavar="INPUT", help="A photo, or a folder of photos of one scene.")],
+    input_path: InputArgument,
     model_dir: Annotated[
         str | None,
         typer.Option(
@@ -60,6 +70,14 @@ def auto(
     process_res_method: Annotated[
         str, typer.Option(help=f"One of {', '.join(PROCESS_METHODS)}.")
     ] = PreprocessOptions.process_res_method,
+    recursive: RecursiveOption = FolderOptions.recursive,
+    stride: StrideOption = FolderOptions.stride,
+    limit: LimitOption = FolderOptions.limit,
+    poses: PosesOption = None,
+    intrinsics: IntrinsicsOption = None,
+    align_to_input_ext_scale: Annotated[
+        bool, typer.Option(help="With known poses: return them as they are, with the depth at their scale.")
+    ] = InferOptions.align_to_input_ext_scale,
     alpha: Annotated[
         str, typer.Option(help=f"Transparency: one of {', '.join(ALPHA_MODES)}.")
     ] = PreprocessOptions.alpha,
@@ -68,6 +86,15 @@ def auto(
     ref_view_strategy: Annotated[
         str, typer.Option(help=f"One of {', '.join(REFERENCE_VIEW_STRATEGIES)}.")
     ] = InferOptions.ref_view_strategy,
+    refine: Annotated[
+        bool | None,
+        typer.Option(
+            "--refine/--no-refine",
+            help="Let matches between the photos correct cameras and depth, or take the network's answer as it is. "
+            "Default: refine, where there are several photos and the model gives cameras.",
+            show_default=False,
+        ),
+    ] = None,
     conf_thresh_percentile: Annotated[
         float, typer.Option(help="Share of the least confident pixels left out of the GLB, in percent.")
     ] = GlbOptions.conf_thresh_percentile,
@@ -90,15 +117,20 @@ def auto(
             export_dir,
             export_format,
             overwrite=overwrite,
+            folder_options=FolderOptions(recursive=recursive, stride=stride, limit=limit),
+            poses=poses,
+            intrinsics=intrinsics,
             preprocessing=PreprocessOptions(
                 process_res=PROCESS_RES if process_res is None else process_res,
                 process_res_method=process_res_method,  # type: ignore[arg-type]
                 alpha=alpha,  # type: ignore[arg-type]
             ),
             inference=InferOptions(
+                align_to_input_ext_scale=align_to_input_ext_scale,
                 use_ray_pose=use_ray_pose,
                 ref_view_strategy=ref_view_strategy,  # type: ignore[arg-type]
                 export_feat_layers=_block_indices(export_feat),
+                refine="full" if refine else "off",
             ),
             glb={
                 "conf_thresh_percentile": conf_thresh_percentile,
@@ -124,8 +156,13 @@ def auto(
             model = DepthAnything3.from_pretrained(
                 source, revision=revision, local_files_only=local, device=device, dtype=dtype
             )
+            several = len(job.views.images) > 1 and "cameras" in model.model.abilities
             prediction = model.inference(
-                list(job.images),
+                list(job.views.images),
+                extrinsics=job.views.extrinsics,
+                intrinsics=job.views.intrinsics,
+                align_to_input_ext_scale=job.inference.align_to_input_ext_scale,
+                refine="full" if refine or (refine is None and several) else "off",
                 process_res=process_res,
                 process_res_method=job.preprocessing.process_res_method,
                 alpha=job.preprocessing.alpha,
@@ -145,17 +182,30 @@ def auto(
 
 @dataclass(frozen=True)
 class _Job:
-    images: tuple[Path, ...]
+    views: GivenViews
     folder: Path
     formats: dict[str, Any]
     preprocessing: PreprocessOptions
     inference: InferOptions
 
     @property
+    def given(self) -> list[str]:
+        """What is known of the cameras."""
+        through_lens = any(
+            image is not photo for image, photo in zip(self.views.images, self.views.photos, strict=True)
+        )
+        known = {
+            "intrinsics": self.views.intrinsics is not None,
+            "poses": self.views.extrinsics is not None,
+            "lens distortion, undone": through_lens,
+        }
+        return [name for name, there in known.items() if there]
+
+    @property
     def files(self) -> list[Path]:
         from depth_anything_3.export.base import planned_files
 
-        return [self.folder / name for name in planned_files(len(self.images), self.formats)]
+        return [self.folder / name for name in planned_files(len(self.views.photos), self.formats)]
 
 
 def _choose_model(named: str | None, revision: str | None, *, ask: bool) -> tuple[str, bool]:
@@ -178,27 +228,34 @@ def _plan(
     export_format: str,
     *,
     overwrite: bool,
+    folder_options: FolderOptions,
+    poses: Path | None,
+    intrinsics: str | None,
     preprocessing: PreprocessOptions,
     inference: InferOptions,
     glb: dict[str, object],
 ) -> _Job:
     """Everything that can be found out, and can be wrong, before a model is loaded."""
     from depth_anything_3.export.base import parse_formats, resolve_options
-    from depth_anything_3.io.sources import list_images
+    from depth_anything_3.io.cameras.given import open_views
 
     formats = resolve_options(parse_formats(export_format), None, {"glb": glb})
-    _warn_without_effect(formats, inference, glb)
-    images = tuple(list_images(input_path))
+    views = open_views(input_path, poses=poses, intrinsics=intrinsics, options=folder_options)
+    _warn_without_effect(formats, inference, glb, with_poses=views.extrinsics is not None)
     folder = _free_folder(input_path) if export_dir is None else export_dir
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not existing.is_dir():
         raise InputError("--export-dir", f"{folder}, where {existing} is a file", "a folder")
     if not overwrite and folder.is_dir() and any(folder.iterdir()):
         raise InputError("--export-dir", f"{folder}, which holds files", "an empty or new folder, or --overwrite")
-    return _Job(images, folder, formats, preprocessing, inference)
+    return _Job(views, folder, formats, preprocessing, inference)
 
 
-def _warn_without_effect(formats: dict[str, Any], inference: InferOptions, glb: dict[str, object]) -> None:
+def _warn_without_effect(
+    formats: dict[str, Any], inference: InferOptions, glb: dict[str, object], *, with_poses: bool
+) -> None:
+    if not inference.align_to_input_ext_scale and not with_poses:
+        warnings.warn("--no-align-to-input-ext-scale: no effect without poses", stacklevel=2)
     unused = []
     if inference.export_feat_layers and not any("aux" in EXPORTERS[name].needs for name in formats):
         unused.append("--export-feat")
@@ -233,7 +290,8 @@ def _check_machine(device: str, dtype: str) -> None:
 def _show_plan(job: _Job, model: dict[str, object], as_json: bool) -> None:
     width, height = _processed_size(job)
     plan = {
-        "inputs": [str(path) for path in job.images],
+        "inputs": [str(path) for path in job.views.photos],
+        "given": job.given,
         "processed_size": [width, height],
         "model": model,
         "export_dir": str(job.folder),
@@ -242,9 +300,11 @@ def _show_plan(job: _Job, model: dict[str, object], as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(plan))
         return
-    typer.echo(f"{len(job.images)} image(s), processed at {width} x {height} pixels:")
-    for path in job.images:
+    typer.echo(f"{len(job.views.photos)} image(s), processed at {width} x {height} pixels:")
+    for path in job.views.photos:
         typer.echo(f"  {path}")
+    if job.given:
+        typer.echo(f"given: {', '.join(job.given)}")
     typer.echo(f"model: {model['name']}")
     for key, value in model.items():
         if key != "name":
@@ -261,7 +321,7 @@ def _processed_size(job: _Job) -> tuple[int, int]:
 
     sizes = [
         plan_resize(image_size(path, index=i), job.preprocessing, index=i, name=path.name).processed_hw
-        for i, path in enumerate(job.images)
+        for i, path in enumerate(job.views.photos)
     ]
     return min(width for _, width in sizes), min(height for height, _ in sizes)
 
@@ -308,10 +368,11 @@ def _judge(model_name: str, config: dict[str, Any], job: _Job) -> dict[str, obje
 
     with torch.device("meta"):
         model = DepthAnything3(model_name, config=config, device="meta")
-    model.check_options(job.inference, views=len(job.images))
-    check_exportable(job.formats, model.predicted_fields(job.inference))
+    model.check_options(job.inference, with_poses=job.views.extrinsics is not None, views=len(job.views.photos))
+    fields = model.predicted_fields(job.inference, with_intrinsics=job.views.intrinsics is not None)
+    check_exportable(job.formats, fields)
     width, height = _processed_size(job)
-    memory = estimate_memory(model.model, len(job.images), (height, width))
+    memory = estimate_memory(model.model, len(job.views.photos), (height, width))
     return {
         "parameters": sum(p.numel() for p in model.parameters()),
         "memory_estimate": f"{memory / 1e9:.1f} GB (float32 on the CPU)",
@@ -323,13 +384,14 @@ def _show_result(
 ) -> None:
     views, height, width = prediction.depth.shape
     result = {
-        "inputs": [str(path) for path in job.images],
+        "inputs": [str(path) for path in job.views.photos],
         "model": source,
         "model_name": prediction.model_name,
         "device": str(model.device),
         "dtype": str(model.dtype).removeprefix("torch."),
         "processed_size": [width, height],
         "scale": prediction.scale,
+        "refinement": None if prediction.refinement is None else prediction.refinement.as_dict(),
         "seconds": round(seconds, 3),
         "export_dir": str(job.folder),
         "files": [str(path) for path in job.files],
@@ -341,5 +403,7 @@ def _show_result(
         f"{views} view(s) at {width} x {height}, {result['model_name']} in {result['dtype']} on {result['device']}, "
         f"{seconds:.1f} s, {prediction.scale} scale"
     )
+    if prediction.refinement is not None:
+        typer.echo(prediction.refinement.summary())
     for path in job.files:
         typer.echo(f"  {path}  ({human_size(path.stat().st_size)})")

@@ -34,9 +34,6 @@ def held_out(
     cameras: Annotated[
         list[str], typer.Option(help="Cameras from the decoder, the rays or matches; may be repeated.")
     ] = ["decoder"],  # noqa: B006
-    real: Annotated[
-        Path | None, typer.Option(help="Score the real scenes in this folder instead.", show_default=False)
-    ] = None,
     workers: Annotated[int, typer.Option(help="Processes to share the scenes out among.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print errors as JSON.")] = False,
 ) -> None:
@@ -45,22 +42,65 @@ def held_out(
         from depth_anything_3.bench.evaluate import evaluate, evaluate_in_parallel
         from depth_anything_3.bench.held_out import CAMERA_SOURCES, held_out_scenes, model_predictors
         from depth_anything_3.bench.report import write_report
-        from depth_anything_3.bench.scenes import load_real_scenes
         from depth_anything_3.bench.trivial import trivial_predictors
         from depth_anything_3.types.options import check_choice
 
         for source in cameras:
             check_choice("--cameras", source, CAMERA_SOURCES)
-        shown = list(held_out_scenes(scenes)) if real is None else list(load_real_scenes(real, longest_side=504))
+        shown = list(held_out_scenes(scenes))
         make = partial(model_predictors, model, cameras, process_res=process_res, others=trivial_predictors(shown))  # type: ignore[arg-type]
         if workers == 1:
             runs = evaluate(make(), shown, view_counts=views, on_run=_print_run)
         else:
             runs = evaluate_in_parallel(make, shown, workers=workers, view_counts=views, on_run=_print_run)
-        name, title = ("held_out", "Held-out scenes") if real is None else ("real", "Real scenes")
         notes = {"process_res": "the model's own" if process_res is None else str(process_res)}
-        for path in write_report(out, runs, name=name, title=title, notes=notes):
+        for path in write_report(out, runs, notes=notes):
             typer.echo(f"report: {path}")
+
+
+@app.command("real-mini")
+def real_mini(
+    data: Annotated[Path, typer.Option(help="Folder with the seven scene folders.")],
+    out: Annotated[Path, typer.Option(help="Folder for the report.")],
+    model: Annotated[list[str], typer.Option(help="Hub id, folder or file of a checkpoint; may be repeated.")] = [  # noqa: B006
+        "bundled"
+    ],
+    scene: Annotated[
+        list[str] | None, typer.Option(help="Only this scene; may be repeated.", show_default=False)
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print errors as JSON.")] = False,
+) -> None:
+    """Score models on small real scenes, beside COLMAP, matches of two views, and guesses that do not look."""
+    with command_errors(as_json=as_json):
+        from depth_anything_3.bench.real_mini import run_real_mini
+        from depth_anything_3.bench.report import write_scoreboard
+
+        runs, notes = run_real_mini(data, models=model, scenes=scene, on_run=_print_run)
+        for name, text in notes.items():
+            typer.echo(f"{name}: {text}")
+        for path in write_scoreboard(out, runs, notes=notes):
+            typer.echo(f"report: {path}")
+
+
+@app.command("refinement")
+def refinement(
+    out: Annotated[Path, typer.Option(help="Folder for the report, refinement.md.")],
+    scenes: Annotated[int, typer.Option(help="Scenes of each kind.")] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="Print errors as JSON.")] = False,
+) -> None:
+    """Score refinement by itself, on procedural scenes: the truth with known errors stands in for a network."""
+    with command_errors(as_json=as_json):
+        from depth_anything_3._files import atomic_path
+        from depth_anything_3.bench.refinement import markdown, refinement_outcomes
+
+        outcomes = []
+        for outcome in refinement_outcomes(scenes=scenes):
+            outcomes.append(outcome)
+            typer.echo(f"{outcome.kind} {outcome.seed}: {outcome.before} -> {outcome.after}")
+        out.mkdir(parents=True, exist_ok=True)
+        with atomic_path(out / "refinement.md") as temporary:
+            temporary.write_text(markdown(outcomes), encoding="utf-8")
+        typer.echo(f"report: {out / 'refinement.md'}")
 
 
 def _print_run(run: Run) -> None:

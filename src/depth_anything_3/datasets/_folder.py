@@ -14,9 +14,9 @@ from typing import ClassVar, Generic, TypeVar
 import numpy as np
 from jaxtyping import Bool, Float, Float32, UInt8
 
-from depth_anything_3.datasets._poses import intrinsics_problem, pose_problem
 from depth_anything_3.datasets.base import CorruptSample, Dataset, SceneCameras, View
 from depth_anything_3.errors import InputError
+from depth_anything_3.geometry.stored_poses import intrinsics_problem, pose_problem
 
 _REMEMBERED = 16  # scenes whose poses and lists are kept, for each data set and process
 

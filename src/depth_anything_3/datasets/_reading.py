@@ -17,7 +17,7 @@ from PIL import Image
 
 from depth_anything_3._optional import require
 from depth_anything_3.datasets.base import CorruptSample
-from depth_anything_3.errors import ImageError
+from depth_anything_3.errors import CameraFileError, ImageError
 from depth_anything_3.io.images import decode_image, image_size
 
 DEPTH_CHANNELS = ("R", "V", "Y", "Z", "G")
@@ -45,6 +45,8 @@ def damage_in(file: Path) -> Iterator[None]:
         yield
     except CorruptSample:
         raise
+    except CameraFileError as error:
+        raise CorruptSample(error.file, error.reason) from error
     except FileNotFoundError:
         raise CorruptSample(file, "no such file") from None
     except _DAMAGE as error:

@@ -18,14 +18,15 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Float32, Float64, Int64
 
-from depth_anything_3.datasets._colmap import ColmapImage, ColmapPoints, find_model, read_images, read_points
-from depth_anything_3.datasets._distortion import Distortion, pinhole_intrinsics, undistort_image
 from depth_anything_3.datasets._folder import CameraOfFrame, FolderDataset, SceneFiles, assemble, check_size, folders
-from depth_anything_3.datasets._poses import extrinsics_from_opengl
 from depth_anything_3.datasets._reading import damage_in, read_image, read_image_size, read_json
 from depth_anything_3.datasets.base import CorruptSample, View
 from depth_anything_3.errors import InputError
+from depth_anything_3.geometry.distortion import pinhole_intrinsics, undistort_image
 from depth_anything_3.geometry.pinhole import project
+from depth_anything_3.geometry.stored_poses import extrinsics_from_opengl
+from depth_anything_3.io.colmap import ColmapImage, ColmapPoints, find_model, read_images, read_points
+from depth_anything_3.types.cameras import Lens
 
 IMAGE_FOLDERS = ("images_4", "images_8", "images_2", "images")
 """Where the pictures may be; the first that is there is used."""
@@ -49,7 +50,7 @@ class _Scene(SceneFiles):
     images: tuple[Path, ...]
     size: tuple[int, int]
     taken_with: Float64[np.ndarray, "3 3"]
-    lens: Distortion
+    lens: Lens
     intrinsics: Float64[np.ndarray, "3 3"]
     poses: tuple[Any, ...]
     applied: Float64[np.ndarray, "4 4"]
@@ -141,7 +142,7 @@ class Dl3dv(FolderDataset[_Scene]):
     ) -> View:
         image = read_image(files.images[index])
         check_size(files.images[index], image, files.size)
-        if not files.lens.is_zero:
+        if not files.lens.is_pinhole:
             image = undistort_image(image, files.taken_with, files.lens, files.intrinsics)
         depth = None
         observed = files.observed[index]
@@ -151,13 +152,13 @@ class Dl3dv(FolderDataset[_Scene]):
         return assemble(image, depth, intrinsics=intrinsics, extrinsics=extrinsics)
 
 
-def _camera_of(file: Path, content: dict[str, Any]) -> tuple[Float64[np.ndarray, "3 3"], Distortion]:
+def _camera_of(file: Path, content: dict[str, Any]) -> tuple[Float64[np.ndarray, "3 3"], Lens]:
     """Camera matrix at the size of the recording, and the distortion."""
     model = content.get("camera_model", "OPENCV")
     if model not in _MODELS:
         raise CorruptSample(file, f"camera_model is {model}; known are {', '.join(_MODELS)}")
     fx, fy, cx, cy = (float(content[key]) for key in ("fl_x", "fl_y", "cx", "cy"))
-    lens = Distortion(*(float(content.get(key, 0.0)) for key in ("k1", "k2", "p1", "p2")))
+    lens = Lens("OPENCV", tuple(float(content.get(key, 0.0)) for key in ("k1", "k2", "p1", "p2")))
     return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]]), lens
 
 
@@ -189,12 +190,13 @@ def _read_sparse(
     model = find_model(place) or (find_model(place.parent) if place.name == "nerfstudio" else None)
     if model is None:
         return (None,) * len(entries), None
-    images = read_images(model)
+    with damage_in(model):
+        images, points = read_images(model), read_points(model)
     by_name = {PurePosixPath(image.name).name: image for image in images.values()}
     observed = [by_name.get(PurePosixPath(entry["file_path"]).name) for entry in entries]
     if not any(observed):
         observed = [images.get(entry.get("colmap_im_id", -1)) for entry in entries]
-    return tuple(observed), read_points(model)
+    return tuple(observed), points
 
 
 def _observed_points(points: ColmapPoints, image: ColmapImage, *, clean: bool) -> Int64[np.ndarray, " n"]:

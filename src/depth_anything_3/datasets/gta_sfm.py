@@ -23,10 +23,10 @@ from depth_anything_3.datasets._folder import (
     by_number,
     folders,
 )
-from depth_anything_3.datasets._poses import invert_rigid
 from depth_anything_3.datasets._reading import damage_in, read_image_bytes, valid_depth
 from depth_anything_3.datasets.base import CorruptSample, View
 from depth_anything_3.errors import InputError
+from depth_anything_3.geometry.stored_poses import invert_rigid
 
 CLIP = 1000.0
 """Metres from which depth counts as sky."""

@@ -17,7 +17,6 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from depth_anything_3.datasets._folder import CameraOfFrame, FolderDataset, SceneFiles, assemble, check_size, folders
-from depth_anything_3.datasets._poses import central_intrinsics, focal_length
 from depth_anything_3.datasets._reading import (
     damage_in,
     read_exr,
@@ -27,6 +26,7 @@ from depth_anything_3.datasets._reading import (
     valid_depth,
 )
 from depth_anything_3.datasets.base import View
+from depth_anything_3.geometry.stored_poses import central_intrinsics, focal_length
 
 CLIP = 50000.0
 """Stored units from which there is nothing but sky."""

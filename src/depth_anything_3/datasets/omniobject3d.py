@@ -24,9 +24,9 @@ from depth_anything_3.datasets._folder import (
     folders,
     names_matching,
 )
-from depth_anything_3.datasets._poses import central_intrinsics, extrinsics_from_opengl, focal_length
 from depth_anything_3.datasets._reading import damage_in, read_exr, read_image_size, read_json, read_rgba, valid_depth
 from depth_anything_3.datasets.base import CorruptSample, View
+from depth_anything_3.geometry.stored_poses import central_intrinsics, extrinsics_from_opengl, focal_length
 
 CLIP = 10.0
 """Stored units from which depth is not to be trusted."""

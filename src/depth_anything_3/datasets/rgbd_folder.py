@@ -31,7 +31,6 @@ from depth_anything_3.datasets._folder import (
     check_size,
     folders,
 )
-from depth_anything_3.datasets._poses import invert_rigid
 from depth_anything_3.datasets._reading import (
     damage_in,
     read_grey_16,
@@ -42,6 +41,7 @@ from depth_anything_3.datasets._reading import (
 )
 from depth_anything_3.datasets.base import CorruptSample, View
 from depth_anything_3.errors import InputError
+from depth_anything_3.geometry.stored_poses import invert_rigid
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".JPG", ".PNG", ".JPEG")
 _METRES = frozenset({"m", "metre", "metres", "meter", "meters"})

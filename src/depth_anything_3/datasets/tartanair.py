@@ -24,9 +24,9 @@ from depth_anything_3.datasets._folder import (
     folders,
     names_matching,
 )
-from depth_anything_3.datasets._poses import invert_rigid, rotation_from_quat_wxyz
 from depth_anything_3.datasets._reading import damage_in, read_image, read_npy, valid_depth
 from depth_anything_3.datasets.base import CorruptSample, View
+from depth_anything_3.geometry.stored_poses import invert_rigid, rotation_from_quat_wxyz
 
 DROPPED = frozenset({"amusement"})
 """Environments left out: an invisible dome caps the sky of this one."""

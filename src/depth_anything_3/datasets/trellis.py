@@ -28,7 +28,6 @@ from depth_anything_3.datasets._folder import (
     check_size,
     folders,
 )
-from depth_anything_3.datasets._poses import central_intrinsics, extrinsics_from_opengl, focal_length
 from depth_anything_3.datasets._reading import (
     damage_in,
     read_grey_16,
@@ -38,6 +37,7 @@ from depth_anything_3.datasets._reading import (
     valid_depth,
 )
 from depth_anything_3.datasets.base import CorruptSample, View
+from depth_anything_3.geometry.stored_poses import central_intrinsics, extrinsics_from_opengl, focal_length
 
 DROPPED_SUFFIXES = frozenset({".stl", ".abc", ".ply"})
 """File types of assets left out: they have no materials."""

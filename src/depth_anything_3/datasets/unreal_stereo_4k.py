@@ -24,9 +24,9 @@ from depth_anything_3.datasets._folder import (
     folders,
     names_matching,
 )
-from depth_anything_3.datasets._poses import invert_rigid
 from depth_anything_3.datasets._reading import read_image, read_image_size, read_npy, read_numbers, valid_depth
 from depth_anything_3.datasets.base import CorruptSample, View
+from depth_anything_3.geometry.stored_poses import invert_rigid
 
 DROPPED = frozenset({"00003", "00004"})
 """Scenes left out."""

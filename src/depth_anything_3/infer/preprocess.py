@@ -109,7 +109,28 @@ def preprocess(
         records=records,
         extrinsics=poses,
         intrinsics=calibrations,
+        masks=_stacked_masks(resized),
     )
+
+
+def resize_pictures(
+    images: Sequence[ImageSource], *, most: int, options: PreprocessOptions, max_workers: int = 8
+) -> tuple[Pixels, tuple[ResizeRecord, ...]]:
+    """Plain RGB pictures of one scene, at most so large, and never larger than they came.
+
+    Args:
+        images: as for :func:`preprocess`, and cut like there.
+        most: longest side in pixels.
+        options: treatment of transparency, and whether sides are brought to multiples of 14 by resizing or cropping.
+
+    Returns:
+        (N, H, W, 3) uint8, and N records.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # preprocess has said that pictures were cropped
+        sources = as_image_list(images)
+        resized = _crop_to_common_size(_resize_all(sources, options, None, max_workers, most=most))
+    return np.stack([image.pixels for image in resized]), tuple(image.record for image in resized)
 
 
 # --- sizes -------------------------------------------------------------------------------------------------------
@@ -183,6 +204,7 @@ class _Resized:
     pixels: Pixels
     name: str
     record: ResizeRecord
+    mask: npt.NDArray[np.bool_] | None
 
 
 def _resize_all(
@@ -190,11 +212,12 @@ def _resize_all(
     options: PreprocessOptions,
     on_image: Callable[[int, int], None] | None,
     max_workers: int,
+    most: int | None = None,
 ) -> list[_Resized]:
     executor = ThreadPoolExecutor(min(max_workers, len(sources)), thread_name_prefix="preprocess")
     done: list[_Resized] = []
     try:
-        futures = [executor.submit(_resize_one, source, i, options) for i, source in enumerate(sources)]
+        futures = [executor.submit(_resize_one, source, i, options, most) for i, source in enumerate(sources)]
         for future in futures:
             done.append(future.result())
             if on_image is not None:
@@ -204,9 +227,13 @@ def _resize_all(
     return done
 
 
-def _resize_one(source: ImageSource, index: int, options: PreprocessOptions) -> _Resized:
+def _resize_one(source: ImageSource, index: int, options: PreprocessOptions, most: int | None) -> _Resized:
     image = decode_image(source, index=index, alpha=options.alpha)
     source_hw = (image.pixels.shape[0], image.pixels.shape[1])
+    if most is not None:
+        ending = options.process_res_method.rpartition("_")[2]
+        method: Any = f"upper_bound_{ending}"
+        options = dataclasses.replace(options, process_res=min(most, max(source_hw)), process_res_method=method)
     plan = plan_resize(source_hw, options, index=index, name=image.name)
     pixels = _resize(_resize(image.pixels, plan.bounded_hw), plan.resized_hw)
     record = ResizeRecord(
@@ -216,7 +243,8 @@ def _resize_one(source: ImageSource, index: int, options: PreprocessOptions) -> 
         offset_xy=(0.0, 0.0),
         exif_orientation=image.exif_orientation,
     )
-    return _centre_crop(_Resized(pixels, image.name, record), plan.processed_hw)
+    mask = None if image.mask is None else _resize_mask(image.mask, plan.resized_hw)
+    return _centre_crop(_Resized(pixels, image.name, record, mask), plan.processed_hw)
 
 
 def _resize(pixels: Pixels, hw: Size) -> Pixels:
@@ -228,6 +256,12 @@ def _resize(pixels: Pixels, hw: Size) -> Pixels:
     return np.asarray(resized, np.uint8)
 
 
+def _resize_mask(mask: npt.NDArray[np.bool_], hw: Size) -> npt.NDArray[np.bool_]:
+    """True where at least half of what a pixel covers is."""
+    shades = mask.astype(np.uint8) * np.uint8(255)
+    return np.asarray(cv2.resize(shades, (hw[1], hw[0]), interpolation=cv2.INTER_AREA)) >= 128
+
+
 def _centre_crop(image: _Resized, hw: Size) -> _Resized:
     height, width = image.pixels.shape[:2]
     if (height, width) == hw:
@@ -235,7 +269,8 @@ def _centre_crop(image: _Resized, hw: Size) -> _Resized:
     top, left = (height - hw[0]) // 2, (width - hw[1]) // 2
     x, y = image.record.offset_xy
     record = dataclasses.replace(image.record, processed_hw=hw, offset_xy=(x - left, y - top))
-    return _Resized(image.pixels[top : top + hw[0], left : left + hw[1]], image.name, record)
+    kept = np.s_[top : top + hw[0], left : left + hw[1]]
+    return _Resized(image.pixels[kept], image.name, record, None if image.mask is None else image.mask[kept])
 
 
 def _crop_to_common_size(images: list[_Resized]) -> list[_Resized]:
@@ -270,6 +305,14 @@ def _network_arrays(images: list[_Resized]) -> tuple[npt.NDArray[np.float32], Pi
             normalised[i, c] = _NORMALISED[:, c].take(image.pixels[:, :, c])
             shown[i, :, :, c] = _SHOWN[:, c].take(image.pixels[:, :, c])
     return normalised, shown
+
+
+def _stacked_masks(images: list[_Resized]) -> npt.NDArray[np.bool_] | None:
+    """(N, H, W); views without a mask are whole."""
+    if all(image.mask is None for image in images):
+        return None
+    whole = np.ones(images[0].record.processed_hw, np.bool_)
+    return np.stack([whole if image.mask is None else image.mask for image in images])
 
 
 # --- cameras -----------------------------------------------------------------------------------------------------

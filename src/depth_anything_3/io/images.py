@@ -7,9 +7,9 @@ import os
 import struct
 import threading
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,10 +18,31 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError, features
 
-from depth_anything_3.errors import ImageError
+from depth_anything_3._optional import require
+from depth_anything_3.errors import ImageError, MissingExtraError
+from depth_anything_3.geometry.distortion import undistort_image
+from depth_anything_3.types.cameras import Lens
 from depth_anything_3.types.options import AlphaMode
 
-ImageSource = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | npt.NDArray[Any]
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LensPhoto:
+    """An image file that is to be freed from lens distortion when it is read.
+
+    Attributes:
+        path: the file.
+        intrinsics: (3, 3) camera matrix of the upright photo as taken.
+        lens: what it was taken with.
+        target: (3, 3) camera matrix of the photo without distortion; it keeps its size.
+    """
+
+    path: Path
+    intrinsics: npt.NDArray[np.float64]
+    lens: Lens
+    target: npt.NDArray[np.float64]
+
+
+ImageSource = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | npt.NDArray[Any] | LensPhoto
 """Everything that :func:`decode_image` reads."""
 
 ACCEPTED_SOURCES = (
@@ -33,9 +54,16 @@ ACCEPTED_SOURCES = (
 )
 """The kinds of :data:`ImageSource`, in words."""
 
+HEIF_EXTENSIONS = frozenset({".heic", ".heif", ".hif"})
+"""Lower-case file name extensions of HEIF photos, which the extra ``heif`` reads."""
+
 Pixels = npt.NDArray[np.uint8]
+Mask = npt.NDArray[np.bool_]
 
 _ORIENTATION_TAG = 0x0112
+_EXIF_BLOCK = 0x8769
+
+_HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"})
 
 # Not decoders of stills: EPS starts an external program (Ghostscript) on the file, FLI and MPEG are animations,
 # the others are placeholders that never give pixels.
@@ -72,11 +100,29 @@ class DecodedImage:
         pixels: (H, W, 3) uint8 RGB, read-only.
         name: the file name for paths, ``image_0007`` (by index) otherwise.
         exif_orientation: the EXIF orientation tag that was applied (1 = none).
+        mask: (H, W) bool, True where the image is at least half opaque, read-only; only with ``alpha="mask"``, and
+            None where the image has no transparency.
     """
 
     pixels: Pixels
     name: str
     exif_orientation: int = 1
+    mask: Mask | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ImageHeader:
+    """What an image file says before its pixels.
+
+    Attributes:
+        size: height and width once it is upright.
+        exif_orientation: the EXIF orientation tag (1 = none).
+        exif: numeric EXIF tags of the camera (focal lengths and the like) by number.
+    """
+
+    size: tuple[int, int]
+    exif_orientation: int
+    exif: Mapping[int, float]
 
 
 def decode_image(source: ImageSource, *, index: int, alpha: AlphaMode) -> DecodedImage:
@@ -89,36 +135,63 @@ def decode_image(source: ImageSource, *, index: int, alpha: AlphaMode) -> Decode
     Args:
         source: one of :data:`ACCEPTED_SOURCES`. A seekable file object is put back where it was.
         index: position of the image in the caller's list; errors and the names of unnamed images carry it.
-        alpha: ``"composite"`` lays transparent images over white; ``"drop"`` shows the colours as stored, also where
-            they are hidden.
+        alpha: ``"composite"`` lays transparent images over white; ``"mask"`` does too, and says where they are
+            opaque; ``"drop"`` shows the colours as stored, also where they are hidden.
 
     Raises:
         ImageError: the source cannot be read as an image. The message holds ``image[index]``, the file, the reason.
+        MissingExtraError: it is a HEIF image, and the package that reads those is not installed.
     """
     label = f"image[{index}]"
+    if isinstance(source, LensPhoto):
+        return _through_no_lens(source, decode_image(source.path, index=index, alpha=alpha))
     name, orientation = f"image_{index:04d}", 1
     if isinstance(source, np.ndarray):
         array = np.asarray(source)
-        pixels = _array_pixels(array, label, f"an array of shape {array.shape}", alpha)
+        pixels = _array_pixels(array, label, f"an array of shape {array.shape}")
     elif isinstance(source, Image.Image):
-        pixels, orientation = _given_pillow(source, label, alpha)
+        pixels, orientation = _given_pillow(source, label)
     elif isinstance(source, bytes):
-        pixels, orientation = _encoded(source, label, "bytes", alpha)
+        pixels, orientation = _encoded(source, label, "bytes")
     elif isinstance(source, (str, os.PathLike)):
         path = Path(os.fsdecode(source))
         name = path.name
-        pixels, orientation = _encoded(_read_path(path, label), label, str(path), alpha)
+        pixels, orientation = _encoded(_read_path(path, label), label, str(path))
     elif hasattr(source, "read"):
-        pixels, orientation = _encoded(_read_stream(source, label), label, "a file object", alpha)
+        pixels, orientation = _encoded(_read_stream(source, label), label, "a file object")
     else:
         raise ImageError(label, describe_type(source), "an image", ACCEPTED_SOURCES)
-    pixels = np.ascontiguousarray(pixels).view()
-    pixels.flags.writeable = False
-    return DecodedImage(pixels=pixels, name=name, exif_orientation=orientation)
+    pixels, mask = _without_alpha(pixels, alpha)
+    return DecodedImage(
+        pixels=_frozen(pixels),
+        name=name,
+        exif_orientation=orientation,
+        mask=None if mask is None else _frozen(mask),
+    )
+
+
+def _frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    view = np.ascontiguousarray(array).view()
+    view.flags.writeable = False
+    return view
+
+
+def _through_no_lens(photo: LensPhoto, image: DecodedImage) -> DecodedImage:
+    pixels = undistort_image(image.pixels, photo.intrinsics, photo.lens, photo.target)
+    mask = image.mask
+    if mask is not None:
+        shades = np.repeat(mask[:, :, None].astype(np.uint8) * np.uint8(255), 3, axis=2)
+        mask = _frozen(undistort_image(shades, photo.intrinsics, photo.lens, photo.target)[:, :, 0] >= 128)
+    return replace(image, pixels=_frozen(pixels), mask=mask)
 
 
 def image_size(path: str | os.PathLike[str], *, index: int) -> tuple[int, int]:
-    """Height and width of an image file once it is upright, from its header alone.
+    """Height and width of an image file once it is upright; see :func:`read_header`."""
+    return read_header(path, index=index).size
+
+
+def read_header(path: str | os.PathLike[str], *, index: int) -> ImageHeader:
+    """What an image file says before its pixels.
 
     Args:
         path: the file.
@@ -126,17 +199,38 @@ def image_size(path: str | os.PathLike[str], *, index: int) -> tuple[int, int]:
 
     Raises:
         ImageError: the header cannot be read as an image. Damage further down is only found by decoding.
+        MissingExtraError: see :func:`decode_image`.
     """
-    label, shown = f"image[{index}]", os.fspath(path)
-    with _parser_errors(label, str(shown)), Image.open(path, formats=readable_formats()) as image:
-        swapped = _orientation(image) >= 5
-        return (image.width, image.height) if swapped else (image.height, image.width)
+    label, shown = f"image[{index}]", str(os.fspath(path))
+    with _parser_errors(label, shown):
+        with open(path, "rb") as stream:  # noqa: PTH123 - a Path raises on names that are too long
+            _need_heif(stream.read(64))
+        with Image.open(path, formats=readable_formats()) as image:
+            orientation = _orientation(image)
+            size = (image.width, image.height) if orientation >= 5 else (image.height, image.width)
+            return ImageHeader(size=size, exif_orientation=orientation, exif=_numbers_of_exif(image))
+
+
+def _numbers_of_exif(image: Image.Image) -> dict[int, float]:
+    found: dict[int, float] = {}
+    try:
+        for tag, value in image.getexif().get_ifd(_EXIF_BLOCK).items():
+            with suppress(*_PARSER_ERRORS):  # a tag of text, or a fraction over zero
+                found[tag] = float(value)
+    except _PARSER_ERRORS:  # damaged metadata does not make the pixels unreadable
+        pass
+    return found
 
 
 @cache
 def readable_formats() -> tuple[str, ...]:
-    """Names of the still-image formats that the installed Pillow decodes ("PNG", "JPEG", ...)."""
+    """Names of the still-image formats that the installed Pillow decodes ("PNG", "JPEG", ...).
+
+    HEIF is one of them where the package pi-heif is installed; asking registers it with Pillow.
+    """
     Image.init()
+    with suppress(MissingExtraError):
+        require("pi_heif", extra="heif").register_heif_opener()
     missing = set() if "AVIF" not in Image.ID or features.check("avif") else {"AVIF"}
     return tuple(name for name in Image.ID if name not in _REFUSED_FORMATS | missing)
 
@@ -176,15 +270,25 @@ def _read_stream(stream: Any, label: str) -> bytes:
     return content
 
 
-def _encoded(content: bytes, label: str, shown: str, alpha: AlphaMode) -> tuple[Pixels, int]:
+def _encoded(content: bytes, label: str, shown: str) -> tuple[Pixels, int]:
     if not content:
         raise ImageError(label, f"{shown} (empty: 0 bytes)", "an image file")
+    _need_heif(content[:64])
     with (
         _parser_errors(label, shown),
         Image.open(io.BytesIO(content), formats=readable_formats()) as image,
     ):
         declared, remaining = _load(image)
-        return _upright(_rgb(image, label, shown, alpha), remaining), declared
+        return _upright(_colours(image, label, shown), remaining), declared
+
+
+def _need_heif(start: bytes) -> None:
+    """Say how to read a HEIF image where that is not possible; ``start`` are the first bytes of a file.
+
+    They hold a size, ``ftyp``, the main brand, a version, and more brands. AVIF lies in the same container.
+    """
+    if start[4:8] == b"ftyp" and not _HEIF_BRANDS.isdisjoint({start[i : i + 4] for i in range(8, len(start), 4)}):
+        require("pi_heif", extra="heif")
 
 
 @contextmanager
@@ -192,7 +296,7 @@ def _parser_errors(label: str, shown: str) -> Iterator[None]:
     """Turn whatever Pillow raises on an unusable image into an :class:`ImageError`."""
     try:
         yield
-    except ImageError:
+    except (ImageError, MissingExtraError):
         raise
     except UnidentifiedImageError:
         raise ImageError(
@@ -209,14 +313,14 @@ def _parser_errors(label: str, shown: str) -> Iterator[None]:
 # --- Pillow images -----------------------------------------------------------------------------------------------
 
 
-def _given_pillow(image: Image.Image, label: str, alpha: AlphaMode) -> tuple[Pixels, int]:
+def _given_pillow(image: Image.Image, label: str) -> tuple[Pixels, int]:
     shown = f"a PIL image of {image.width}x{image.height} pixels, mode {image.mode}"
     if image.width == 0 or image.height == 0:
         raise ImageError(label, shown, "at least one pixel")
     with _parser_errors(label, shown):
         with _SHARED_SOURCE_LOCK:
             declared, remaining = _load(image)
-        return _upright(_rgb(image, label, shown, alpha), remaining), declared
+        return _upright(_colours(image, label, shown), remaining), declared
 
 
 def _load(image: Image.Image) -> tuple[int, int]:
@@ -245,26 +349,25 @@ def _upright(pixels: Pixels, orientation: int) -> Pixels:
     return pixels
 
 
-def _rgb(image: Image.Image, label: str, shown: str, alpha: AlphaMode) -> Pixels:
+def _colours(image: Image.Image, label: str, shown: str) -> Pixels:
+    """RGB, or RGBA where there is transparency."""
     if image.mode in _GREY_16_BIT_MODES:
         grey = np.asarray(image)
         low, high = int(grey.min()), int(grey.max())
         if low < 0 or high > 65535:
             raise ImageError(label, f"{shown}: values from {low} to {high}", "at most 16 bits per pixel (0..65535)")
-        return _array_pixels(grey.astype(np.uint16), label, shown, alpha)
+        return _array_pixels(grey.astype(np.uint16), label, shown)
     if image.mode == "F":
-        return _array_pixels(np.asarray(image), label, shown, alpha)
+        return _array_pixels(np.asarray(image), label, shown)
     if image.mode in _STRAIGHT_ALPHA:
         image = image.convert(_STRAIGHT_ALPHA[image.mode])
-    if image.has_transparency_data:
-        return _without_alpha(np.asarray(image.convert("RGBA")), alpha)
-    return np.asarray(image.convert("RGB"))
+    return np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
 
 
 # --- arrays ------------------------------------------------------------------------------------------------------
 
 
-def _array_pixels(array: npt.NDArray[Any], label: str, shown: str, alpha: AlphaMode) -> Pixels:
+def _array_pixels(array: npt.NDArray[Any], label: str, shown: str) -> Pixels:
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
         raise ImageError(label, shown, "shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), channels last")
     if array.size == 0:
@@ -272,9 +375,7 @@ def _array_pixels(array: npt.NDArray[Any], label: str, shown: str, alpha: AlphaM
     pixels = _to_uint8(array, label, shown)
     if pixels.ndim == 2:
         pixels = pixels[:, :, None]
-    if pixels.shape[2] == 1:
-        return np.repeat(pixels, 3, axis=2)
-    return _without_alpha(pixels, alpha) if pixels.shape[2] == 4 else pixels
+    return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
 
 
 def _to_uint8(array: npt.NDArray[Any], label: str, shown: str) -> Pixels:
@@ -299,9 +400,13 @@ def _to_uint8(array: npt.NDArray[Any], label: str, shown: str) -> Pixels:
     )
 
 
-def _without_alpha(rgba: Pixels, alpha: AlphaMode) -> Pixels:
+def _without_alpha(pixels: Pixels, alpha: AlphaMode) -> tuple[Pixels, Mask | None]:
+    """RGB of RGB or RGBA, and where it is opaque if that is asked for."""
+    if pixels.shape[2] == 3:
+        return pixels, None
     if alpha == "drop":
-        return rgba[:, :, :3]
-    opacity = rgba[:, :, 3:].astype(np.uint16)
+        return pixels[:, :, :3], None
+    opacity = pixels[:, :, 3:].astype(np.uint16)
     white = 255 * (255 - opacity)  # with the colour added and 127 for rounding, at most 65152: fits 16 bits
-    return ((rgba[:, :, :3] * opacity + white + 127) // 255).astype(np.uint8)
+    colours = ((pixels[:, :, :3] * opacity + white + 127) // 255).astype(np.uint8)
+    return colours, pixels[:, :, 3] >= 128 if alpha == "mask" else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -13,7 +14,15 @@ import numpy.typing as npt
 from PIL import Image
 
 from depth_anything_3.errors import InputError
-from depth_anything_3.io.images import ACCEPTED_SOURCES, ImageSource, describe_type, readable_formats
+from depth_anything_3.io.images import (
+    ACCEPTED_SOURCES,
+    HEIF_EXTENSIONS,
+    ImageSource,
+    LensPhoto,
+    describe_type,
+    readable_formats,
+)
+from depth_anything_3.types.options import FolderOptions
 
 VIDEO_EXTENSIONS = frozenset(
     {".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".webm", ".wmv"}
@@ -29,9 +38,13 @@ _NOT_PHOTOS = frozenset({".pfm"})
 
 @cache
 def image_extensions() -> frozenset[str]:
-    """Lower-case file name extensions (with the dot) that count as photos, as far as this Pillow decodes them."""
+    """Lower-case file name extensions (with the dot) that count as photos, as far as this Pillow decodes them.
+
+    Those of HEIF always count: photos that cannot be read should be missed aloud.
+    """
     formats = set(readable_formats())
-    return frozenset(ext for ext, name in Image.registered_extensions().items() if name in formats) - _NOT_PHOTOS
+    known = {ext for ext, name in Image.registered_extensions().items() if name in formats}
+    return frozenset(known | HEIF_EXTENSIONS) - _NOT_PHOTOS
 
 
 def list_images(path: str | os.PathLike[str], *, recursive: bool = False, argument: str = "INPUT") -> list[Path]:
@@ -46,8 +59,7 @@ def list_images(path: str | os.PathLike[str], *, recursive: bool = False, argume
         argument: the name by which the caller knows ``path``, for errors.
 
     Raises:
-        InputError: nothing is there, it holds no photos, or it is a video or a COLMAP reconstruction, which this
-            version does not read yet.
+        InputError: nothing is there, it holds no photos, or it is a video, which this version does not read yet.
     """
     root = Path(path)
     if not os.fspath(path):  # would mean the current folder
@@ -63,24 +75,26 @@ def list_images(path: str | os.PathLike[str], *, recursive: bool = False, argume
     return [root]
 
 
+def take_photos(photos: Sequence[Path], options: FolderOptions) -> list[Path]:
+    """Every ``options.stride``-th photo, at most ``options.limit`` of them."""
+    return list(photos[:: options.stride])[: options.limit]
+
+
 def _is_folder(path: str | os.PathLike[str]) -> bool:
     return os.path.isdir(path)  # noqa: PTH112 - Path.is_dir raises on names that are too long
 
 
 def _images_in(folder: Path, recursive: bool, argument: str) -> list[Path]:
     if (folder / "images").is_dir() and (folder / "sparse").is_dir():
-        raise InputError(
-            argument,
-            f"{folder} (a COLMAP reconstruction)",
-            f"{_SUPPORTED}; COLMAP reconstructions are {_NOT_YET}, but the photos in {folder / 'images'} can be given",
-        )
+        expected = f"{_SUPPORTED}; its photos are in {folder / 'images'}"
+        raise InputError(argument, f"{folder} (a COLMAP reconstruction)", expected)
     files = [file for file in folder.glob("**/*" if recursive else "*") if _is_visible_file(file, folder)]
     images = [file for file in files if file.suffix.lower() in image_extensions()]
     if not images:
         raise InputError(
             argument, f"{folder} ({_what_is_there(folder, files)})", _SUPPORTED, sorted(image_extensions())
         )
-    return sorted(images, key=lambda file: _natural_key(file.relative_to(folder)))
+    return sorted(images, key=lambda file: natural_key(file.relative_to(folder)))
 
 
 def _is_visible_file(file: Path, folder: Path) -> bool:
@@ -96,11 +110,16 @@ def _what_is_there(folder: Path, files: list[Path]) -> str:
         entries = list(folder.iterdir())
     except OSError as error:
         return str(error.strerror)
+    if (folder / "images").is_dir():
+        return f"a folder with nothing but folders; the photos in {folder / 'images'} can be given"
     return "a folder with nothing but folders" if any(entry.is_dir() for entry in entries) else "an empty folder"
 
 
-def _natural_key(path: Path) -> tuple[list[list[str | int]], str]:
-    """Runs of digits compare as numbers; names that are equal but for case or leading zeros compare as they are."""
+def natural_key(path: Path) -> tuple[list[list[str | int]], str]:
+    """The key to sort paths by.
+
+    Runs of digits compare as numbers; names that are equal but for case or leading zeros compare as they are.
+    """
     parts: list[list[str | int]] = [
         [int(run) if run.isdecimal() else run for run in re.split(r"(\d+)", part.casefold())] for part in path.parts
     ]
@@ -147,7 +166,7 @@ def _views(array: npt.NDArray[Any]) -> list[ImageSource]:
 
 
 def _checked(source: object, argument: str) -> ImageSource:
-    known = isinstance(source, (str, os.PathLike, bytes, Image.Image, np.ndarray)) or hasattr(source, "read")
+    known = isinstance(source, (str, os.PathLike, bytes, Image.Image, np.ndarray, LensPhoto)) or hasattr(source, "read")
     if not known:
         raise InputError(argument, describe_type(source), "an image, or a list or tuple of them", ACCEPTED_SOURCES)
     return cast(ImageSource, source)

@@ -88,22 +88,60 @@ def pair_errors(
     if convention not in ("standard", "da3"):
         raise InputError("convention", repr(convention), "a convention for relative poses", ("standard", "da3"))
     e_predicted, e_true = _poses("predicted", predicted), _poses("true", true)
-    if e_predicted.shape != e_true.shape:
-        raise InputError("predicted", f"{len(e_predicted)} poses", f"as many as in `true`, {len(e_true)}")
-    if not np.isfinite(e_true).all():
-        raise InputError("true", "poses that are not finite", "finite poses")
-    relative = _relative if convention == "standard" else _relative_da3
-    r_true, t_true = relative(e_true)
+    _check_count("poses", len(e_predicted), len(e_true))
+    if convention == "standard":
+        return errors_of_pairs(relative_poses(e_predicted), e_true, scene_size=scene_size, min_baseline=min_baseline)
+    _check_finite(e_true)
+    r_true, t_true = _relative_da3(e_true)
     with np.errstate(invalid="ignore"):  # a prediction that is not finite
-        r_predicted, t_predicted = relative(e_predicted)
+        r_predicted, t_predicted = _relative_da3(e_predicted)
         rotation = rotation_angle_deg(r_predicted.swapaxes(-1, -2) @ r_true)
-    if convention == "da3":
-        translation = _folded_angle_deg(t_predicted, t_true)
-    else:
-        translation = angle_between_deg(t_predicted, t_true)
-        baseline = np.linalg.norm(t_true, axis=-1)
-        size = float(baseline.max(initial=0.0)) if scene_size is None else scene_size
-        translation[baseline <= min_baseline * size] = np.nan
+    return PairErrors(rotation_deg=rotation, translation_deg=_folded_angle_deg(t_predicted, t_true))
+
+
+def relative_poses(poses: Float[np.ndarray, "n rows 4"]) -> Float[np.ndarray, "p 3 4"]:
+    """Pose of view j relative to view i, ``E_j E_i^-1``, of all pairs in the order of :class:`PairErrors`.
+
+    Args:
+        poses: world-to-camera, 3x4 or 4x4. One that is not finite makes its pairs NaN.
+
+    Raises:
+        InputError: the shape is wrong.
+    """
+    e = _poses("poses", poses)
+    i, j = np.triu_indices(len(e), 1)
+    with np.errstate(invalid="ignore"):
+        rotation = e[j, :, :3] @ e[i, :, :3].swapaxes(-1, -2)
+        translation = e[j, :, 3:] - rotation @ e[i, :, 3:]
+    return np.concatenate([rotation, translation], -1)
+
+
+def errors_of_pairs(
+    predicted: Float[np.ndarray, "p 3 4"],
+    true: Float[np.ndarray, "n rows 4"],
+    *,
+    scene_size: float | None = None,
+    min_baseline: float = MIN_BASELINE,
+) -> PairErrors:
+    """As :func:`pair_errors` in the standard convention, of pairs that were predicted each by itself.
+
+    Args:
+        predicted: one pose per pair, as from :func:`relative_poses`. One that is not finite is a miss.
+        true, scene_size, min_baseline: as there.
+
+    Raises:
+        InputError: a shape is wrong, or a true pose is not finite.
+    """
+    pairs, e_true = _poses("predicted", predicted), _poses("true", true)
+    _check_finite(e_true)
+    known = relative_poses(e_true)
+    _check_count("pairs", len(pairs), len(known))
+    with np.errstate(invalid="ignore"):  # a prediction that is not finite
+        rotation = rotation_angle_deg(pairs[..., :3].swapaxes(-1, -2) @ known[..., :3])
+    translation = angle_between_deg(pairs[..., 3], known[..., 3])
+    baseline = np.linalg.norm(known[..., 3], axis=-1)
+    size = float(baseline.max(initial=0.0)) if scene_size is None else scene_size
+    translation[baseline <= min_baseline * size] = np.nan
     return PairErrors(rotation_deg=rotation, translation_deg=translation)
 
 
@@ -235,11 +273,14 @@ def _poses(name: str, value: npt.NDArray[np.floating]) -> Array:
     return np.asarray(value, np.float64)[:, :3]
 
 
-def _relative(poses: Array) -> tuple[Array, Array]:
-    """E_j E_i^-1 of all pairs i < j: rotations (P, 3, 3) and translations (P, 3)."""
-    i, j = np.triu_indices(len(poses), 1)
-    rotation = poses[j, :, :3] @ poses[i, :, :3].swapaxes(-1, -2)
-    return rotation, poses[j, :, 3] - (rotation @ poses[i, :, 3:])[..., 0]
+def _check_finite(true: Array) -> None:
+    if not np.isfinite(true).all():
+        raise InputError("true", "poses that are not finite", "finite poses")
+
+
+def _check_count(what: str, count: int, wanted: int) -> None:
+    if count != wanted:
+        raise InputError("predicted", f"{count} {what}", f"as many as in `true`, {wanted}")
 
 
 def _relative_da3(poses: Array) -> tuple[Array, Array]:

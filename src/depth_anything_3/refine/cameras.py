@@ -88,7 +88,7 @@ def cameras_from_matches(
     problem = _Problem.of(matches, depth.double(), intrinsics.double())
     pairs = _pair_poses(problem, views, tolerance, torch.Generator().manual_seed(seed))
     start = torch.eye(3, 4, dtype=torch.float64).repeat(views, 1, 1) if initial is None else initial.double()
-    poses, connected = _chain(pairs, start)
+    poses, connected = chain_pairs(pairs, start)
     refined = _refine(problem, poses, connected, tolerance)
     return _result(problem, refined, connected, intrinsics, tolerance)
 
@@ -186,8 +186,16 @@ def fit_rigid(
     return torch.cat([rotation, (mean_t - (rotation @ mean_s[..., None])[..., 0])[..., None]], -1)
 
 
-def _chain(pairs: dict[tuple[int, int], tuple[Tensor, float]], start: Tensor) -> tuple[Tensor, list[bool]]:
-    """Poses along the tree of the best supported pairs, from the first view."""
+def chain_pairs(pairs: dict[tuple[int, int], tuple[Tensor, float]], start: Tensor) -> tuple[Tensor, list[bool]]:
+    """Poses along the tree of the best supported pairs, from the first view.
+
+    Args:
+        pairs: by views (i, j), the pose of camera j relative to camera i (3, 4), and its support.
+        start: (N, 3, 4) poses of views that the tree does not reach.
+
+    Returns:
+        world-to-camera poses (N, 3, 4), and which views the tree reaches.
+    """
     poses = start.clone()
     poses[0] = torch.eye(3, 4, dtype=start.dtype)
     connected = [i == 0 for i in range(len(start))]

@@ -32,8 +32,8 @@ def keep_pixels(
         InputError: an unknown preset, or a mask of another shape or type.
 
     Warns:
-        UserWarning: ``agreeing_views`` without ``consistency``. (Sky, confidence or cameras that the prediction does not
-            have are passed over: a preset is for every model.)
+        UserWarning: ``agreeing_views`` without ``consistency``. What the prediction lacks (sky, confidence, cameras)
+            is passed over without one: a preset is for every model.
     """
     chosen = clean_preset(options) if isinstance(options, str) else options
     keep = np.isfinite(prediction.depth) & (prediction.depth > 0) & _checked_mask(mask, prediction.depth.shape)

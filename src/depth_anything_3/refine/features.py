@@ -15,7 +15,8 @@ from jaxtyping import Bool, Float, Float32, Int, UInt8
 
 from depth_anything_3.errors import InputError
 
-_CONTRAST = 0.02  # OpenCV's default of 0.04 leaves plain walls without any keypoint
+_CONTRAST = 0.005  # OpenCV's default of 0.04 leaves plain walls without any keypoint
+_WELL_LOCATED = 0.0067  # contrast from which on a keypoint counts in full
 _RATIO = 0.85
 
 
@@ -26,10 +27,17 @@ class Features:
     Attributes:
         xy: pixels, the centre of the top-left one at (0.5, 0.5).
         descriptors: of unit length; the scalar product says how alike two keypoints are.
+        weight: of a squared error in pixels, from 0 to 1: keypoints of low contrast are less well located. None is 1
+            for all.
     """
 
     xy: Float[np.ndarray, "k 2"]
     descriptors: Float32[np.ndarray, "k C"]
+    weight: Float[np.ndarray, " k"] | None = None
+
+    def weights(self, chosen: Int[np.ndarray, " m"]) -> Float[np.ndarray, " m"]:
+        """Weights of some of the keypoints."""
+        return np.ones(len(chosen)) if self.weight is None else self.weight[chosen]
 
 
 def detect_sift(
@@ -58,7 +66,18 @@ def detect_sift(
     # OpenCV counts from the centre of the top-left pixel; without the precise enlargement it is a quarter off.
     xy = np.array([keypoints[i].pt for i in order]) + 0.5
     share = raw[order] / np.maximum(raw[order].sum(1, keepdims=True), 1e-9)
-    return Features(xy=xy, descriptors=np.sqrt(share).astype(np.float32))
+    response = np.array([keypoints[i].response for i in order])
+    return Features(
+        xy=xy,
+        descriptors=np.sqrt(share).astype(np.float32),
+        weight=np.minimum(response / _WELL_LOCATED, 1.0) ** 2,
+    )
+
+
+def strongest(features: Features, most: int) -> Features:
+    """The first keypoints of a view, which are those of the highest contrast."""
+    weight = None if features.weight is None else features.weight[:most]
+    return Features(xy=features.xy[:most], descriptors=features.descriptors[:most], weight=weight)
 
 
 def match_features(
@@ -82,16 +101,15 @@ def match_features(
         return np.zeros((0, 2), np.int64)
     alike = one.descriptors @ other.descriptors.T
     if allowed is not None:
-        alike = np.where(allowed, alike, -1.0)
+        alike[~allowed] = -1.0
     best = alike.argmax(1)
-    rows = np.arange(len(best))
-    mutual = alike.argmax(0)[best] == rows
-    top = alike[rows, best]
-    rest = alike.copy()
-    rest[rows, best] = -1.0
+    top = alike[np.arange(len(best)), best]
+    rows = np.flatnonzero(top == alike.max(0)[best])  # the place of the largest down a column takes far longer to find
+    best, top, rest = best[rows], top[rows], alike[rows]
+    rest[np.arange(len(rows)), best] = -1.0
     # Distances of unit vectors. A keypoint without any rival that is allowed is compared with one at a right angle.
     distance, next_best = (np.sqrt(np.maximum(2 - 2 * v, 0)) for v in (top, np.maximum(rest.max(1), 0.0)))
-    good = mutual & (top > 0) & (distance < ratio * next_best)
+    good = (top > 0) & (distance < ratio * next_best)
     return np.stack([rows[good], best[good]], 1).astype(np.int64)
 
 
@@ -108,8 +126,8 @@ def near_prediction(
         expected: pixels in the other view; NaN allows any place.
         radius: pixels.
     """
-    distance = np.linalg.norm(expected[:, None] - other.xy[None], axis=-1)
-    return (distance <= radius) | np.isnan(expected).any(1)[:, None]
+    away = [np.subtract.outer(expected[:, k], other.xy[:, k]).astype(np.float32) for k in (0, 1)]
+    return (away[0] ** 2 + away[1] ** 2 <= radius**2) | np.isnan(expected).any(1)[:, None]
 
 
 def all_pairs(views: int) -> list[tuple[int, int]]:

@@ -54,6 +54,7 @@ _LEAST_MEANING = -1.0  # logarithm to base 10 of the number of false alarms
 _WIDE = 8.0  # times the tolerance: what a prior is looked at with first
 _LOST = 1e6  # pixels, of what cannot be projected
 _VAGUE = 3.0  # matches that the tolerance counts for where the noise is estimated
+_ENOUGH_OF_PLANE = 0.8  # of the matches that agree with the best pose
 _SAME_LIKELIHOOD = 3.0  # difference of the cost under which two poses explain the matches alike
 
 
@@ -596,11 +597,16 @@ def _judged(pair: _Pair, turned: _Pose, plane: Array, candidates: list[_Pose]) -
     kind = _kind(pair, best, plane_errors, turn_errors)
     slack = _SAME_LIKELIHOOD
     if kind == "planar":
-        candidates, slack = _on_plane(pair, plane, plane_errors, candidates)
-        best = min(candidates, key=lambda pose: pose.cost)
-        # Where the matches leave a choice, the prior has it.
-        alike = [pose for pose in candidates if pose.cost < best.cost + slack]
-        best = min(alike, key=pair.prior_cost) if pair.prior is not None else best
+        flat, wide = _on_plane(pair, plane, plane_errors, candidates)
+        # Where cameras hardly moved, the poses that a plane allows can all have it behind a camera.
+        if _most_agreeing(pair, flat) < _ENOUGH_OF_PLANE * _most_agreeing(pair, [best]):
+            kind = "general"
+        else:
+            candidates, slack = flat, wide
+            best = min(candidates, key=lambda pose: pose.cost)
+            # Where the matches leave a choice, the prior has it.
+            alike = [pose for pose in candidates if pose.cost < best.cost + slack]
+            best = min(alike, key=pair.prior_cost) if pair.prior is not None else best
     if kind == "rotation":
         best, errors, inliers = turned, turn_errors, (turn_errors < pair.tolerance) & (pair.weight > 0)
         noise = _noise(errors[inliers] * (0.6745 / 1.1774), 2, pair.tolerance)  # two axes: the median is another
@@ -653,6 +659,10 @@ def _agreeing(pair: _Pair, pose: _Pose) -> tuple[Array, Mask, float]:
     errors = np.abs(pair.sampson(pair.fundamental(pose)))
     inliers = (errors < pair.tolerance) & _front(pair, pose) & (pair.weight > 0)
     return errors, inliers, _noise(errors[inliers], 5, pair.tolerance)
+
+
+def _most_agreeing(pair: _Pair, poses: list[_Pose]) -> int:
+    return max(int(np.count_nonzero(_agreeing(pair, pose)[1])) for pose in poses)
 
 
 def _sharpened(pair: _Pair, pose: _Pose, plane_errors: Array | None) -> tuple[_Pose, Array, Mask, float]:

@@ -41,6 +41,7 @@ class ModelInputs:
         records: N resize records.
         extrinsics: (N, 4, 4) float64 world-to-camera, OpenCV axes, as given; or None.
         intrinsics: (N, 3, 3) float64 in pixels of the processed images; or None.
+        masks: (N, H, W) bool, False where a view is masked out; or None where no view has a mask.
     """
 
     images: npt.NDArray[np.float32]
@@ -49,3 +50,4 @@ class ModelInputs:
     records: tuple[ResizeRecord, ...]
     extrinsics: npt.NDArray[np.float64] | None = None
     intrinsics: npt.NDArray[np.float64] | None = None
+    masks: npt.NDArray[np.bool_] | None = None

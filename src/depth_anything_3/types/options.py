@@ -13,18 +13,25 @@ from typing import Literal, get_args
 from depth_anything_3.errors import InputError
 
 ProcessMethod = Literal["upper_bound_resize", "upper_bound_crop", "lower_bound_resize", "lower_bound_crop"]
-AlphaMode = Literal["composite", "drop"]
+AlphaMode = Literal["composite", "mask", "drop"]
 ReferenceViewStrategy = Literal["first", "middle", "saddle_balanced", "saddle_sim_range", "saddle_sim_range_others"]
+
+RefineMode = Literal["off", "poses", "full"]
 
 PROCESS_METHODS: tuple[str, ...] = get_args(ProcessMethod)
 ALPHA_MODES: tuple[str, ...] = get_args(AlphaMode)
 REFERENCE_VIEW_STRATEGIES: tuple[str, ...] = get_args(ReferenceViewStrategy)
+REFINE_MODES: tuple[str, ...] = get_args(RefineMode)
 
 PATCH_SIZE = 14
 """Side of a network patch in pixels; processed images are multiples of it."""
 
 PROCESS_RES = 504
 """Side in pixels that the published networks were made for."""
+
+CAMERA_SIGMA = (0.25, 0.15)
+"""How far off a network's cameras are taken to be unless it says so itself: the rotation between two views in radians,
+and the logarithm of a focal length. Refinement looks for matches with this in mind."""
 
 
 def check_choice(argument: str, value: object, choices: Sequence[str]) -> None:
@@ -41,8 +48,9 @@ class PreprocessOptions:
         process_res: target length in pixels of the side that the method bounds.
         process_res_method: ``upper_bound_*`` bounds the longest side, ``lower_bound_*`` the shortest; ``*_resize``
             then rounds both sides to multiples of 14 by resizing, ``*_crop`` by a centre crop.
-        alpha: what becomes of transparency: ``composite`` on white, or ``drop`` (the published behaviour, which
-            shows the colour hidden under transparent pixels).
+        alpha: what becomes of transparency: ``composite`` on white; ``mask``: the same, and the less than half
+            opaque pixels are masked out; or ``drop`` (the published behaviour, which shows the colour hidden under
+            transparent pixels).
     """
 
     process_res: int = PROCESS_RES
@@ -59,6 +67,27 @@ class PreprocessOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FolderOptions:
+    """Which photos of a folder are taken.
+
+    Attributes:
+        recursive: also those in the folders below it.
+        stride: every how many-th, from the first on.
+        limit: at most how many; None for all.
+    """
+
+    recursive: bool = False
+    stride: int = 1
+    limit: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("stride", "limit"):
+            value = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+                raise InputError(name, repr(value), "a whole number, at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
 class InferOptions:
     """What is computed from the network inputs, and in which frame it is returned.
 
@@ -69,6 +98,8 @@ class InferOptions:
         use_ray_pose: cameras from the predicted rays instead of the camera decoder.
         ref_view_strategy: how the reference view is chosen among three or more views without given poses.
         export_feat_layers: indices of transformer blocks whose patch features are returned in ``aux``.
+        refine: ``poses`` lets matches between the views correct cameras and the scale of each view's depth; ``full``
+            also measures depth by comparing the views; see :mod:`depth_anything_3.refine.scene`.
     """
 
     align_to_input_ext_scale: bool = True
@@ -76,8 +107,10 @@ class InferOptions:
     use_ray_pose: bool = False
     ref_view_strategy: ReferenceViewStrategy = "saddle_balanced"
     export_feat_layers: tuple[int, ...] = ()
+    refine: RefineMode = "off"
 
     def __post_init__(self) -> None:
+        check_choice("refine", self.refine, REFINE_MODES)
         check_choice("ref_view_strategy", self.ref_view_strategy, REFERENCE_VIEW_STRATEGIES)
 
 

@@ -20,6 +20,7 @@ from depth_anything_3._files import atomic_path
 from depth_anything_3.errors import InputError
 from depth_anything_3.types.gaussians import Gaussians
 from depth_anything_3.types.inputs import ResizeRecord
+from depth_anything_3.types.refinement import Refinement
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -50,6 +51,7 @@ class Prediction:
         names: N display names of the inputs.
         records: N resize records that lead back to the caller's pixels.
         model_name: the preset that made the prediction, or "" where unknown.
+        refinement: what refinement did, or None where there was none.
     """
 
     depth: npt.NDArray[np.float32]
@@ -65,6 +67,7 @@ class Prediction:
     names: tuple[str, ...] = ()
     records: tuple[ResizeRecord, ...] = ()
     model_name: str = ""
+    refinement: Refinement | None = None
 
     def __post_init__(self) -> None:
         depth = np.asarray(self.depth)
@@ -175,6 +178,7 @@ def _to_arrays(prediction: Prediction) -> dict[str, Any]:
         "names": list(prediction.names),
         "records": [dataclasses.asdict(record) for record in prediction.records],
         "model_name": prediction.model_name,
+        "refinement": None if prediction.refinement is None else prediction.refinement.as_dict(),
     }
     arrays["metadata"] = np.frombuffer(json.dumps(metadata, sort_keys=True).encode(), np.uint8)
     return arrays
@@ -185,6 +189,8 @@ def _from_arrays(arrays: dict[str, npt.NDArray[Any]], path: str) -> dict[str, An
     if metadata.pop("format_version") != _FORMAT_VERSION:
         raise InputError("path", f"{path}, of another format version", f"format version {_FORMAT_VERSION}")
     metadata["records"] = tuple(_record(**record) for record in metadata["records"])
+    if metadata.get("refinement") is not None:
+        metadata["refinement"] = Refinement.from_dict(metadata["refinement"])
     fields = {**metadata, **{name: arrays[name] for name in _ARRAY_FIELDS if name in arrays}}
     fields["aux"] = {name[4:]: value for name, value in arrays.items() if name.startswith("aux.")}
     if "gaussians.means" in arrays:

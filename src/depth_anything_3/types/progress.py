@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-Stage = Literal["load", "preprocess", "network", "postprocess", "export"]
+Stage = Literal["load", "preprocess", "network", "postprocess", "refine", "export"]
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from depth_anything_3._files import atomic_path
 from depth_anything_3.errors import CheckpointError, InputError
-from depth_anything_3.types.options import PATCH_SIZE, PROCESS_RES
+from depth_anything_3.types.options import CAMERA_SIGMA, PATCH_SIZE, PROCESS_RES
 from depth_anything_3.zoo.bundled import bundled_folder
 from depth_anything_3.zoo.cards import CARDS, ModelCard, describe_licence, find_card, warn_on_load
 from depth_anything_3.zoo.hub import CONFIG, HUB_ID, INDEX, PICKLES, WEIGHTS, HubFile, fetch, shard_names
@@ -68,6 +68,8 @@ class Checkpoint:
         revision: full commit hash, if it came from the hub.
         process_res: longest side of the processed image, in pixels, that the network was made for; from the entry
             ``process_res`` of its ``config.json``, else that of all published ones.
+        camera_sigma: how far off its cameras are, see :data:`~depth_anything_3.types.options.CAMERA_SIGMA`; from the
+            entry of that name.
     """
 
     source: str
@@ -77,6 +79,7 @@ class Checkpoint:
     card: ModelCard | None = None
     revision: str | None = None
     process_res: int = PROCESS_RES
+    camera_sigma: tuple[float, float] = CAMERA_SIGMA
 
 
 @dataclass(frozen=True)
@@ -153,6 +156,7 @@ def save(
     model_name: str,
     config: Mapping[str, Any],
     process_res: int = PROCESS_RES,
+    camera_sigma: tuple[float, float] = CAMERA_SIGMA,
     overwrite: bool = False,
 ) -> Path:
     """Write a network as a checkpoint that :func:`resolve` and the published package can read, and return the folder.
@@ -164,7 +168,7 @@ def save(
         folder: is made if it does not exist; other files in it are left alone.
         model_name: what to call it: the preset it has the architecture of, or any name.
         config: that builds this architecture.
-        process_res: as in :class:`Checkpoint`.
+        process_res, camera_sigma: as in :class:`Checkpoint`.
         overwrite: replace a checkpoint that is in the folder already.
 
     Raises:
@@ -175,9 +179,11 @@ def save(
     there = [name for name in (CONFIG, WEIGHTS, INDEX) if (target / name).exists()]
     if there and not overwrite:
         raise InputError("folder", f"{target}, which holds {', '.join(there)}", "another folder, or overwrite=True")
-    description = {"model_name": model_name, "config": plain(config)}
+    description: dict[str, Any] = {"model_name": model_name, "config": plain(config)}
     if process_res != PROCESS_RES:
         description["process_res"] = process_res
+    if camera_sigma != CAMERA_SIGMA:
+        description["camera_sigma"] = list(camera_sigma)
     text = _to_json(description)
     if stored_shapes(skeleton(config)) != stored_shapes(network):
         raise CheckpointError("config builds a network with other tensors than the one to save; nothing was written")
@@ -285,6 +291,7 @@ def _assemble(found: _Found, hub: _Hub) -> Checkpoint:
         files,
         found.card,
         process_res=_process_res_of(found.raw, parts, found.where),
+        camera_sigma=_camera_sigma_of(found.raw, parts, found.where),
     )
 
 
@@ -294,6 +301,18 @@ def _process_res_of(raw: Mapping[str, Any], parts: Mapping[str, Checkpoint], whe
     if isinstance(value, bool) or not isinstance(value, int) or value < PATCH_SIZE:
         raise CheckpointError(f"{where}: process_res is {value!r}; expected a number of pixels, {PATCH_SIZE} or more")
     return value
+
+
+def _camera_sigma_of(raw: Mapping[str, Any], parts: Mapping[str, Checkpoint], where: str) -> tuple[float, float]:
+    """The checkpoint's own, or else that of its first part, which is the one with cameras."""
+    value = raw.get("camera_sigma", next((part.camera_sigma for part in parts.values()), CAMERA_SIGMA))
+    try:
+        rotation, focal = (float(v) for v in value)
+    except (TypeError, ValueError):
+        rotation = focal = 0.0
+    if not (rotation > 0 and focal > 0):
+        raise CheckpointError(f"{where}: camera_sigma is {value!r}; expected two positive numbers")
+    return rotation, focal
 
 
 def _describe(found: _Found, files: tuple[WeightFile, ...], parts: Mapping[str, Checkpoint]) -> Description:

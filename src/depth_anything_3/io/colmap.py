@@ -7,14 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from depth_anything_3.datasets._poses import rotation_from_quat_wxyz
-from depth_anything_3.datasets._reading import damage_in
-from depth_anything_3.datasets.base import CorruptSample
+from depth_anything_3.geometry.stored_poses import rotation_from_quat_wxyz
+from depth_anything_3.io.cameras.damage import damage_in
 
 NO_POINT = -1
 """In ``ColmapImage.points``: the feature belongs to no point."""
@@ -32,6 +30,12 @@ MODELS = (
     ("RADIAL_FISHEYE", 5),
     ("THIN_PRISM_FISHEYE", 12),
     ("RAD_TAN_THIN_PRISM_FISHEYE", 16),
+    ("SIMPLE_DIVISION", 4),
+    ("DIVISION", 5),
+    ("SIMPLE_FISHEYE", 3),
+    ("FISHEYE", 4),
+    ("EUCM", 6),
+    ("EQUIRECTANGULAR", 2),
 )
 """Name and number of parameters of the camera models; the position is the number in binary files."""
 
@@ -84,11 +88,17 @@ class ColmapPoints:
     track_lengths: Int64[np.ndarray, " p"]
 
 
-def find_model(folder: Path) -> Path | None:
-    """The folder itself, or the first one below it, that holds a COLMAP model."""
-    for pattern in ("images.bin", "images.txt"):
-        for file in sorted(folder.rglob(pattern)):
-            if (file.parent / f"points3D{file.suffix}").is_file() and (file.parent / f"cameras{file.suffix}").is_file():
+def find_model(folder: Path, *, beside: tuple[str, ...] = ("cameras", "points3D"), deep: bool = True) -> Path | None:
+    """The folder itself, or the first one below it, that holds a COLMAP model.
+
+    Args:
+        folder: where to look.
+        beside: the files that must lie beside that of the images.
+        deep: also look in the folders below.
+    """
+    for name in ("images.bin", "images.txt"):
+        for file in sorted(folder.rglob(name) if deep else folder.glob(name)):
+            if all((file.parent / f"{other}{file.suffix}").is_file() for other in beside):
                 return file.parent
     return None
 
@@ -97,7 +107,7 @@ def read_cameras(model: Path) -> dict[int, ColmapCamera]:
     """Cameras by id, from ``cameras.bin`` or ``cameras.txt``.
 
     Raises:
-        CorruptSample: the file is missing or damaged.
+        CameraFileError: the file is missing or damaged.
     """
     file = _file(model, "cameras")
     with damage_in(file):
@@ -108,7 +118,7 @@ def read_images(model: Path) -> dict[int, ColmapImage]:
     """Images by id, from ``images.bin`` or ``images.txt``.
 
     Raises:
-        CorruptSample: the file is missing or damaged.
+        CameraFileError: the file is missing or damaged.
     """
     file = _file(model, "images")
     with damage_in(file):
@@ -120,18 +130,17 @@ def read_points(model: Path) -> ColmapPoints:
     """Points, from ``points3D.bin`` or ``points3D.txt``; colours and tracks are left out.
 
     Raises:
-        CorruptSample: the file is missing or damaged.
+        CameraFileError: the file is missing or damaged.
     """
     file = _file(model, "points3D")
     with damage_in(file):
-        rows = list(_binary_points(file) if file.suffix == ".bin" else _text_points(file))
-    rows.sort(key=lambda row: row[0])
-    return ColmapPoints(
-        ids=np.array([row[0] for row in rows], np.int64),
-        xyz=np.array([row[1:4] for row in rows], np.float64).reshape(-1, 3),
-        errors=np.array([row[4] for row in rows], np.float64),
-        track_lengths=np.array([row[5] for row in rows], np.int64),
-    )
+        rows = sorted(_binary_points(file) if file.suffix == ".bin" else _text_points(file))
+        return ColmapPoints(
+            ids=np.array([row[0] for row in rows], np.int64),
+            xyz=np.array([row[1:4] for row in rows], np.float64).reshape(-1, 3),
+            errors=np.array([row[4] for row in rows], np.float64),
+            track_lengths=np.array([row[5] for row in rows], np.int64),
+        )
 
 
 def _file(model: Path, name: str) -> Path:
@@ -158,52 +167,59 @@ _FEATURE = np.dtype([("x", "<f8"), ("y", "<f8"), ("point", "<i8")])
 # --- binary ----------------------------------------------------------------------------------------------------------
 
 
-def _take(stream: BinaryIO, form: str) -> tuple[int | float, ...]:
-    size = struct.calcsize(form)
-    content = stream.read(size)
-    if len(content) != size:
-        raise EOFError("the file ends too early")
-    return struct.unpack(form, content)
+class _Cursor:
+    """A place in the content of a file; nothing is allocated for what a damaged file only claims to hold."""
 
+    def __init__(self, content: bytes) -> None:
+        self.content, self.place = content, 0
 
-def _name(stream: BinaryIO) -> str:
-    characters = bytearray()
-    while (character := stream.read(1)) != b"\0":
-        if not character:
+    def skip(self, size: int) -> int:
+        """The place before ``size`` bytes that are passed over."""
+        if size < 0 or self.place + size > len(self.content):
             raise EOFError("the file ends too early")
-        characters += character
-    return characters.decode()
+        start, self.place = self.place, self.place + size
+        return start
+
+    def take(self, form: str) -> tuple[int | float, ...]:
+        return struct.unpack_from(form, self.content, self.skip(struct.calcsize(form)))
+
+    def count(self) -> int:
+        return int(self.take("<Q")[0])
+
+    def name(self) -> str:
+        end = self.content.find(b"\0", self.place)
+        if end < 0:
+            raise EOFError("the file ends too early")
+        start, self.place = self.place, end + 1
+        return self.content[start:end].decode()
 
 
 def _binary_cameras(file: Path) -> Iterator[tuple[int, ColmapCamera]]:
-    with file.open("rb") as stream:
-        for _ in range(int(_take(stream, "<Q")[0])):
-            number, model, width, height = map(int, _take(stream, "<iiQQ"))
-            if not 0 <= model < len(MODELS):
-                raise CorruptSample(file, f"camera model number {model} is not known")
-            name, count = MODELS[model]
-            parameters = _take(stream, f"<{count}d")
-            yield number, ColmapCamera(model=name, width=width, height=height, parameters=parameters)
+    cursor = _Cursor(file.read_bytes())
+    for _ in range(cursor.count()):
+        number, model, width, height = map(int, cursor.take("<iiQQ"))
+        if not 0 <= model < len(MODELS):
+            raise ValueError(f"camera model number {model} is not known")
+        name, count = MODELS[model]
+        parameters = cursor.take(f"<{count}d")
+        yield number, ColmapCamera(model=name, width=width, height=height, parameters=parameters)
 
 
 def _binary_images(file: Path) -> Iterator[ColmapImage]:
-    with file.open("rb") as stream:
-        for _ in range(int(_take(stream, "<Q")[0])):
-            number, *pose, camera = _take(stream, "<i7di")
-            name = _name(stream)
-            count = int(_take(stream, "<Q")[0])
-            content = stream.read(count * _FEATURE.itemsize)
-            if len(content) != count * _FEATURE.itemsize:
-                raise EOFError("the file ends too early")
-            yield _image(int(number), tuple(pose), int(camera), name, np.frombuffer(content, _FEATURE))
+    cursor = _Cursor(file.read_bytes())
+    for _ in range(cursor.count()):
+        number, *pose, camera = cursor.take("<i7di")
+        name, count = cursor.name(), cursor.count()
+        features = np.frombuffer(cursor.content, _FEATURE, count, cursor.skip(count * _FEATURE.itemsize))
+        yield _image(int(number), tuple(pose), int(camera), name, features)
 
 
 def _binary_points(file: Path) -> Iterator[tuple[float, ...]]:
-    with file.open("rb") as stream:
-        for _ in range(int(_take(stream, "<Q")[0])):
-            number, x, y, z, _, _, _, error, track = _take(stream, "<Q3d3BdQ")
-            stream.seek(8 * int(track), 1)
-            yield number, x, y, z, error, track
+    cursor = _Cursor(file.read_bytes())
+    for _ in range(cursor.count()):
+        number, x, y, z, _, _, _, error, track = cursor.take("<Q3d3BdQ")
+        cursor.skip(8 * int(track))
+        yield number, x, y, z, error, track
 
 
 # --- text ------------------------------------------------------------------------------------------------------------

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from datasets.cases import shots_of
 from datasets.damage import truncate
 from datasets.writers.colmap import Point, Registered, write_binary, write_text
-from depth_anything_3.datasets._colmap import NO_POINT, find_model, read_cameras, read_images, read_points
-from depth_anything_3.datasets.base import CorruptSample
+
+from depth_anything_3.errors import CameraFileError
+from depth_anything_3.io.colmap import NO_POINT, find_model, read_cameras, read_images, read_points
 
 SHOTS = list(shots_of("rgbd_folder").values())
 IMAGES = [
@@ -65,9 +65,9 @@ def test_damage(write: object, name: str, read: object, tmp_path: Path) -> None:
         file.write_text(file.read_text().replace("1 ", "one ", 3))
     else:
         truncate(file)
-    with pytest.raises(CorruptSample) as caught:
+    with pytest.raises(CameraFileError) as caught:
         read(tmp_path / "m")
-    assert caught.value.file == file
+    assert caught.value.file == str(file)
 
 
 def test_unknown_camera_model(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_unknown_camera_model(tmp_path: Path) -> None:
     content = bytearray(file.read_bytes())
     content[12] = 99
     file.write_bytes(content)
-    with pytest.raises(CorruptSample, match="model number 99"):
+    with pytest.raises(CameraFileError, match="model number 99"):
         read_cameras(tmp_path / "m")
 
 
@@ -84,5 +84,5 @@ def test_nothing_there(tmp_path: Path) -> None:
     assert find_model(tmp_path) is None
     (tmp_path / "images.bin").touch()
     assert find_model(tmp_path) is None
-    with pytest.raises(CorruptSample, match="no such file"):
+    with pytest.raises(CameraFileError, match="no such file"):
         read_points(tmp_path)

@@ -1,4 +1,4 @@
-"""Poses as data sets store them, in numpy and float64."""
+"""Poses as files store them, in numpy and float64."""
 
 from __future__ import annotations
 

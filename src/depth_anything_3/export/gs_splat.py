@@ -1,0 +1,61 @@
+"""``gs_splat``: 3D Gaussians at 32 bytes each, for viewers in a browser, ``gs_splat/0000.splat``.
+
+Little-endian records without a header: centre (3 float32), deviations (3 float32), red, green, blue and opacity (4
+bytes), unit quaternion with w first (4 bytes, 128 + 128 q). Colours are those of degree 0: the same from everywhere.
+Viewers show the file while it loads, so that what matters comes first: the largest volume times opacity.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from depth_anything_3._files import atomic_path
+from depth_anything_3.export.base import Exporter
+from depth_anything_3.splat.options import CleanOptions
+
+if TYPE_CHECKING:
+    from depth_anything_3.types.prediction import Prediction
+
+NEEDS = frozenset({"gaussians"})
+FILE = "gs_splat/0000.splat"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(CleanOptions):
+    """Which Gaussians are written, and how many; see :class:`~depth_anything_3.splat.options.CleanOptions`."""
+
+
+def planned_files(count: int, options: Options) -> list[str]:
+    """The file that will be written, relative to the folder, for ``count`` views."""
+    return [FILE]
+
+
+def export(prediction: Prediction, folder: Path, options: Options) -> list[Path]:
+    """Write one record per Gaussian.
+
+    Warns:
+        UserWarning: no Gaussian is left.
+    """
+    import numpy as np
+
+    from depth_anything_3.export._gaussians import blocks, cleaned
+    from depth_anything_3.geometry.harmonics import C0
+    from depth_anything_3.splat.clean import select
+
+    gaussians = cleaned(prediction, options, "gs_splat")
+    weight = gaussians.scales[0].double().prod(-1) * gaussians.opacities[0]
+    layout = np.dtype([("centre", "<f4", 3), ("scales", "<f4", 3), ("rgba", "u1", 4), ("rotation", "u1", 4)])
+    with atomic_path(folder / FILE) as temporary, temporary.open("wb") as file:
+        for block in blocks(select(gaussians, weight.argsort(descending=True, stable=True))):
+            rgba = np.concatenate((0.5 + C0 * block.harmonics[:, :, 0], block.opacities[:, None]), 1)
+            records = np.empty(len(block.means), layout)
+            records["centre"], records["scales"] = block.means, block.scales
+            records["rgba"] = np.round(rgba.clip(0, 1) * 255)
+            records["rotation"] = np.round(block.rotations * 128 + 128).clip(0, 255)
+            file.write(records.data)
+    return [folder / FILE]
+
+
+EXPORTER = Exporter(options=Options, export=export, planned_files=planned_files, needs=NEEDS)

@@ -1,0 +1,175 @@
+"""What a command is given: a path of photos, perhaps with cameras in it, and perhaps files of cameras beside it."""
+
+from __future__ import annotations
+
+import os
+import re
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from depth_anything_3.errors import CameraFileError, InputError
+from depth_anything_3.geometry.distortion import pinhole_intrinsics
+from depth_anything_3.io.cameras.base import find_reader, read_cameras
+from depth_anything_3.io.cameras.fields_of_view import intrinsics_from_exif, intrinsics_from_fov
+from depth_anything_3.io.cameras.fitting import at_sizes_of, cameras_of, read_headers
+from depth_anything_3.io.images import ImageHeader, ImageSource, LensPhoto
+from depth_anything_3.io.sources import list_images, natural_key, take_photos
+from depth_anything_3.types.cameras import Cameras
+from depth_anything_3.types.options import FolderOptions
+
+_FIELD_OF_VIEW = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?deg")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class GivenViews:
+    """The photos of one scene, and what is known of their cameras.
+
+    Attributes:
+        photos: N files.
+        images: what to give to :meth:`depth_anything_3.api.DepthAnything3.inference`: the files, or files through a
+            lens, which come out as a pinhole would have taken them.
+        intrinsics: (N, 3, 3) in pixels of the upright photos without distortion; None where not known.
+        extrinsics: (N, 3, 4) world-to-camera, OpenCV axes, in the world of the file; None where not known.
+    """
+
+    photos: tuple[Path, ...]
+    images: tuple[ImageSource, ...]
+    intrinsics: npt.NDArray[np.float64] | None = None
+    extrinsics: npt.NDArray[np.float64] | None = None
+
+
+def open_views(
+    path: str | os.PathLike[str],
+    *,
+    poses: str | os.PathLike[str] | None = None,
+    intrinsics: str | os.PathLike[str] | None = None,
+    options: FolderOptions | None = None,
+    argument: str = "INPUT",
+) -> GivenViews:
+    """Photos with the cameras that came with them.
+
+    Args:
+        path: a photo, a folder of photos, or a folder with a COLMAP model, ``transforms.json`` or ``cameras.json``:
+            of that one, the photos that have a camera.
+        poses: a file with poses, see :func:`~depth_anything_3.io.cameras.base.read_cameras`; its intrinsics and lenses
+            are taken too, where it has any.
+        intrinsics: a file with intrinsics, a horizontal field of view such as ``60deg``, or ``exif``. It wins over
+            what comes with the poses.
+        options: which photos of a folder to take.
+        argument: the name by which the caller knows ``path``, for errors; the other two are called ``--poses`` and
+            ``--intrinsics``.
+
+    Raises:
+        InputError: no photos, no camera for a photo, cameras of other photos, or poses without intrinsics.
+    """
+    options = FolderOptions() if options is None else options
+    folder = Path(path)
+    known, every = _scene_in(folder, options, argument)
+    photos = take_photos(every, options)
+    if known is None and poses is None and intrinsics is None:
+        return GivenViews(photos=tuple(photos), images=tuple(photos))
+    headers = read_headers(photos)
+    cameras = (
+        Cameras() if known is None else at_sizes_of(known.take(_places(photos, every)), headers, argument=argument)
+    )
+    if poses is not None:
+        cameras = _read(poses, photos, every, headers, "--poses")
+        if cameras.extrinsics is None:
+            raise CameraFileError("--poses", cameras.source, "no poses in it", "a file with poses, or --intrinsics")
+    if intrinsics is not None:
+        cameras = _with_intrinsics(cameras, str(intrinsics), photos, every, headers)
+    if cameras.intrinsics is None:
+        raise InputError("--intrinsics", f"nothing, and {cameras.source} has none", "intrinsics beside poses", _WAYS)
+    return _through_lenses(photos, cameras)
+
+
+_WAYS = ("a file", "a field of view such as 60deg", "exif")
+
+
+def _places(photos: Sequence[Path], every: Sequence[Path]) -> list[int]:
+    place = {photo: i for i, photo in enumerate(every)}
+    return [place[photo] for photo in photos]
+
+
+def _read(
+    path: str | os.PathLike[str],
+    photos: Sequence[Path],
+    every: Sequence[Path],
+    headers: Sequence[ImageHeader],
+    argument: str,
+) -> Cameras:
+    cameras = cameras_of(read_cameras(path, argument=argument), photos, among=every, argument=argument)
+    return at_sizes_of(cameras, headers, argument=argument)
+
+
+def _with_intrinsics(
+    cameras: Cameras, given: str, photos: Sequence[Path], every: Sequence[Path], headers: Sequence[ImageHeader]
+) -> Cameras:
+    angle = _FIELD_OF_VIEW.fullmatch(given)
+    if given == "exif":
+        found = Cameras(source=given, intrinsics=intrinsics_from_exif(photos, headers))
+    elif angle is not None:
+        found = Cameras(source=given, intrinsics=intrinsics_from_fov(float(angle[1]), [h.size for h in headers]))
+    else:
+        found = _read(given, photos, every, headers, "--intrinsics")
+    if found.intrinsics is None:
+        raise CameraFileError("--intrinsics", found.source, "no intrinsics in it", "one of", _WAYS)
+    return replace(found, extrinsics=cameras.extrinsics)
+
+
+def _through_lenses(photos: Sequence[Path], cameras: Cameras) -> GivenViews:
+    """The photos as pinholes would have taken them, with the intrinsics of those."""
+    assert cameras.intrinsics is not None
+    images: list[ImageSource] = []
+    matrices = []
+    for i, photo in enumerate(photos):
+        intrinsics, lens = cameras.intrinsics[i], cameras.lenses[i]
+        if lens.is_pinhole:
+            images.append(photo)
+            matrices.append(intrinsics)
+            continue
+        assert cameras.sizes is not None
+        target = pinhole_intrinsics(intrinsics, lens, *map(int, cameras.sizes[i]))
+        if not np.isfinite(target).all():
+            reason = f"a lens that cannot be undone over all of {photo.name}: {lens.model} {lens.coefficients}"
+            raise CameraFileError("cameras", cameras.source, reason, "a lens that is valid up to the corners")
+        images.append(LensPhoto(path=photo, intrinsics=intrinsics, lens=lens, target=target))
+        matrices.append(target)
+    return GivenViews(
+        photos=tuple(photos), images=tuple(images), intrinsics=np.array(matrices), extrinsics=cameras.extrinsics
+    )
+
+
+# --- scenes ------------------------------------------------------------------------------------------------------
+
+
+def _scene_in(folder: Path, options: FolderOptions, argument: str) -> tuple[Cameras | None, list[Path]]:
+    """The cameras that lie in a folder with their photos, in natural order; where there are none, all photos."""
+    if not os.path.isdir(folder) or find_reader(folder) is None:  # noqa: PTH112 - see sources
+        return None, list_images(folder, recursive=options.recursive, argument=argument)
+    cameras = read_cameras(folder, argument=argument)
+    assert cameras.names is not None
+    found = {i: photo for i, name in enumerate(cameras.names) if (photo := _photo(folder, name)) is not None}
+    if not found:
+        reason = f"none of the photos that it names is there, for example {cameras.names[0]}"
+        raise CameraFileError(argument, cameras.source, reason, "the photos beside their cameras, in a folder images")
+    if len(found) < len(cameras):
+        warnings.warn(
+            f"{len(cameras) - len(found)} of the {len(cameras)} photos that {cameras.source} names are not there",
+            stacklevel=3,
+        )
+    order = sorted(found, key=lambda i: natural_key(Path(cameras.names[i])))  # type: ignore[index]
+    return cameras.take(order), [found[i] for i in order]
+
+
+def _photo(folder: Path, name: str) -> Path | None:
+    for root in (folder / "images", folder):
+        for candidate in (root / name, root / f"{name}.png"):  # scenes of Blender leave the extension out
+            if candidate.is_file():
+                return candidate
+    return None

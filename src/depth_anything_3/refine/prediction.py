@@ -1,0 +1,179 @@
+"""A prediction before and after refinement."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from jaxtyping import Float, UInt8
+
+from depth_anything_3.errors import InputError
+from depth_anything_3.refine.reconstruct import Prior
+from depth_anything_3.refine.scene import refine_scene
+from depth_anything_3.types.inputs import ResizeRecord
+from depth_anything_3.types.options import CAMERA_SIGMA, RefineMode
+from depth_anything_3.types.prediction import Prediction
+from depth_anything_3.types.refinement import Refinement
+
+Maps = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Pictures:
+    """N views at one size, and how their pixels come from the caller's.
+
+    Attributes:
+        pixels: RGB.
+        records: one per view.
+    """
+
+    pixels: UInt8[np.ndarray, "n h w 3"]
+    records: tuple[ResizeRecord, ...]
+
+
+def refine_prediction(
+    prediction: Prediction,
+    pictures: Pictures,
+    *,
+    mode: RefineMode,
+    grid: Pictures | None = None,
+    camera_sigma: tuple[float, float] = CAMERA_SIGMA,
+    cameras_given: bool = False,
+    device: torch.device | str = "cpu",
+) -> Prediction:
+    """The prediction with refined cameras and depth, in the same world frame and unit.
+
+    Confidence is the network's, and where other views confirm a measured depth it grows by up to the largest value that
+    the network gave.
+
+    Args:
+        prediction: with cameras and records.
+        pictures: the same views, large enough to find keypoints in.
+        mode: ``poses`` or ``full``.
+        grid: the same views at the size that maps shall have; None keeps the prediction's.
+        camera_sigma: how far off its cameras are, see :data:`~depth_anything_3.types.options.CAMERA_SIGMA`.
+        cameras_given: the cameras are known and stay.
+        device: where depth is measured.
+
+    Raises:
+        InputError: the prediction has no cameras or no records, or has Gaussians, which would not follow.
+    """
+    if prediction.extrinsics is None or prediction.intrinsics is None or not prediction.records:
+        raise InputError("prediction", "no cameras, or no resize records", "a prediction of a model with cameras")
+    if prediction.gaussians is not None:
+        raise InputError("prediction", "3D Gaussians", "a prediction without them: they do not follow a refinement")
+    if len(prediction.depth) == 1:
+        return replace(prediction, refinement=_of_one_view(mode))
+    moved = prediction if grid is None else on_grid(prediction, grid)
+    assert moved.extrinsics is not None and moved.intrinsics is not None
+    to_pictures = _changes(moved.records, pictures.records)
+    prior = Prior(
+        extrinsics=moved.extrinsics.astype(np.float64),
+        intrinsics=_lenses(moved, pictures.records, given=cameras_given),
+        depth=moved.depth.astype(np.float64),
+        rotation_sigma=camera_sigma[0],
+        focal_sigma=camera_sigma[1],
+        share_focal=_one_lens(pictures.records),
+    )
+    found = refine_scene(
+        pictures.pixels,
+        prior,
+        mode=mode,
+        cameras_given=cameras_given,
+        masks=None if moved.sky is None else ~moved.sky,
+        device=device,
+    )
+    return replace(
+        moved,
+        depth=found.depth,
+        extrinsics=found.extrinsics.astype(np.float32),
+        intrinsics=(np.linalg.inv(to_pictures) @ found.intrinsics).astype(np.float32),
+        conf=_raised(moved.conf, found.confidence),
+        refinement=found.report,
+    )
+
+
+def _lenses(prediction: Prediction, records: Sequence[ResizeRecord], *, given: bool) -> Float[np.ndarray, "n 3 3"]:
+    """Camera matrices in pixels of the records; a network's with pixels that are square in the caller's picture."""
+    assert prediction.intrinsics is not None
+    source = np.linalg.inv(_matrices(prediction.records)) @ prediction.intrinsics.astype(np.float64)
+    if not given:
+        source[:, [0, 1], [0, 1]] = np.sqrt(source[:, 0, 0] * source[:, 1, 1])[:, None]
+    return _matrices(records) @ source
+
+
+def _of_one_view(mode: RefineMode) -> Refinement:
+    return Refinement(
+        mode=mode, pose_source=("network",), observations=(0,), reprojection_px=(None,), focal_factor=1.0,
+        depth_source=("network",), depth_error=(None,), measured=(0.0,), scale_source="network",
+    )  # fmt: skip
+
+
+def _one_lens(records: Sequence[ResizeRecord]) -> bool:
+    """Pictures of one shape are taken for those of one camera; turned upright, its lens looks the same."""
+    return len({tuple(sorted(record.source_hw)) for record in records}) == 1
+
+
+def _raised(conf: Maps | None, confidence: Maps | None) -> Maps | None:
+    if confidence is None:
+        return conf
+    return 1 + confidence if conf is None else conf + confidence * conf.max()
+
+
+def _matrices(records: Sequence[ResizeRecord]) -> Float[np.ndarray, "n 3 3"]:
+    """From source pixels to those of the records."""
+    found = np.tile(np.eye(3), (len(records), 1, 1))
+    for matrix, record in zip(found, records, strict=True):
+        matrix[[0, 1], [0, 1]] = record.scale_xy
+        matrix[:2, 2] = record.offset_xy
+    return found
+
+
+def _changes(old: Sequence[ResizeRecord], new: Sequence[ResizeRecord]) -> Float[np.ndarray, "n 3 3"]:
+    """From pixels of the old records to pixels of the new ones."""
+    return _matrices(new) @ np.linalg.inv(_matrices(old))
+
+
+def on_grid(prediction: Prediction, grid: Pictures) -> Prediction:
+    """The prediction with its maps resampled to other pixels of the same pictures; beyond their border they go on.
+
+    Args:
+        prediction: with records.
+        grid: the same views at the wanted size.
+    """
+    back = _changes(grid.records, prediction.records)
+    size = grid.pixels.shape[1:3]
+
+    def sampled(maps: Maps, how: int) -> Maps:
+        return np.stack([_sampled(m, change, size, how) for m, change in zip(maps, back, strict=True)])
+
+    known = np.isfinite(prediction.depth) & (prediction.depth > 0)
+    log_depth = np.log(np.where(known, prediction.depth, 1.0)).astype(np.float32)
+    smooth, hard = cv2.INTER_LINEAR, cv2.INTER_NEAREST
+    lenses = None if prediction.intrinsics is None else np.linalg.inv(back) @ prediction.intrinsics
+    return replace(
+        prediction,
+        depth=np.where(
+            sampled(known.astype(np.float32), smooth) == 1,
+            np.exp(sampled(log_depth, smooth)),
+            sampled(prediction.depth, hard),
+        ),
+        conf=None if prediction.conf is None else sampled(prediction.conf, smooth),
+        sky=None if prediction.sky is None else sampled(prediction.sky.astype(np.uint8), hard) > 0,
+        intrinsics=None if lenses is None else lenses.astype(np.float32),
+        processed_images=grid.pixels,
+        records=grid.records,
+    )
+
+
+def _sampled(values: Maps, change: Float[np.ndarray, "3 3"], size: tuple[int, int], how: int) -> Maps:
+    """One map looked up where ``change`` takes the pixel centres of a picture of ``size`` rows and columns."""
+    x = (np.arange(size[1]) + 0.5) * change[0, 0] + change[0, 2] - 0.5
+    y = (np.arange(size[0]) + 0.5) * change[1, 1] + change[1, 2] - 0.5
+    columns, rows = np.meshgrid(x.astype(np.float32), y.astype(np.float32))
+    return np.asarray(cv2.remap(values, columns, rows, how, borderMode=cv2.BORDER_REPLICATE))

@@ -1,0 +1,401 @@
+"""Cameras from matched keypoints, one view after the other, with a network's answer as a prior.
+
+Matches decide wherever enough of them agree; the prior says where to look for them, decides what they leave open (the
+focal length of a rectified pair, the unit, the frame), and stands for views that nothing connects.
+
+Letters: N views, P points, O observations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+from jaxtyping import Float
+
+from depth_anything_3.errors import InputError
+from depth_anything_3.geometry.rotation_vectors import nearest_rotation, vector_from_rotation
+from depth_anything_3.refine.features import Features
+from depth_anything_3.refine.growth import (
+    LIMITS_PX,
+    Model,
+    Scene,
+    agreeing,
+    finished,
+    grow_models,
+    reprojection_rms,
+)
+from depth_anything_3.refine.rectified import disparity_offset
+from depth_anything_3.refine.tracks import Observations
+from depth_anything_3.refine.triangulate import Triangulated
+from depth_anything_3.refine.view_graph import (
+    ViewPair,
+    common_focal,
+    connect_more,
+    connect_views,
+    rotation_error,
+    with_poses,
+)
+from depth_anything_3.types.refinement import PoseSource
+
+Array = npt.NDArray[np.float64]
+
+_GIVEN: PoseSource = "given"
+_NO_TURN, _ALONG_AXIS = np.radians(0.3), np.radians(1.0)  # of a rectified pair: rotation, baseline off an axis
+_KNOWN_ROTATION = 0.02  # radians, of cameras that are given
+_TRUSTED_ROTATION = 0.35  # radians: a prior that errs by more does not know where to look
+_FOCAL_ROUNDS, _FOCAL_MOVED = 3, 0.02  # what the first views say of the lens can let more views be placed
+_SEARCH_SIGMAS, _LEAST_SEARCH, _MOST_SEARCH = 3.0, 0.04, 0.25  # how far from where the prior says; of the longer side
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Prior:
+    """What a network says about N views, in pixels of the images that keypoints were found in, and how sure it is.
+
+    Attributes:
+        extrinsics: world-to-camera.
+        intrinsics: camera matrices.
+        depth: z-depth maps in the unit of the translations, of any size.
+        rotation_sigma: of relative rotations about each axis, in radians.
+        focal_sigma: of the logarithm of the focal lengths.
+        share_focal: whether all views were taken with one lens.
+    """
+
+    extrinsics: Float[np.ndarray, "n 3 4"]
+    intrinsics: Float[np.ndarray, "n 3 3"]
+    depth: Float[np.ndarray, "n h w"]
+    rotation_sigma: float = 0.25
+    focal_sigma: float = 0.3
+    share_focal: bool = True
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Reconstruction:
+    """Result of :func:`reconstruct`.
+
+    Attributes:
+        extrinsics: world-to-camera; one of the views is where the prior has it.
+        intrinsics: with refined focal lengths.
+        source: where each view's pose comes from.
+        observations: of the points, in the views whose pose comes from matches.
+        places: of the points in the world.
+        angle: largest angle between two rays to each point, in radians.
+        rms_px: reprojection error of each view; NaN without observations.
+        pairs: views that are connected, with their relative poses.
+    """
+
+    extrinsics: Float[np.ndarray, "n 3 4"]
+    intrinsics: Float[np.ndarray, "n 3 3"]
+    source: tuple[PoseSource, ...]
+    observations: Observations
+    places: Float[np.ndarray, "p 3"]
+    angle: Float[np.ndarray, " p"]
+    rms_px: Float[np.ndarray, " n"]
+    pairs: tuple[ViewPair, ...]
+
+
+def reconstruct(
+    features: Sequence[Features], sizes: Sequence[tuple[int, int]], prior: Prior, *, seed: int = 0
+) -> Reconstruction:
+    """Cameras of N views.
+
+    Args:
+        features: keypoints of every view.
+        sizes: rows and columns of every image.
+        prior: what the network says.
+        seed: of the search for relative poses.
+
+    Raises:
+        InputError: the numbers of views differ.
+    """
+    count = len(features)
+    if not len(sizes) == len(prior.extrinsics) == len(prior.intrinsics) == len(prior.depth) == count:
+        raise InputError("prior", f"{len(prior.extrinsics)} views", f"{count}, one per view with keypoints")
+    longer = float(max(max(size) for size in sizes))
+    connected = connect_views(features)
+    factor = common_focal(connected, prior.intrinsics, longer, prior.focal_sigma)
+    lenses = _with_focal(prior.intrinsics, factor)
+    if prior.share_focal:
+        lenses = _one_focal(lenses)
+    for _ in range(_FOCAL_ROUNDS):
+        pairs = _posed(connected, features, sizes, lenses, prior, seed)
+        scene = Scene.of(features, pairs, lenses, longer, prior.share_focal)
+        models = grow_models(scene)
+        if not models or len(models[0].joined) == count:
+            break
+        moved = np.abs(np.log(models[0].lenses[:, 0, 0] / lenses[:, 0, 0])).max()
+        if moved < _FOCAL_MOVED:
+            break
+        lenses = models[0].lenses
+    models = [finished(scene, model) for model in models]
+    if models:
+        models[0] = replace(models[0], lenses=_with_offset(scene, models[0], prior, sizes))
+    return _put_together(scene, models, prior, sizes)
+
+
+def triangulate_matches(
+    features: Sequence[Features], sizes: Sequence[tuple[int, int]], prior: Prior, *, seed: int = 0
+) -> Reconstruction:
+    """Points of matches between N views whose cameras are known and stay.
+
+    Args:
+        features, sizes, seed: as in :func:`reconstruct`.
+        prior: with the true cameras.
+    """
+    longer = float(max(max(size) for size in sizes))
+    lenses = np.array(prior.intrinsics, np.float64)
+    known = replace(prior, rotation_sigma=_KNOWN_ROTATION)
+    pairs = _posed(connect_views(features), features, sizes, lenses, known, seed)
+    scene = Scene.of(features, pairs, lenses, longer, prior.share_focal)
+    poses = np.array(prior.extrinsics, np.float64)
+    model = Model(poses=poses, lenses=lenses, joined=tuple(range(len(poses))))
+    seen, found = agreeing(scene, model, LIMITS_PX[-1])
+    return Reconstruction(
+        extrinsics=poses,
+        intrinsics=lenses,
+        source=tuple(_GIVEN for _ in poses),
+        observations=seen,
+        places=np.where(np.isfinite(found.places), found.places, 0.0),
+        angle=found.angle,
+        rms_px=reprojection_rms(scene, model, seen),
+        pairs=tuple(pairs),
+    )
+
+
+def _posed(
+    connected: Sequence[ViewPair], features: Sequence[Features], sizes: Sequence[tuple[int, int]], lenses: Array,
+    prior: Prior, seed: int,
+) -> list[ViewPair]:  # fmt: skip
+    """Pairs with relative poses; a prior that proves right on the safe ones is asked about the others."""
+    turns = np.asarray(prior.extrinsics, np.float64)[..., :3]
+    pairs = with_poses(connected, features, lenses, turns, prior.rotation_sigma, seed=seed)
+    error = rotation_error(pairs, turns)
+    sigma = prior.rotation_sigma if error is None else max(error, prior.rotation_sigma)
+    if sigma > _TRUSTED_ROTATION:
+        return pairs
+    longer = float(max(max(size) for size in sizes))
+    reach = _SEARCH_SIGMAS * sigma * float(lenses[:, 0, 0].mean()) + _LEAST_SEARCH * longer
+    more = connect_more(
+        pairs,
+        features,
+        sizes,
+        lambda i, j: expected_pixels(features[i].xy, i, j, prior, sizes),
+        radius=min(reach, _MOST_SEARCH * longer),
+    )
+    found = {pair.views: pair for pair in pairs}
+    for pair in with_poses(more, features, lenses, turns, sigma, seed=seed):
+        if pair.views not in found or pair.support > found[pair.views].support:
+            found[pair.views] = pair
+    return [found[views] for views in sorted(found)]
+
+
+def expected_pixels(
+    xy: Float[np.ndarray, "k 2"], i: int, j: int, prior: Prior, sizes: Sequence[tuple[int, int]]
+) -> Float[np.ndarray, "k 2"]:
+    """Where the prior expects pixels of view i in view j; NaN where it knows no depth, or puts them behind view j."""
+    z = depth_at(prior.depth[i], xy, sizes[i])
+    ray = np.c_[xy, np.ones(len(xy))] @ np.linalg.inv(prior.intrinsics[i]).T
+    world = (ray * z[:, None] - prior.extrinsics[i, :, 3]) @ prior.extrinsics[i, :, :3]
+    local = world @ prior.extrinsics[j, :, :3].T + prior.extrinsics[j, :, 3]
+    there = local @ prior.intrinsics[j].T
+    with np.errstate(divide="ignore", invalid="ignore"):
+        pixels = there[:, :2] / there[:, 2:]
+    return np.where((z[:, None] > 0) & (local[:, 2:] > 0) & np.isfinite(pixels), pixels, np.nan)
+
+
+def depth_at(
+    depth: Float[np.ndarray, "h w"], xy: Float[np.ndarray, "k 2"], size: tuple[int, int]
+) -> Float[np.ndarray, " k"]:
+    """Depth under pixels of an image of ``size`` rows and columns, which the map covers entirely."""
+    rows = (xy[:, 1] * depth.shape[0] / size[0]).astype(int).clip(0, depth.shape[0] - 1)
+    columns = (xy[:, 0] * depth.shape[1] / size[1]).astype(int).clip(0, depth.shape[1] - 1)
+    found: Array = np.asarray(depth, np.float64)[rows, columns]
+    return found
+
+
+def _with_focal(intrinsics: Array, factor: float) -> Array:
+    scaled = np.array(intrinsics, np.float64)
+    scaled[:, :2, :2] *= factor
+    return scaled
+
+
+def _one_focal(intrinsics: Array) -> Array:
+    """Each view scaled to the mean focal length; how much wider its pixels are than high stays."""
+    own = np.sqrt(intrinsics[:, 0, 0] * intrinsics[:, 1, 1])
+    scaled = np.array(intrinsics, np.float64)
+    scaled[:, :2, :2] *= (np.exp(np.log(own).mean()) / own)[:, None, None]
+    return scaled
+
+
+def _with_offset(scene: Scene, model: Model, prior: Prior, sizes: Sequence[tuple[int, int]]) -> Array:
+    """Camera matrices, for a rectified pair with principal points as the prior's depth wants them.
+
+    Pictures of a stereo rig that were rectified show every point in the same row, whatever their principal points are:
+    matches leave open how far these are apart, and with it how far away infinity is.
+    """
+    lenses = model.lenses.copy()
+    if len(model.joined) != 2:
+        return lenses
+    i, j = model.joined
+    turn = model.poses[j, :, :3] @ model.poses[i, :, :3].T
+    way = model.poses[j, :, 3] - turn @ model.poses[i, :, 3]
+    axis = int(np.abs(way[:2]).argmax())
+    turned = np.linalg.norm(vector_from_rotation(turn))
+    if turned > _NO_TURN or abs(way[axis]) < np.cos(_ALONG_AXIS) * np.linalg.norm(way):
+        return lenses
+    seen, _ = agreeing(scene, model, LIMITS_PX[-1])
+    first, second = (seen.where(seen.view == view) for view in (i, j))
+    sign = -np.sign(way[axis])
+    disparity = sign * (first.xy[:, axis] - second.xy[:, axis])
+    offset = sign * disparity_offset(disparity, depth_at(prior.depth[i], first.xy, sizes[i]))
+    lenses[i, axis, 2] -= offset / 2
+    lenses[j, axis, 2] += offset / 2
+    return lenses
+
+
+def _put_together(
+    scene: Scene, models: Sequence[Model], prior: Prior, sizes: Sequence[tuple[int, int]]
+) -> Reconstruction:
+    """All models in one world: each where its cameras are on the whole for the prior, in the unit of its depth.
+
+    What the models leave free, the prior decides, and views that belong to none stay where it has them. At the end all
+    is moved so that the first view is where it was.
+    """
+    extrinsics = np.array(prior.extrinsics, np.float64)
+    extrinsics[:, :, :3] = nearest_rotation(extrinsics[:, :, :3])
+    lenses = (models[0] if models else scene).lenses.copy()
+    first, points = extrinsics[0].copy(), _Points.none()
+    rms = np.full(len(extrinsics), np.nan)
+    for model in models:
+        seen, found = agreeing(scene, model, LIMITS_PX[-1])
+        move = _to_prior(model, extrinsics, _unit(seen, found, model, prior, sizes))
+        views = list(model.joined)
+        extrinsics[views] = move.on_poses(model.poses[views])
+        lenses[views] = model.lenses[views]
+        rms[views] = reprojection_rms(scene, model, seen)[views]
+        points = points.joined(
+            seen, move.on_points(np.where(np.isfinite(found.places), found.places, 0.0)), found.angle
+        )
+    placed = {view for model in models for view in model.joined}
+    extrinsics, turned = _turned_along(scene.pairs, extrinsics, placed)
+    home = _rigid(extrinsics[0], first)
+
+    def source(view: int) -> PoseSource:
+        return "matches" if view in placed else "rotation" if view in turned else "network"
+
+    return Reconstruction(
+        extrinsics=home.on_poses(extrinsics),
+        intrinsics=lenses,
+        source=tuple(source(view) for view in range(len(extrinsics))),
+        observations=points.observations,
+        places=home.on_points(points.places),
+        angle=points.angle,
+        rms_px=rms,
+        pairs=tuple(scene.pairs),
+    )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Move:
+    """A similarity: x goes to ``unit * turn @ x + shift``."""
+
+    turn: Array
+    shift: Array
+    unit: float
+
+    def on_points(self, points: Array) -> Array:
+        return self.unit * points @ self.turn.T + self.shift
+
+    def on_poses(self, poses: Array) -> Array:
+        rotation = poses[:, :, :3] @ self.turn.T
+        return np.concatenate([rotation, self.unit * poses[:, :, 3:] - rotation @ self.shift[:, None]], -1)
+
+
+def _rigid(now: Array, wanted: Array) -> _Move:
+    """What brings a camera to another pose."""
+    turn = wanted[:, :3].T @ now[:, :3]
+    return _Move(turn=turn, shift=_centre(wanted) - turn @ _centre(now), unit=1.0)
+
+
+def _to_prior(model: Model, extrinsics: Array, unit: float) -> _Move:
+    """Mean over the views of a model of what brings each to where the prior has it."""
+    views = list(model.joined)
+    turn = nearest_rotation((extrinsics[views, :, :3].swapaxes(1, 2) @ model.poses[views, :, :3]).sum(0))
+    apart = [_centre(extrinsics[v]) - unit * turn @ _centre(model.poses[v]) for v in views]
+    return _Move(turn=turn, shift=np.mean(apart, 0), unit=unit)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Points:
+    """Points of several models, numbered one after the other."""
+
+    observations: Observations
+    places: Array
+    angle: Array
+
+    @classmethod
+    def none(cls) -> _Points:
+        index = np.zeros(0, np.int64)
+        empty = Observations(point=index, view=index, xy=np.zeros((0, 2)), weight=np.zeros(0))
+        return cls(observations=empty, places=np.zeros((0, 3)), angle=np.zeros(0))
+
+    def joined(self, seen: Observations, places: Array, angle: Array) -> _Points:
+        """With the points that are seen, and only those."""
+        names, point = np.unique(seen.point, return_inverse=True)
+        old = self.observations
+        both = Observations(
+            point=np.concatenate([old.point, point + len(self.places)]),
+            view=np.concatenate([old.view, seen.view]),
+            xy=np.concatenate([old.xy, seen.xy]),
+            weight=np.concatenate([old.weight, seen.weight]),
+        )
+        return _Points(
+            observations=both,
+            places=np.concatenate([self.places, places[names]]),
+            angle=np.concatenate([self.angle, angle[names]]),
+        )
+
+
+def _unit(
+    seen: Observations, found: Triangulated, model: Model, prior: Prior, sizes: Sequence[tuple[int, int]]
+) -> float:
+    """How much deeper than the model the prior has the points, in the median over them."""
+    z = np.einsum("oj,oj->o", model.poses[seen.view, 2, :3], found.places[seen.point]) + model.poses[seen.view, 2, 3]
+    said = np.concatenate(
+        [np.zeros(0)] + [depth_at(prior.depth[v], seen.xy[seen.view == v], sizes[v]) for v in range(len(sizes))]
+    )
+    order = np.argsort(seen.view, kind="stable")
+    z, good = z[order], found.good[seen.point[order]]
+    usable = good & (z > 0) & (said > 0) & np.isfinite(said)
+    return float(np.median(said[usable] / z[usable])) if usable.any() else 1.0
+
+
+def _centre(pose: Array) -> Array:
+    """Position of a camera in the world."""
+    centre: Array = -pose[:, :3].T @ pose[:, 3]
+    return centre
+
+
+def _turned_along(pairs: Sequence[ViewPair], extrinsics: Array, placed: set[int]) -> tuple[Array, list[int]]:
+    """Views that only turned against a placed one stand where it stands; without any, all that turn together do."""
+    turning = [pair for pair in pairs if pair.pose is not None and pair.pose.kind == "rotation"]
+    turning.sort(key=lambda pair: -pair.support)
+    known, added = set(placed), []
+    if not known and turning:
+        known = {min(turning[0].views)}
+        added = sorted(known)
+    extrinsics = extrinsics.copy()
+    while True:
+        step = next((pair for pair in turning if (pair.views[0] in known) != (pair.views[1] in known)), None)
+        if step is None:
+            return extrinsics, added
+        assert step.pose is not None and step.pose.rotation is not None
+        (i, j), turn = step.views, step.pose.rotation
+        if j in known:
+            i, j, turn = j, i, turn.T
+        rotation = turn @ extrinsics[i, :, :3]
+        extrinsics[j] = np.c_[rotation, -rotation @ _centre(extrinsics[i])]
+        known.add(j)
+        added.append(j)

@@ -1,0 +1,243 @@
+"""Which views see the same things: matches between all pairs of views, the focal length that they agree on, and the
+relative poses that follow.
+
+Fundamental matrices need no focal length, and two of them rarely err in the same way: together they say what focal
+length makes them essential matrices (two equal singular values; Hartley and Zisserman, 9.6.1), far better than one
+pair can. A prior decides where they leave it open, as pictures of a rectified pair do.
+
+Letters: N views, M matches, S candidate focal lengths.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from jaxtyping import Float, Int
+
+from depth_anything_3.geometry.rotation_vectors import vector_from_rotation
+from depth_anything_3.refine.features import Features, all_pairs, match_features, near_prediction, strongest
+from depth_anything_3.refine.two_view import PosePrior, TwoView, relative_pose
+
+Array = npt.NDArray[np.float64]
+
+FEWEST_MATCHES = 15
+"""Matches on epipolar lines under which two views count as not connected."""
+
+SAFE_MATCHES = 60
+"""Matches from which a pair of views is safe from chance and needs no help."""
+
+_EPIPOLAR_PX = 1.5  # distance from the epipolar line up to which a match agrees
+_POSE_TOLERANCE_PX = 3.0
+_GLANCE, _GLANCE_LEAST, _GLANCE_FROM = 512, 6, 8  # strongest keypoints, matches among them, views
+_FEWEST_AGREEING = 12  # with a relative pose
+_FOCAL_RANGE = (0.35, 3.5)  # of the longer side: 110 to 16 degrees
+_FOCAL_STEPS = 120
+_ORDINARY = (1.0, 0.4)  # focal lengths of cameras at large: of the longer side, standard deviation of the logarithm
+_SINGULAR_SPREAD = 0.01  # of the singular values of a good essential matrix from a hundred matches
+_FULL_SUPPORT = 100.0  # matches with which a pair counts in full
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ViewPair:
+    """Two views with matches that lie on each other's epipolar lines.
+
+    Attributes:
+        views: indices of the two.
+        indices: of keypoints in either view, those that agree with the fundamental matrix.
+        fundamental: of pixels, ``second^T F first = 0``.
+        pose: of the second relative to the first, once it was asked for.
+    """
+
+    views: tuple[int, int]
+    indices: Int[np.ndarray, "m 2"]
+    fundamental: Float[np.ndarray, "3 3"]
+    pose: TwoView | None = None
+
+    @property
+    def support(self) -> int:
+        """Matches that agree with the relative pose, or with the fundamental matrix as long as there is none."""
+        return len(self.indices) if self.pose is None else int(self.pose.inliers.sum())
+
+    @property
+    def agreeing(self) -> Int[np.ndarray, "m 2"]:
+        """Indices of the keypoints that agree with the relative pose."""
+        return self.indices if self.pose is None else self.indices[self.pose.inliers]
+
+
+Expectation = Callable[[int, int], Float[np.ndarray, "k 2"]]
+"""(first, second) view to where the keypoints of the first are expected in the second, NaN for anywhere."""
+
+
+def connect_views(features: Sequence[Features]) -> list[ViewPair]:
+    """Match every two views; keep the pairs that are connected.
+
+    Of many views most pairs have nothing in common; there a look at the strongest keypoints decides first (preemptive
+    matching; Wu, "Towards linear-time incremental structure from motion", 2013).
+    """
+
+    few = [strongest(one, _GLANCE) for one in features]
+    glance = len(features) > _GLANCE_FROM
+
+    def connect(views: tuple[int, int]) -> ViewPair | None:
+        i, j = views
+        if glance and len(match_features(few[i], few[j])) < _GLANCE_LEAST:
+            return None
+        return _on_epipolar_lines(features, views, match_features(features[i], features[j]))
+
+    return [pair for pair in _in_threads(connect, all_pairs(len(features))) if pair is not None]
+
+
+def connect_more(
+    pairs: Sequence[ViewPair],
+    features: Sequence[Features],
+    sizes: Sequence[tuple[int, int]],
+    expected: Expectation,
+    *,
+    radius: float,
+) -> list[ViewPair]:
+    """Pairs that gained by looking for matches only near where each keypoint is expected.
+
+    Asked are those that have few matches or none; what they had stays where it was better.
+
+    Args:
+        pairs: from :func:`connect_views`.
+        features: keypoints of every view.
+        sizes: rows and columns of every image.
+        expected: where.
+        radius: how far from there, in pixels.
+    """
+    had = {pair.views: pair.support for pair in pairs}
+
+    def connect(views: tuple[int, int]) -> ViewPair | None:
+        i, j = views
+        places = expected(i, j)
+        inside = ((places >= 0) & (places < np.array(sizes[j])[::-1])).all(1)
+        if np.count_nonzero(inside) < FEWEST_MATCHES:
+            return None
+        near = near_prediction(features[i], features[j], places, radius)
+        found = _on_epipolar_lines(features, views, match_features(features[i], features[j], allowed=near))
+        return found if found is not None and found.support > had.get(views, 0) else None
+
+    weak = [views for views in all_pairs(len(features)) if had.get(views, 0) < SAFE_MATCHES]
+    return [pair for pair in _in_threads(connect, weak) if pair is not None]
+
+
+def _on_epipolar_lines(features: Sequence[Features], views: tuple[int, int], indices: Array) -> ViewPair | None:
+    if len(indices) < FEWEST_MATCHES:
+        return None
+    first, second = features[views[0]].xy[indices[:, 0]], features[views[1]].xy[indices[:, 1]]
+    fundamental, inlier = cv2.findFundamentalMat(first, second, cv2.USAC_ACCURATE, _EPIPOLAR_PX, 0.999, 5000)
+    if fundamental is None or fundamental.shape != (3, 3) or int(inlier.sum()) < FEWEST_MATCHES:
+        return None
+    return ViewPair(views=views, indices=indices[inlier.ravel() > 0], fundamental=fundamental)
+
+
+def common_focal(
+    pairs: Sequence[ViewPair],
+    intrinsics: Float[np.ndarray, "n 3 3"],
+    longer_side: float,
+    sigma: float,
+) -> float:
+    """The factor on all focal lengths that the fundamental matrices and the prior agree on.
+
+    The cost of a pair is ``log(1 + (1 - s_2 / s_1)^2 / spread^2)`` for the first two singular values of its essential
+    matrix: a logarithm, since the fundamental matrix of a plane can be anything. Beside the prior stands that most
+    lenses are ordinary, which matters where the prior is unsure.
+
+    Args:
+        pairs: from :func:`connect_views`.
+        intrinsics: of the prior.
+        longer_side: of the images in pixels, which bounds the search.
+        sigma: standard deviation of the logarithm of the prior's focal lengths.
+    """
+    middle = float(np.exp(np.log(intrinsics[:, [0, 1], [0, 1]]).mean()))
+    low, high, ordinary = (np.log(share * longer_side / middle) for share in (*_FOCAL_RANGE, _ORDINARY[0]))
+    log_factor = np.append(np.linspace(min(low, 0.0), max(high, 0.0), _FOCAL_STEPS), 0.0)
+    cost = 0.5 * (log_factor / sigma) ** 2 + 0.5 * ((log_factor - ordinary) / _ORDINARY[1]) ** 2
+    scale = np.stack([np.diag([f, f, 1.0]) for f in np.exp(log_factor)])  # (S, 3, 3)
+    for pair in pairs:
+        i, j = pair.views
+        first, second = _scaled_lenses(intrinsics[i], scale), _scaled_lenses(intrinsics[j], scale)
+        singular = np.linalg.svd(second.swapaxes(1, 2) @ pair.fundamental @ first, compute_uv=False)
+        unequal = 1 - singular[:, 1] / singular[:, 0]
+        support = pair.support / _FULL_SUPPORT
+        cost += min(support, 1.0) * np.log1p(support * (unequal / _SINGULAR_SPREAD) ** 2)
+    return float(np.exp(log_factor[cost.argmin()]))
+
+
+def _scaled_lenses(lens: Array, scale: Array) -> Array:
+    centre = np.array([[0, 0, lens[0, 2]], [0, 0, lens[1, 2]], [0, 0, 1.0]])
+    focal = np.diag([lens[0, 0], lens[1, 1], 0.0])
+    return scale @ focal + centre
+
+
+def with_poses(
+    pairs: Sequence[ViewPair],
+    features: Sequence[Features],
+    intrinsics: Float[np.ndarray, "n 3 3"],
+    rotations: Float[np.ndarray, "n 3 3"],
+    rotation_sigma: float,
+    *,
+    seed: int = 0,
+) -> list[ViewPair]:
+    """Relative poses of all pairs; those without any, or with next to no matches that agree, are left out.
+
+    Args:
+        pairs: from :func:`connect_views`.
+        features: keypoints of every view.
+        intrinsics: of every view.
+        rotations: of the prior, world-to-camera.
+        rotation_sigma: of the prior's relative rotations, in radians.
+        seed: of the search.
+    """
+
+    def posed(pair: ViewPair) -> ViewPair:
+        i, j = pair.views
+        pose = relative_pose(
+            features[i].xy[pair.indices[:, 0]],
+            features[j].xy[pair.indices[:, 1]],
+            intrinsics[i],
+            intrinsics[j],
+            prior=PosePrior(rotation=rotations[j] @ rotations[i].T, rotation_sigma=rotation_sigma),
+            tolerance_px=_POSE_TOLERANCE_PX,
+            seed=seed,
+        )
+        return replace(pair, pose=pose)
+
+    found = _in_threads(posed, list(pairs))
+    return [pair for pair in found if pair.pose is not None and pair.support >= _FEWEST_AGREEING]
+
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+
+def rotation_error(pairs: Sequence[ViewPair], rotations: Float[np.ndarray, "n 3 3"]) -> float | None:
+    """How far the relative rotations of a prior are from those of the matches: median over safe pairs, in radians.
+
+    Args:
+        pairs: with poses.
+        rotations: of the prior, world-to-camera.
+
+    Returns:
+        None if there is no safe pair.
+    """
+    angles = []
+    for pair in pairs:
+        if pair.pose is not None and pair.pose.rotation is not None and pair.support >= SAFE_MATCHES:
+            i, j = pair.views
+            away = vector_from_rotation(pair.pose.rotation @ rotations[i] @ rotations[j].T)
+            angles.append(float(np.linalg.norm(away)))
+    return float(np.median(angles)) if angles else None
+
+
+def _in_threads(work: Callable[[_Item], _Result], items: Sequence[_Item]) -> list[_Result]:
+    """Results in the order of the items; most of the work is done in libraries that let other threads run."""
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(work, items))

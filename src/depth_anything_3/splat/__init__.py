@@ -1,0 +1,1 @@
+"""3D Gaussians: pictures of them, and fewer of them."""

@@ -1,0 +1,122 @@
+"""Cameras from matches with a prior: accuracy, outvoting a wrong prior, and scenes that leave something open."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from depth_anything_3.errors import InputError
+from depth_anything_3.geometry.rotation_vectors import rotation_from_vector
+from depth_anything_3.metrics.pose import pair_errors
+from depth_anything_3.refine.features import Features
+from depth_anything_3.refine.reconstruct import Prior, Reconstruction, reconstruct, triangulate_matches
+from tests.refine.synthetic_views import SIZE, Views, random_views
+
+
+def _errors(found: Reconstruction, views: Views) -> tuple[float, float, float]:
+    """Median rotation and direction error in degrees, and the largest error of a focal length."""
+    pairs = pair_errors(found.extrinsics, views.extrinsics)
+    focal = np.abs(found.intrinsics[:, 0, 0] / views.intrinsics[:, 0, 0] - 1).max()
+    return float(np.median(pairs.rotation_deg)), float(np.median(pairs.translation_deg)), float(focal)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_prior_with_known_errors_is_corrected(seed: int) -> None:
+    views = random_views(seed)
+    prior = views.prior(np.random.default_rng(seed), turn=np.radians(5), focal=0.15, depth=0.1)
+    found = reconstruct(views.features, [SIZE] * 6, prior)
+    rotation, direction, focal = _errors(found, views)
+    assert found.source == ("matches",) * 6
+    assert rotation < 0.3 and direction < 1.0 and focal < 0.01
+    assert np.nanmax(found.rms_px) < 1.0
+
+
+def test_wrong_matches_and_a_useless_prior_do_not_matter() -> None:
+    views = random_views(5, wrong=0.3)
+    prior = views.prior(np.random.default_rng(1), turn=1.5, focal=0.5)
+    found = reconstruct(views.features, [SIZE] * 6, prior)
+    rotation, direction, focal = _errors(found, views)
+    assert rotation < 0.3 and direction < 1.0 and focal < 0.02
+
+
+def test_the_frame_and_unit_are_those_of_the_prior() -> None:
+    views = random_views(2)
+    prior = views.prior(np.random.default_rng(0))
+    turn, shift, scale = rotation_from_vector(np.array([0.3, -0.5, 0.2])), np.array([1.0, -2.0, 0.5]), 3.0
+    poses = prior.extrinsics.copy()
+    poses[:, :, 3] = scale * poses[:, :, 3] - poses[:, :, :3] @ turn.T @ shift
+    poses[:, :, :3] = poses[:, :, :3] @ turn.T
+    moved = Prior(extrinsics=poses, intrinsics=prior.intrinsics, depth=prior.depth * scale)
+    found = reconstruct(views.features, [SIZE] * 6, moved)
+    centre = -poses[:, :, :3].swapaxes(1, 2) @ poses[:, :, 3:]
+    got = -found.extrinsics[:, :, :3].swapaxes(1, 2) @ found.extrinsics[:, :, 3:]
+    # The depth of the prior is a plane per view: the unit can only be as good as its median.
+    assert np.abs(got - centre).max() < 0.1 * scale * 4
+    np.testing.assert_allclose(found.extrinsics[0], poses[0], atol=1e-6)
+
+
+def test_two_views() -> None:
+    views = random_views(3, count=2)
+    found = reconstruct(views.features, [SIZE] * 2, views.prior(np.random.default_rng(0), turn=0.1))
+    rotation, direction, _ = _errors(found, views)
+    assert found.source == ("matches",) * 2 and rotation < 1 and direction < 4
+
+
+def test_cameras_that_only_turn_stay_in_one_place() -> None:
+    views = random_views(4, count=4, turn_only=True)
+    prior = views.prior(np.random.default_rng(0), turn=0.1)
+    found = reconstruct(views.features, [SIZE] * 4, prior)
+    assert found.source == ("rotation",) * 4
+    centres = -found.extrinsics[:, :, :3].swapaxes(1, 2) @ found.extrinsics[:, :, 3:]
+    np.testing.assert_allclose(centres, np.broadcast_to(centres[:1], centres.shape), atol=1e-9)
+    assert np.median(pair_errors(found.extrinsics, views.extrinsics).rotation_deg) < 0.5
+
+
+def test_points_on_a_plane() -> None:
+    views = random_views(6, flat=True)
+    found = reconstruct(views.features, [SIZE] * 6, views.prior(np.random.default_rng(0), turn=0.05, focal=0.05))
+    rotation, direction, _ = _errors(found, views)
+    assert rotation < 1 and direction < 3
+
+
+def test_a_view_that_nothing_connects_keeps_the_answer_of_the_network() -> None:
+    views = random_views(7)
+    stranger = random_views(99).features[0]
+    features = [*views.features[:5], stranger]
+    prior = views.prior(np.random.default_rng(0), turn=0.05)
+    found = reconstruct(features, [SIZE] * 6, prior)
+    assert found.source == (*["matches"] * 5, "network")
+    # It stays where it was among the others, which moved by no more than the prior was off.
+    np.testing.assert_allclose(found.extrinsics[5], prior.extrinsics[5], atol=0.3)
+    assert not (found.observations.view == 5).any() and np.isnan(found.rms_px[5])
+
+
+def test_without_keypoints_the_answer_is_the_priors() -> None:
+    empty = [Features(xy=np.zeros((0, 2)), descriptors=np.zeros((0, 128), np.float32))] * 3
+    views = random_views(0, count=3)
+    prior = views.prior(np.random.default_rng(0))
+    found = reconstruct(empty, [SIZE] * 3, prior)
+    assert found.source == ("network",) * 3 and len(found.observations.point) == 0
+    np.testing.assert_allclose(found.extrinsics, prior.extrinsics, atol=1e-6)
+
+
+def test_the_same_answer_every_time() -> None:
+    views = random_views(8, wrong=0.2)
+    prior = views.prior(np.random.default_rng(0), turn=0.1)
+    first, second = (reconstruct(views.features, [SIZE] * 6, prior) for _ in range(2))
+    np.testing.assert_array_equal(first.extrinsics, second.extrinsics)
+    np.testing.assert_array_equal(first.intrinsics, second.intrinsics)
+
+
+def test_known_cameras_stay_and_give_points() -> None:
+    views = random_views(9, wrong=0.2)
+    found = triangulate_matches(views.features, [SIZE] * 6, views.prior(np.random.default_rng(0)))
+    np.testing.assert_array_equal(found.extrinsics, views.extrinsics)
+    assert found.source == ("given",) * 6
+    assert len(np.unique(found.observations.point)) > 200 and np.nanmax(found.rms_px) < 1.5
+
+
+def test_views_and_prior_have_to_fit() -> None:
+    views = random_views(0)
+    with pytest.raises(InputError, match="prior"):
+        reconstruct(views.features[:4], [SIZE] * 4, views.prior(np.random.default_rng(0)))

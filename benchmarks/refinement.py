@@ -45,7 +45,7 @@ def measure(name: str, images: list[npt.NDArray[np.uint8]]) -> dict[str, object]
         times = []
         for _ in range(2):
             start = time.perf_counter()
-            prediction = model.inference(list(images), refine=mode)  # type: ignore[arg-type]
+            prediction = model.inference(list(images), refine=mode)
             times.append(time.perf_counter() - start)
         seconds[mode] = min(times)
     assert prediction.refinement is not None

@@ -1,16 +1,19 @@
-"""Pictures for docs/geometry: real scenes fused from their true depth, and clouds before and after cleaning.
+"""Pictures for docs/geometry and docs/refinement: real scenes fused from their true depth, clouds before and after.
 
     python tools/geometry_pictures.py meshes ../shared/data --out docs/geometry
     python tools/geometry_pictures.py clouds ../shared/data --model bundled --out docs/geometry
+    python tools/geometry_pictures.py refined ../shared/data --model bundled --out docs/refinement
 
 ``meshes`` draws every scene that has depth: its first picture, the surface in its colours from there and from aside,
-and its normals. ``clouds`` draws what a model predicts, raw, clean and strict, from aside. Needs the extra ``clean``.
+and its normals. ``clouds`` draws what a model predicts, raw, clean and strict, from aside. ``refined`` draws it from
+aside as the network has it, refined, and refined and cleaned. Needs the extra ``clean``.
 """
 
 from __future__ import annotations
 
 import argparse
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +21,14 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from depth_anything_3.bench.scenes import EvalScene, load_real_scenes
+from depth_anything_3.api import DepthAnything3
+from depth_anything_3.bench.real_mini import frame_lists
+from depth_anything_3.bench.scenes import EvalScene, load_real_scene
 from depth_anything_3.refine.points import points
 from depth_anything_3.refine.tsdf import fuse
 from depth_anything_3.types.cloud import Mesh
 from depth_anything_3.types.options import CLEAN_PRESETS, FuseOptions
+from depth_anything_3.types.prediction import Prediction
 
 Array = npt.NDArray[Any]
 
@@ -36,9 +42,16 @@ SENSORS = {
 """Where the sensor is noisier than two pixels are wide, which is the size of voxels that is taken otherwise."""
 
 
+def real_scenes(data: Path, views: int, longest: int) -> Iterator[EvalScene]:
+    """The scenes of the protocol real-mini with so many views, or all where they have fewer."""
+    for name, lists in frame_lists().items():
+        frames = next((shown for shown in lists if len(shown) >= views), lists[-1])
+        yield load_real_scene(data / name, frames=list(frames), longest_side=longest)
+
+
 def meshes(data: Path, out: Path) -> None:
     """One picture per scene with depth."""
-    for scene in load_real_scenes(data, views=VIEWS, longest_side=LONGEST):
+    for scene in real_scenes(data, VIEWS, LONGEST):
         if not scene.has_depth:
             continue
         surface = fuse(scene.depth, scene.images, scene.intrinsics, scene.extrinsics, SENSORS.get(scene.name))
@@ -54,28 +67,50 @@ def meshes(data: Path, out: Path) -> None:
 
 def clouds(data: Path, model: str, out: Path) -> None:
     """One picture per scene: the clouds of a model's prediction, by preset."""
-    from depth_anything_3.api import DepthAnything3
-
     network = DepthAnything3.from_pretrained(model)
-    for scene in load_real_scenes(data, views=4, longest_side=LONGEST):
+    for scene in real_scenes(data, 4, LONGEST):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             prediction = network.inference(list(scene.images))
         tiles = [scene.images[0]]
         for preset in CLEAN_PRESETS:
-            cloud = points(prediction, preset)
-            print(f"{scene.name}, {preset}: {len(cloud)} points")
-            assert prediction.intrinsics is not None and prediction.extrinsics is not None
-            seen = EvalScene(
-                name=scene.name,
-                slices=(),
-                images=np.asarray(prediction.processed_images),
-                depth=np.nan_to_num(prediction.depth),
-                intrinsics=prediction.intrinsics.astype(np.float64),
-                extrinsics=prediction.extrinsics.astype(np.float64),
-            )
-            tiles.append(from_aside(cloud.xyz, cloud.rgb, seen, DEGREES))
+            print(f"{scene.name}, {preset}: {len(points(prediction, preset))} points")
+            tiles.append(cloud_from_aside(prediction, preset, scene.name))
         save(tiles, out / f"cloud_{scene.name}.jpg")
+
+
+def refined(data: Path, model: str, out: Path) -> None:
+    """One picture per scene: the network's cloud, the refined one, and the refined and cleaned one."""
+    network = DepthAnything3.from_pretrained(model)
+    for scene in real_scenes(data, VIEWS, 1024):
+        images = list(scene.images)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            alone, better = network.inference(images), network.inference(images, refine="full")
+        assert better.refinement is not None
+        print(f"{scene.name}: {better.refinement.summary()}")
+        tiles = [
+            scene.images[0],
+            cloud_from_aside(alone, "raw", scene.name),
+            cloud_from_aside(better, "raw", scene.name),
+            cloud_from_aside(better, "strict", scene.name),
+        ]
+        save(tiles, out / f"real_{scene.name}.jpg")
+
+
+def cloud_from_aside(prediction: Prediction, preset: str, name: str) -> Array:
+    """What a prediction has seen, cleaned, from beside its first camera."""
+    cloud = points(prediction, preset)
+    assert prediction.intrinsics is not None and prediction.extrinsics is not None
+    seen = EvalScene(
+        name=name,
+        slices=(),
+        images=np.asarray(prediction.processed_images),
+        depth=np.nan_to_num(prediction.depth),
+        intrinsics=prediction.intrinsics.astype(np.float64),
+        extrinsics=prediction.extrinsics.astype(np.float64),
+    )
+    return from_aside(cloud.xyz, cloud.rgb, seen, DEGREES)
 
 
 def on_surface(surface: Mesh, count: int = 1_500_000) -> tuple[Array, Array, Array]:
@@ -122,7 +157,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Pictures for docs/geometry.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("meshes")
-    commands.add_parser("clouds").add_argument("--model", default="bundled")
+    for name in ("clouds", "refined"):
+        commands.add_parser(name).add_argument("--model", default="bundled")
     for command in commands.choices.values():
         command.add_argument("data", type=Path)
         command.add_argument("--out", type=Path, required=True)
@@ -131,7 +167,7 @@ def main() -> None:
     if given.command == "meshes":
         meshes(given.data, given.out)
     else:
-        clouds(given.data, given.model, given.out)
+        {"clouds": clouds, "refined": refined}[given.command](given.data, given.model, given.out)
 
 
 if __name__ == "__main__":

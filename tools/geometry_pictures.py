@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from depth_anything_3.bench.scenes import EvalScene, load_real_scenes
+from depth_anything_3.bench.real_mini import frame_lists
+from depth_anything_3.bench.scenes import EvalScene, load_real_scene
 from depth_anything_3.refine.points import points
 from depth_anything_3.refine.tsdf import fuse
 from depth_anything_3.types.cloud import Mesh
@@ -36,9 +38,16 @@ SENSORS = {
 """Where the sensor is noisier than two pixels are wide, which is the size of voxels that is taken otherwise."""
 
 
+def scenes(data: Path, views: int) -> Iterator[EvalScene]:
+    """The real scenes of the scoreboard, with the longest of their lists of frames that has at most so many."""
+    for name, lists in frame_lists().items():
+        frames = max((frames for frames in lists if len(frames) <= views), key=len)
+        yield load_real_scene(data / name, frames=frames, longest_side=LONGEST)
+
+
 def meshes(data: Path, out: Path) -> None:
     """One picture per scene with depth."""
-    for scene in load_real_scenes(data, views=VIEWS, longest_side=LONGEST):
+    for scene in scenes(data, VIEWS):
         if not scene.has_depth:
             continue
         surface = fuse(scene.depth, scene.images, scene.intrinsics, scene.extrinsics, SENSORS.get(scene.name))
@@ -57,7 +66,7 @@ def clouds(data: Path, model: str, out: Path) -> None:
     from depth_anything_3.api import DepthAnything3
 
     network = DepthAnything3.from_pretrained(model)
-    for scene in load_real_scenes(data, views=4, longest_side=LONGEST):
+    for scene in scenes(data, 4):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             prediction = network.inference(list(scene.images))

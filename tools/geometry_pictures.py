@@ -45,8 +45,8 @@ SENSORS = {
 def real_scenes(data: Path, views: int, longest: int) -> Iterator[EvalScene]:
     """The scenes of the protocol real-mini with so many views, or all where they have fewer."""
     for name, lists in frame_lists().items():
-        frames = next((shown for shown in lists if len(shown) >= views), lists[-1])
-        yield load_real_scene(data / name, frames=list(frames), longest_side=longest)
+        frames = max((shown for shown in lists if len(shown) <= views), key=len)
+        yield load_real_scene(data / name, frames=frames, longest_side=longest)
 
 
 def meshes(data: Path, out: Path) -> None:

@@ -37,6 +37,7 @@ def test_published_defaults() -> None:
         "use_ray_pose": False,
         "ref_view_strategy": "saddle_balanced",
         "export_feat_layers": (),
+        "refine": "off",
     }
 
 

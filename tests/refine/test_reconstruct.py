@@ -39,6 +39,20 @@ def test_wrong_matches_and_a_useless_prior_do_not_matter() -> None:
     assert rotation < 0.3 and direction < 1.0 and focal < 0.02
 
 
+def test_a_quarter_that_moves_on_its_own_does_not_matter() -> None:
+    views = random_views(10, moving=0.25)
+    found = reconstruct(views.features, [SIZE] * 6, views.prior(np.random.default_rng(1), turn=0.1, focal=0.1))
+    rotation, direction, focal = _errors(found, views)
+    assert rotation < 0.3 and direction < 1.0 and focal < 0.02
+
+
+def test_points_that_look_like_others_do_not_matter() -> None:
+    views = random_views(11, doubles=0.5)
+    found = reconstruct(views.features, [SIZE] * 6, views.prior(np.random.default_rng(1), turn=0.1, focal=0.1))
+    rotation, direction, focal = _errors(found, views)
+    assert rotation < 0.3 and direction < 1.0 and focal < 0.02
+
+
 def test_the_frame_and_unit_are_those_of_the_prior() -> None:
     views = random_views(2)
     prior = views.prior(np.random.default_rng(0))

@@ -167,7 +167,7 @@ def _placed(points: Array, xy: Array, lens: Array, pixel: float) -> Array | None
     """(3, 4) pose of a view of known points, if enough of them agree."""
     done, turn, shift, inliers = cv2.solvePnPRansac(
         points, xy, lens, None, reprojectionError=_PLACED_PX * pixel, iterationsCount=2000, confidence=0.9999,
-        flags=cv2.SOLVEPNP_SQPNP,
+        flags=cv2.SOLVEPNP_AP3P,
     )  # fmt: skip
     if not done or inliers is None:
         return None

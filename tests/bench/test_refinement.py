@@ -46,7 +46,15 @@ def test_the_overlay_covers_a_quarter_and_moves() -> None:
 
 def test_the_report_shows_medians_and_every_scene() -> None:
     def scores(value: float) -> Scores:
-        return Scores(rotation_deg=value, direction_deg=value, auc_30=value, focal=value, depth=value, delta=value)
+        return Scores(
+            rotation_deg=value,
+            direction_deg=value,
+            auc_30=value,
+            focal=value,
+            depth_median=value,
+            depth=value,
+            delta=value,
+        )
 
     outcomes = [
         Outcome(kind="textured", seed=seed, before=scores(5.0), after=scores(value), placed=placed)

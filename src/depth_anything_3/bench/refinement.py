@@ -38,6 +38,7 @@ _TITLES = {
     "direction_deg": "direction [deg]",
     "auc_30": "AUC@30",
     "focal": "focal error",
+    "depth_median": "median depth error",
     "depth": "AbsRel",
     "delta": "δ1.25",
 }
@@ -54,7 +55,7 @@ class Scores:
         rotation_deg, direction_deg: medians over pairs of views.
         auc_30: of the larger of the two.
         focal: mean relative error.
-        depth: mean relative error after one scale.
+        depth_median, depth: median and mean relative error after one scale.
         delta: share of the pixels within 25 %.
     """
 
@@ -62,6 +63,7 @@ class Scores:
     direction_deg: float
     auc_30: float
     focal: float
+    depth_median: float
     depth: float
     delta: float
 
@@ -170,12 +172,14 @@ def _scores(prediction: Prediction, sample: Sample) -> Scores:
         prediction.extrinsics.astype(np.float64), sample.extrinsics, scene_size=size, min_baseline=MIN_BASELINE
     )
     true = sample.depth.astype(np.float64)
-    scaled = prediction.depth * scale_factor(prediction.depth, true)
+    scaled = prediction.depth.astype(np.float64) * scale_factor(prediction.depth, true)
+    known = true > 0
     return Scores(
         rotation_deg=float(np.median(pairs.rotation_deg)),
         direction_deg=float(np.nanmedian(pairs.translation_deg)),
         auc_30=auc(pairs.pair_deg, 30),
         focal=float(focal_errors(prediction.intrinsics.astype(np.float64), sample.intrinsics).mean()),
+        depth_median=float(np.median(np.abs(scaled[known] / true[known] - 1))),
         depth=abs_rel(scaled, true),
         delta=delta(scaled, true),
     )

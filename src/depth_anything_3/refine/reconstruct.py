@@ -35,6 +35,7 @@ from depth_anything_3.refine.view_graph import (
     common_focal,
     connect_more,
     connect_views,
+    rotation_away,
     rotation_error,
     with_poses,
 )
@@ -46,6 +47,7 @@ _GIVEN: PoseSource = "given"
 _NO_TURN, _ALONG_AXIS = np.radians(0.3), np.radians(1.0)  # of a rectified pair: rotation, baseline off an axis
 _KNOWN_ROTATION = 0.02  # radians, of cameras that are given
 _TRUSTED_ROTATION = 0.35  # radians: a prior that errs by more does not know where to look
+_IMPOSSIBLE_SIGMAS = 4.0  # a pair that is farther from a prior is wrong
 _FOCAL_ROUNDS, _FOCAL_MOVED = 3, 0.02  # what the first views say of the lens can let more views be placed
 _SEARCH_SIGMAS, _LEAST_SEARCH, _MOST_SEARCH = 3.0, 0.04, 0.25  # how far from where the prior says; of the longer side
 
@@ -120,9 +122,9 @@ def reconstruct(
     if prior.share_focal:
         lenses = _one_focal(lenses)
     for _ in range(_FOCAL_ROUNDS):
-        pairs = _posed(connected, features, sizes, lenses, prior, seed)
+        pairs, sigma = _posed(connected, features, sizes, lenses, prior, seed)
         scene = Scene.of(features, pairs, lenses, longer, prior.share_focal)
-        models = grow_models(scene)
+        models = [_believable(model, prior, sigma) for model in grow_models(scene)]
         if not models or len(models[0].joined) == count:
             break
         moved = np.abs(np.log(models[0].lenses[:, 0, 0] / lenses[:, 0, 0])).max()
@@ -147,7 +149,7 @@ def triangulate_matches(
     longer = float(max(max(size) for size in sizes))
     lenses = np.array(prior.intrinsics, np.float64)
     known = replace(prior, rotation_sigma=_KNOWN_ROTATION)
-    pairs = _posed(connect_views(features), features, sizes, lenses, known, seed)
+    pairs, _ = _posed(connect_views(features), features, sizes, lenses, known, seed)
     scene = Scene.of(features, pairs, lenses, longer, prior.share_focal)
     poses = np.array(prior.extrinsics, np.float64)
     model = Model(poses=poses, lenses=lenses, joined=tuple(range(len(poses))))
@@ -167,14 +169,19 @@ def triangulate_matches(
 def _posed(
     connected: Sequence[ViewPair], features: Sequence[Features], sizes: Sequence[tuple[int, int]], lenses: Array,
     prior: Prior, seed: int,
-) -> list[ViewPair]:  # fmt: skip
-    """Pairs with relative poses; a prior that proves right on the safe ones is asked about the others."""
+) -> tuple[list[ViewPair], float]:  # fmt: skip
+    """Pairs with relative poses, and how far off the prior's rotations prove to be.
+
+    A prior that proves right on the safe pairs is asked about the others.
+    """
     turns = np.asarray(prior.extrinsics, np.float64)[..., :3]
     pairs = with_poses(connected, features, lenses, turns, prior.rotation_sigma, seed=seed)
     error = rotation_error(pairs, turns)
     sigma = prior.rotation_sigma if error is None else max(error, prior.rotation_sigma)
+    # Repeated patterns can agree on a wrong pose. Where most pairs say that the prior is good, they do not outvote it.
+    pairs = [pair for pair in pairs if rotation_away(pair, turns) < _IMPOSSIBLE_SIGMAS * sigma]
     if sigma > _TRUSTED_ROTATION:
-        return pairs
+        return pairs, sigma
     longer = float(max(max(size) for size in sizes))
     reach = _SEARCH_SIGMAS * sigma * float(lenses[:, 0, 0].mean()) + _LEAST_SEARCH * longer
     more = connect_more(
@@ -186,9 +193,21 @@ def _posed(
     )
     found = {pair.views: pair for pair in pairs}
     for pair in with_poses(more, features, lenses, turns, sigma, seed=seed):
+        if rotation_away(pair, turns) > _IMPOSSIBLE_SIGMAS * sigma:
+            continue
         if pair.views not in found or pair.support > found[pair.views].support:
             found[pair.views] = pair
-    return [found[views] for views in sorted(found)]
+    return [found[views] for views in sorted(found)], sigma
+
+
+def _believable(model: Model, prior: Prior, sigma: float) -> Model:
+    """Without the views that turned out far from where the others and the prior together have them."""
+    views = list(model.joined)
+    turns = prior.extrinsics[views, :, :3].swapaxes(1, 2) @ model.poses[views, :, :3]
+    apart = np.linalg.norm(vector_from_rotation(turns[:, None] @ turns[None].swapaxes(2, 3)), axis=-1)
+    middle = int(np.median(apart, axis=1).argmin())
+    kept = [view for view, away in zip(views, apart[middle], strict=True) if away < _IMPOSSIBLE_SIGMAS * sigma]
+    return replace(model, joined=tuple(kept)) if len(kept) > 1 else model
 
 
 def expected_pixels(

@@ -217,10 +217,6 @@ def with_poses(
     return [pair for pair in found if pair.pose is not None and pair.support >= _FEWEST_AGREEING]
 
 
-_Item = TypeVar("_Item")
-_Result = TypeVar("_Result")
-
-
 def rotation_error(pairs: Sequence[ViewPair], rotations: Float[np.ndarray, "n 3 3"]) -> float | None:
     """How far the relative rotations of a prior are from those of the matches: median over safe pairs, in radians.
 
@@ -231,13 +227,24 @@ def rotation_error(pairs: Sequence[ViewPair], rotations: Float[np.ndarray, "n 3 
     Returns:
         None if there is no safe pair.
     """
-    angles = []
-    for pair in pairs:
-        if pair.pose is not None and pair.pose.rotation is not None and pair.support >= SAFE_MATCHES:
-            i, j = pair.views
-            away = vector_from_rotation(pair.pose.rotation @ rotations[i] @ rotations[j].T)
-            angles.append(float(np.linalg.norm(away)))
+    angles = [rotation_away(pair, rotations) for pair in pairs if pair.support >= SAFE_MATCHES]
     return float(np.median(angles)) if angles else None
+
+
+def rotation_away(pair: ViewPair, rotations: Float[np.ndarray, "n 3 3"]) -> float:
+    """Angle between the relative rotation of a pair and that of a prior, in radians.
+
+    Args:
+        pair: with a pose.
+        rotations: of the prior, world-to-camera.
+    """
+    assert pair.pose is not None and pair.pose.rotation is not None
+    i, j = pair.views
+    return float(np.linalg.norm(vector_from_rotation(pair.pose.rotation @ rotations[i] @ rotations[j].T)))
+
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 
 def _in_threads(work: Callable[[_Item], _Result], items: Sequence[_Item]) -> list[_Result]:

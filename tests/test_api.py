@@ -404,7 +404,7 @@ def test_unknown_preset_lists_the_known_ones() -> None:
 def _two_photographs() -> list[np.ndarray]:
     from depth_anything_3.bench.refinement import render_scene
 
-    return list(render_scene("textured", 910_008).rgb[[0, 1]])
+    return list(render_scene("textured", 910_005).rgb[[0, 1]])
 
 
 def test_refinement_corrects_cameras_and_enlarges_the_maps() -> None:
@@ -425,7 +425,7 @@ def test_refinement_corrects_cameras_and_enlarges_the_maps() -> None:
 def test_refinement_keeps_given_cameras() -> None:
     from depth_anything_3.bench.refinement import render_scene
 
-    sample = render_scene("textured", 910_008)
+    sample = render_scene("textured", 910_005)
     given = DepthAnything3.from_pretrained("bundled").inference(
         list(sample.rgb[:2]), extrinsics=sample.extrinsics[:2], intrinsics=sample.intrinsics[:2], refine="poses"
     )

@@ -45,6 +45,7 @@ _TITLES = {
 _FIRST_SEED = 910_000
 _VIEWS, _HEIGHT, _WIDTH = 6, 360, 480
 _FOV_DEG = (50.0, 75.0)
+_OVERLAP = (0.5, 0.9)  # share of a view that an earlier one shows too
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,8 +108,9 @@ def render_scene(kind: str, seed: int) -> Sample:
     """A scene of one of :data:`SCENES`, with uint8 pictures."""
     scene, _ = build(seed, style="textureless" if kind == "textureless" else "textured")
     fov = float(np.random.default_rng(seed).uniform(*_FOV_DEG))
-    path = ("orbit", "handheld", "walk")[seed % 3]
-    cameras = make_cameras(scene, _VIEWS, _HEIGHT, _WIDTH, seed=seed, kind=path, fov_deg=fov, off_centre=False)
+    cameras = make_cameras(
+        scene, _VIEWS, _HEIGHT, _WIDTH, seed=seed, kind="random", fov_deg=fov, off_centre=False, overlap=_OVERLAP
+    )
     sample = film(scene, (), cameras, _HEIGHT, _WIDTH, samples=2)
     pixels: npt.NDArray[np.uint8] = to_bytes(torch.from_numpy(sample.rgb)).numpy()
     if kind == "overlay":
@@ -203,11 +205,11 @@ def markdown(outcomes: Sequence[Outcome]) -> str:
         pairs = [f"{asdict(outcome.before)[name]:.2f} → {asdict(outcome.after)[name]:.3f}" for name in names]
         detail.append(f"| {outcome.kind} {outcome.seed} | {outcome.placed} of {_VIEWS} | " + " | ".join(pairs) + " |")
     intro = (
-        f"{_VIEWS} views of {_WIDTH} x {_HEIGHT} pixels of procedural scenes; the truth with every camera but the "
-        f"first turned by {ROTATION_DEG:g} degrees, focal lengths off by {FOCAL:.0%}, and depth by a smooth field of "
-        f'{DEPTH:.0%}, before and after `refine="full"`. *textured*: scenes as they come, repeated patterns included; '
-        "*overlay*: a pattern over a quarter of every picture that moves on its own; *textureless*: without any. "
-        "Medians over the scenes."
+        f"{_VIEWS} views of {_WIDTH} x {_HEIGHT} pixels of procedural scenes, each sharing at least {_OVERLAP[0]:.0%} "
+        f"with an earlier one; the truth with every camera but the first turned by {ROTATION_DEG:g} degrees, focal "
+        f"lengths off by {FOCAL:.0%}, and depth by a smooth field of {DEPTH:.0%}, before and after "
+        '`refine="full"`. *textured*: scenes as they come, repeated patterns included; *overlay*: a pattern over a '
+        "quarter of every picture that moves on its own; *textureless*: without any. Medians over the scenes."
     )
     return "\n".join(
         ["# Refinement of an answer with known errors", "", intro, "", *rows, "", "## Scenes", "", *detail, ""]

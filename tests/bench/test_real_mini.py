@@ -111,7 +111,8 @@ def test_the_command_writes_the_scoreboard(checkpoint: Path, tmp_path: Path, mon
     runs = json.loads((out / "scoreboard.json").read_text())["runs"]
     assert all(run["error"] is None for run in runs)
     rows = [(run["views"], run["given_cameras"], run["predictor"]) for run in runs]
-    free, given = [str(checkpoint), SIFT, TRIVIAL], [str(checkpoint), TRIVIAL]
+    models = [str(checkpoint), f"{checkpoint}, refined"]
+    free, given = [*models, SIFT, TRIVIAL], [*models, TRIVIAL]
     assert rows == [(n, g, name) for n in (2, 4) for g in (False, True) for name in (given if g else free)]
     text = (out / "scoreboard.md").read_text()
     assert f"### {BOX}, cameras given" in text

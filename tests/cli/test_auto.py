@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -145,19 +146,21 @@ def test_a_folder_gives_what_the_api_gives(run: Run, checkpoint: Path, folder: P
     expected_files = [str(out / "exports" / name / "results.npz") for name in ("npz", "mini_npz")]
     seconds = report.pop("seconds")
     assert isinstance(seconds, float) and 0 < seconds < 600
+    model = DepthAnything3.from_pretrained(checkpoint, device="cpu")
+    direct = model.inference(photos, process_res=56, use_ray_pose=True, refine="full")
+    assert direct.refinement is not None
     assert report == {
         "inputs": [str(path) for path in photos],
         "model": str(checkpoint),
         "model_name": "da3-small",
         "device": "cpu",
         "dtype": "float32",
-        "processed_size": [56, 42],
+        "processed_size": [direct.depth.shape[2], direct.depth.shape[1]],
         "scale": "relative",
+        "refinement": direct.refinement.as_dict(),
         "export_dir": str(out),
         "files": expected_files,
     }
-    model = DepthAnything3.from_pretrained(checkpoint, device="cpu")
-    direct = model.inference(photos, process_res=56, use_ray_pose=True)
     with np.load(expected_files[0]) as written:
         assert list(written["names"]) == ["IMG1.PNG", "img2.png", "img10.png"]
         np.testing.assert_array_equal(written["image"], direct.processed_images)
@@ -196,7 +199,9 @@ def test_photos_of_several_sizes_and_orientations(run: Run, tmp_path: Path) -> N
     write_photo(tmp_path / "mixed" / "b.jpg", size=(60, 80), exif=upright)
     write_photo(tmp_path / "mixed" / "c.jpg", size=(60, 80))
     plan = as_json(run(tmp_path / "mixed", "--dry-run", "--json"))
-    result = run(tmp_path / "mixed", "--export-dir", tmp_path / "out", "--export-format", "npz", "--json")
+    result = run(
+        tmp_path / "mixed", "--export-dir", tmp_path / "out", "--export-format", "npz", "--json", "--no-refine"
+    )
     assert result.exit_code == 0, result.stderr
     assert as_json(result)["processed_size"] == plan["processed_size"] == [42, 42]
     with np.load(tmp_path / "out" / "exports" / "npz" / "results.npz") as written:
@@ -229,6 +234,7 @@ class Spy:
     """Stands for the model: notes what it was asked for and returns the least that can be summarised."""
 
     device, dtype = torch.device("cpu"), torch.float32
+    model = SimpleNamespace(abilities=frozenset({"cameras"}))
     source: Any = None
     loading: dict[str, Any] = {}  # noqa: RUF012
     images: Any = None
@@ -265,6 +271,7 @@ PUBLISHED = {
     "process_res": None,
     "process_res_method": "upper_bound_resize",
     "alpha": "composite",
+    "refine": "off",
     "extrinsics": None,
     "intrinsics": None,
     "align_to_input_ext_scale": True,
@@ -353,6 +360,7 @@ def test_a_dry_run_without_a_named_model_asks_nobody(photo: Path, monkeypatch: p
         (["--conf-thresh-percentile", "12.5"], {"conf_thresh_percentile": 12.5}),
         (["--num-max-points", "7"], {"num_max_points": 7}),
         (["--no-show-cameras"], {"show_cameras": False}),
+        (["--refine"], {"refine": "full"}),
     ],
 )
 def test_a_switch_reaches_the_model(spy: type[Spy], photo: Path, switches: list[str], change: dict[str, Any]) -> None:
@@ -440,7 +448,7 @@ def test_a_dry_run_lists_exactly_what_the_run_writes(
     run: Run, folder: Path, working_directory: Path, tmp_path: Path, formats: str
 ) -> None:
     out = tmp_path / "out"
-    arguments = (folder, "--export-dir", out, "--export-format", formats)
+    arguments = (folder, "--export-dir", out, "--export-format", formats, "--no-refine")
     text, plan = run(*arguments, "--dry-run"), run(*arguments, "--dry-run", "--json")
     assert text.exit_code == plan.exit_code == 0
     assert text.stderr == plan.stderr == ""
@@ -886,7 +894,7 @@ def test_a_colmap_folder_gives_what_the_api_gives(run: Run, checkpoint: Path, sc
     assert result.exit_code == 0 and result.stderr == ""
     views = open_views(scene)
     expected = DepthAnything3.from_pretrained(checkpoint, device="cpu").inference(
-        list(views.images), views.extrinsics, views.intrinsics, process_res=56
+        list(views.images), views.extrinsics, views.intrinsics, process_res=56, refine="full"
     )
     np.testing.assert_allclose(expected.extrinsics, views.extrinsics, atol=1e-6)
     with np.load(tmp_path / "out" / "exports" / "npz" / "results.npz") as stored:
@@ -910,6 +918,20 @@ def test_known_cameras_reach_the_model(spy: type[Spy], scene: Path) -> None:
     assert spy.images == list(views.photos) and len(spy.images) == 2
     np.testing.assert_array_equal(spy.asked["extrinsics"], views.extrinsics)
     np.testing.assert_array_equal(spy.asked["intrinsics"], views.intrinsics)
+
+
+@pytest.mark.parametrize(("switch", "mode"), [(None, "full"), ("--refine", "full"), ("--no-refine", "off")])
+def test_several_photos_are_refined_by_default(spy: type[Spy], folder: Path, switch: str | None, mode: str) -> None:
+    assert invoke(folder, *([switch] if switch else [])).exit_code == 0
+    assert spy.asked["refine"] == mode
+
+
+def test_what_gives_no_cameras_is_not_refined_unless_asked_for(
+    spy: type[Spy], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spy, "model", SimpleNamespace(abilities=frozenset()))
+    assert invoke(folder).exit_code == 0
+    assert spy.asked["refine"] == "off"
 
 
 def test_a_part_of_a_folder(spy: type[Spy], folder: Path) -> None:

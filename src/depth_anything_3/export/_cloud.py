@@ -12,7 +12,7 @@ import numpy.typing as npt
 from depth_anything_3.export._frames import AXES, first_usable, frame_from_world
 from depth_anything_3.export._ply import Element, record, write_ply
 from depth_anything_3.export._point_options import Frame, PointOptions
-from depth_anything_3.export._points import finite_pixels, point_pixels, thinned, usable_cameras, view_points
+from depth_anything_3.export._points import finite_pixels, point_pixels, thinned, view_points
 from depth_anything_3.types.prediction import Prediction
 
 UNITS = {"metric": "metre", "relative": "unknown (relative scale)"}
@@ -25,17 +25,14 @@ def write_cloud(
     frame: Frame,
     exporter: str,
     *,
+    usable: npt.NDArray[np.bool_],
     confidence: bool = False,
 ) -> Path:
-    """Write the points that the options keep, one view after the other.
-
-    Raises:
-        InputError: no view has a usable camera.
+    """Write the points that the options keep of the usable views, one view after the other.
 
     Warns:
-        UserWarning: a view has no usable camera, or no point is left.
+        UserWarning: no point is left.
     """
-    usable = usable_cameras(prediction, exporter)
     target_from_world = frame_from_world(prediction, frame, first_usable(prediction))
     keep = point_pixels(prediction, options) & usable[:, None, None]
     keep = thinned(finite_pixels(prediction, keep, target_from_world), options.num_max_points)

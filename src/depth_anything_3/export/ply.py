@@ -49,11 +49,13 @@ def export(prediction: Prediction, folder: Path, options: Options) -> list[Path]
         UserWarning: an option has no effect, a view has no usable camera, or no point is left.
     """
     from depth_anything_3.export._cloud import write_cloud
+    from depth_anything_3.export._points import usable_cameras
 
     warn_without_effect(prediction, options, "ply")
     if options.confidence and prediction.conf is None:
         warnings.warn("ply: confidence without effect, the prediction has none", stacklevel=2)
-    return [write_cloud(prediction, folder / FILE, options, options.frame, "ply", confidence=options.confidence)]
+    usable, path = usable_cameras(prediction, "ply"), folder / FILE
+    return [write_cloud(prediction, path, options, options.frame, "ply", usable=usable, confidence=options.confidence)]
 
 
 EXPORTER = Exporter(options=Options, export=export, planned_files=planned_files, needs=NEEDS)

@@ -73,9 +73,7 @@ def _write_film(path: Path, pictures: Pictures, fps: float) -> None:
     with atomic_path(path) as temporary:
         film = cv2.VideoWriter(str(temporary), cv2.VideoWriter.fourcc(*"mp4v"), fps, (width, height))
         if not film.isOpened():
-            raise DA3Error(
-                "this build of OpenCV cannot write mp4 files; feat_vis with video=False writes pictures only"
-            )
+            raise DA3Error("this build of OpenCV cannot write mp4; feat_vis with video=False writes pictures only")
         for picture in pictures:
             film.write(np.ascontiguousarray(picture[:height, :width, ::-1]))
         film.release()

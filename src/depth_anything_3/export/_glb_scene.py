@@ -7,13 +7,13 @@ scene as ``extras.hf_alignment`` (row by row), so that the exported coordinates 
 
 from __future__ import annotations
 
-import colorsys
 import warnings
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from depth_anything_3.export._colormap import view_colour
 from depth_anything_3.export._frames import homogeneous, rigid
 from depth_anything_3.export._gltf import GltfDocument
 from depth_anything_3.export._points import point_pixels, usable_cameras, view_points
@@ -103,7 +103,12 @@ def _add_cameras(
         document.add_node(name, camera=camera, matrix=matrix)
         if options.show_cameras:
             lines = _pyramid(intrinsics, height, width, size * options.camera_size)
-            mesh = document.add_mesh(f"{name} pyramid", "lines", lines, np.tile(_hue(view, count), (len(lines), 1)))
+            mesh = document.add_mesh(
+                f"{name} pyramid",
+                "lines",
+                lines,
+                np.tile(np.array(view_colour(view, count), np.uint8), (len(lines), 1)),
+            )
             document.add_node(f"{name} pyramid", mesh=mesh, matrix=matrix)
 
 
@@ -121,9 +126,3 @@ def _pyramid(intrinsics: Array, height: int, width: int, depth: float) -> npt.ND
     edges = np.stack((tips, np.roll(tips, -1, axis=0)), axis=1)
     spokes = np.stack((np.zeros_like(tips), tips), axis=1)
     return np.concatenate((spokes, edges)).reshape(-1, 3).astype(np.float32)
-
-
-def _hue(view: int, count: int) -> npt.NDArray[np.uint8]:
-    """One colour of the rainbow per view, sRGB."""
-    rgb = colorsys.hsv_to_rgb((view + 0.5) / count, 0.85, 0.95)
-    return (np.array(rgb) * 255).astype(np.uint8)

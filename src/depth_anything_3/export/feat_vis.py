@@ -1,6 +1,6 @@
 """``feat_vis``: features of the network as colours, beside the pictures, one by one and as a film.
 
-For every ``feat_layer_<i>`` that was asked for (``export_feat_layers``): ``feat_vis/feat_layer_<i>/000000.jpg``, ... and
+For every layer that was asked for (``export_feat_layers``): ``feat_vis/feat_layer_<i>/000000.jpg``, ... and
 ``feat_vis/feat_layer_<i>.mp4``. Red, green and blue are the three directions in which the features of all views vary
 most (principal components), each stretched from its 10th to its 90th percentile.
 """

@@ -1,7 +1,6 @@
 """What an export is made of: the contents of ``exports.json``.
 
-Everything that decides what the files hold, and nothing that differs between two runs that write the same: no clock,
-no paths of the machine.
+Everything that decides what the files hold, and nothing that differs between two runs that write the same: no clock.
 """
 
 from __future__ import annotations

@@ -191,7 +191,7 @@ def export_all(
     on_file: Callable[[Path], None] | None = None,
     model: Mapping[str, object] | None = None,
 ) -> list[Path]:
-    """Write a prediction in every format asked for, one after the other, and ``exports.json``, which says what they are.
+    """Write a prediction in every format asked for, one after the other, and ``exports.json``, which describes them.
 
     Returns when all files are there.
 

@@ -155,18 +155,29 @@ def _agreement(
     assert prediction.extrinsics is not None and prediction.intrinsics is not None
     intrinsics, pose = (m[view].astype(np.float64) for m in (prediction.intrinsics, prediction.extrinsics))
     xy, z = project(points, intrinsics, pose)
-    height, width = keep.shape
+    depth = _depth_at(prediction.depth[view], keep, xy)
     with np.errstate(invalid="ignore"):
-        agree = (z > 0) & (xy > 0).all(-1) & (xy < [width, height]).all(-1)
-    column, row = np.floor(np.where(agree[:, None], xy, 0)).astype(int).T
-    depth = prediction.depth[view][row, column].astype(np.float64)
-    with np.errstate(invalid="ignore"):
-        agree &= keep[row, column] & (np.abs(depth - z) <= tolerance * z)
+        agree = (z > 0) & (np.abs(depth - z) <= tolerance * z)
     # Along the same ray, at this view's depth: z-depth and distance to the centre grow together.
     rotation = pose[:, :3]
     centre = -np.linalg.solve(rotation, pose[:, 3])
     share = depth[agree] / z[agree]
     return agree, xy[agree], centre + (points[agree] - centre) * share[:, None]
+
+
+def _depth_at(depth: npt.NDArray[np.float32], keep: npt.NDArray[np.bool_], xy: Array) -> Array:
+    """Depth between the centres of four pixels that are all kept, NaN elsewhere: bilinear in 1 / depth, as planes are."""
+    height, width = depth.shape
+    with np.errstate(invalid="ignore", divide="ignore"):
+        inverse = np.where(keep, 1 / depth.astype(np.float64), np.nan)
+        inside = ((xy >= 0.5) & (xy < [width - 0.5, height - 0.5])).all(-1)
+    place = np.where(inside[:, None], xy - 0.5, 0)
+    column, row = np.floor(place).astype(int).T
+    x, y = (place % 1).T
+    right, below = np.minimum(column + 1, width - 1), np.minimum(row + 1, height - 1)
+    upper = (1 - x) * inverse[row, column] + x * inverse[row, right]
+    lower = (1 - x) * inverse[below, column] + x * inverse[below, right]
+    return np.asarray(np.where(inside, 1 / ((1 - y) * upper + y * lower), np.nan))
 
 
 def _long_enough(tracks: _Tracks, least: int) -> _Tracks:

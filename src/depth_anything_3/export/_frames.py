@@ -58,8 +58,8 @@ def moved_extrinsics(prediction: Prediction, frame: Frame) -> Array:
     """(N, 3, 4) poses in float64 from a frame to the cameras: rigid, where those of the prediction are usable."""
     assert prediction.extrinsics is not None
     world_from_frame = np.linalg.inv(frame_from_world(prediction, frame, first_usable(prediction)))
-    poses = homogeneous(prediction.extrinsics) @ world_from_frame
-    return np.stack([rigid(pose)[:3] if np.isfinite(pose).all() else pose[:3] for pose in poses])
+    poses = homogeneous(prediction.extrinsics)
+    return np.stack([(rigid(pose) if np.isfinite(pose).all() else pose)[:3] @ world_from_frame for pose in poses])
 
 
 def first_usable(prediction: Prediction) -> int:

@@ -11,6 +11,7 @@ adjustment nothing that those do not hold already.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -75,6 +76,10 @@ def export(prediction: Prediction, folder: Path, options: Options) -> list[Path]
     from depth_anything_3.export._colmap_model import build_model
 
     warn_without_effect(prediction, options, "colmap")
+    if options.encoding == "text" and any(" " in name for name in prediction.names):
+        warnings.warn(
+            "colmap: COLMAP cuts names at their first blank when it reads text; it reads binary", stacklevel=2
+        )
     paths = [folder / name for name in planned_files(len(prediction.depth), options)]
     write_model(build_model(prediction, options), paths, binary=options.encoding == "binary")
     return paths

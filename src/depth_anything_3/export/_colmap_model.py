@@ -166,7 +166,7 @@ def _agreement(
 
 
 def _depth_at(depth: npt.NDArray[np.float32], keep: npt.NDArray[np.bool_], xy: Array) -> Array:
-    """Depth between the centres of four pixels that are all kept, NaN elsewhere: bilinear in 1 / depth, as planes are."""
+    """Depth between the centres of four kept pixels, NaN elsewhere: bilinear in 1 / depth, as planes are."""
     height, width = depth.shape
     with np.errstate(invalid="ignore", divide="ignore"):
         inverse = np.where(keep, 1 / depth.astype(np.float64), np.nan)

@@ -399,3 +399,44 @@ def test_what_has_no_effect_is_said(model: DepthAnything3, arguments: dict[str, 
 def test_unknown_preset_lists_the_known_ones() -> None:
     with pytest.raises(KeyError, match=r"model_name: got 'da3-tiny-x'.*da3-base.*da3nested-giant-large"):
         DepthAnything3("da3-tiny-x")
+
+
+def _two_photographs() -> list[np.ndarray]:
+    from depth_anything_3.bench.refinement import render_scene
+
+    return list(render_scene("textured", 910_008).rgb[[0, 1]])
+
+
+def test_refinement_corrects_cameras_and_enlarges_the_maps() -> None:
+    model = DepthAnything3.from_pretrained("bundled")
+    photographs = _two_photographs()
+    alone = model.inference(photographs)
+    poses = model.inference(photographs, refine="poses")
+    full = model.inference(photographs, refine="full")
+    assert alone.refinement is None
+    assert poses.depth.shape == alone.depth.shape and full.depth.shape == (2, 364, 476)
+    assert full.processed_images.shape == (2, 364, 476, 3) and full.records[0].processed_hw == (364, 476)
+    assert poses.refinement.mode == "poses" and full.refinement.mode == "full"
+    assert full.refinement.pose_source == ("matches", "matches") and min(full.refinement.observations) > 30
+    assert not np.allclose(full.extrinsics[1], alone.extrinsics[1], atol=1e-3)
+    np.testing.assert_allclose(full.extrinsics[0], alone.extrinsics[0], atol=1e-4)
+
+
+def test_refinement_keeps_given_cameras() -> None:
+    from depth_anything_3.bench.refinement import render_scene
+
+    sample = render_scene("textured", 910_008)
+    given = DepthAnything3.from_pretrained("bundled").inference(
+        list(sample.rgb[:2]), extrinsics=sample.extrinsics[:2], intrinsics=sample.intrinsics[:2], refine="poses"
+    )
+    np.testing.assert_allclose(given.extrinsics, sample.extrinsics[:2], atol=1e-5)
+    assert given.refinement.pose_source == ("given", "given") and given.refinement.scale_source == "given"
+
+
+def test_refinement_that_a_model_cannot_do_is_refused() -> None:
+    mono = DepthAnything3.from_pretrained("bundled/da3metric-tiny")
+    photograph = np.zeros((56, 70, 3), np.uint8)
+    with pytest.raises(CapabilityError, match="refine"):
+        mono.inference([photograph, photograph], refine="full")
+    with pytest.raises(InputError, match="refine"):
+        DepthAnything3.from_pretrained("bundled").inference([photograph], refine="best")  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""The main job on real photographs, the way a newcomer runs it, and how far the result is from the truth.
+"""The main job on real photographs, the way a newcomer runs it, and how far the results are from the truth.
 
     python examples/demo/run.py [--output demo-output]
 
@@ -41,13 +41,14 @@ def write_photographs(folder: Path) -> Array:
     return depth
 
 
-def run_da3(images: Path, result: Path) -> None:
+def run_da3(images: Path, result: Path, *options: str) -> None:
     """Run the command that a user would type."""
     beside_python = Path(sys.executable).with_name("da3")
     program = str(beside_python) if beside_python.exists() else shutil.which("da3")
     if program is None:
         raise SystemExit("the command da3 is not installed here: run `make demo`, or `pip install -e '.[demo]'` first")
     arguments = ["auto", str(images), "--model-dir", "bundled", "--export-dir", str(result), *COMMAND_OPTIONS]
+    arguments += options
     print("$ da3", *arguments, flush=True)
     if status := subprocess.run([program, *arguments], check=False).returncode:
         raise SystemExit(status)
@@ -85,14 +86,20 @@ def share_of_good_depth(depth: Array, truth: Array) -> float:
     return float(np.mean(np.maximum(ratio, 1 / ratio) < 1.25))
 
 
-def report(result: Path, truth: Array) -> None:
-    """Compare the stored result with the truth, and say where to look."""
+def errors(result: Path, truth: Array) -> tuple[float, float, float]:
+    """Error of the rotation and of the baseline's direction in degrees, and the share of good depth."""
     with np.load(result / "exports" / "npz" / "results.npz") as stored:
         depth, extrinsics = stored["depth"].astype(np.float64), stored["extrinsics"].astype(np.float64)
-    print("\nAgainst the measured truth of the pair:")
-    print(f"  rotation between the cameras   {rotation_error(extrinsics):7.2f} degrees off")
-    print(f"  direction of the baseline      {baseline_error(extrinsics):7.2f} degrees off")
-    print(f"  depth within 25 % (delta 1)    {share_of_good_depth(depth[0], truth):7.3f} of the pixels of left.png")
+    return rotation_error(extrinsics), baseline_error(extrinsics), share_of_good_depth(depth[0], truth)
+
+
+def report(network: Path, result: Path, truth: Array) -> None:
+    """Compare both stored results with the truth, and say where to look."""
+    alone, refined = errors(network, truth), errors(result, truth)
+    print("\nAgainst the measured truth of the pair:            network alone    refined")
+    titles = ("rotation between the cameras, degrees off", "direction of the baseline, degrees off", "depth within 25 %")
+    for title, before, after in zip(titles, alone, refined, strict=True):
+        print(f"  {title:<46} {before:11.2f} {after:12.2f}")
     print("\nLook at:")
     looks = {
         "scene.glb": "point cloud and cameras, for any glTF viewer",
@@ -110,8 +117,10 @@ def main() -> None:
     output = parser.parse_args().output
     truth = write_photographs(output / "images")
     print("The bundled network is a demonstration: 8 million weights, trained on synthetic scenes alone.")
+    print("First its answer alone, then with matches between the photographs correcting cameras and depth.")
+    run_da3(output / "images", output / "network", "--no-refine")
     run_da3(output / "images", output / "result")
-    report(output / "result", truth)
+    report(output / "network", output / "result", truth)
 
 
 if __name__ == "__main__":

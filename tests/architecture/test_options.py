@@ -38,7 +38,7 @@ PUBLISHED_SIGNATURE = {
     "feat_vis_fps": 15,
     "export_kwargs": None,  # published: a mutable {}, which leaks from one call into the next
 }
-OWN_ARGUMENTS = {"alpha", "progress", "cancel"}
+OWN_ARGUMENTS = {"refine", "alpha", "progress", "cancel"}
 
 # Named glb options of the API; the others are reached through export_kwargs.
 GLB_ARGUMENTS = {"conf_thresh_percentile", "num_max_points", "show_cameras"}
@@ -142,6 +142,8 @@ def test_the_command_line_offers_every_option_with_its_default(name: str) -> Non
         assert default == ""
     elif name == "process_res":
         assert default is None, "the model's own"
+    elif name == "refine":
+        assert default is None and parameter.secondary_opts == ["--no-refine"], "full, where it can be done"
     else:
         assert default == OPTIONS[name] and type(default) is type(OPTIONS[name])
 

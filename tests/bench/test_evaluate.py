@@ -286,3 +286,22 @@ def test_errors() -> None:
             Estimate(**fields)
     with pytest.raises(InputError, match="depth"):
         trivial_predictors([])
+
+
+def test_patch_matches_are_scored_where_patches_have_counterparts() -> None:
+    """Two equal views: every patch with a depth has itself as its counterpart."""
+    depth = np.full((2, 28, 42), 2.0, np.float32)
+    depth[:, :14] = 0
+    lens = np.array([[30.0, 0, 21], [0, 30, 14], [0, 0, 1]])
+    scene = EvalScene(
+        name="equal",
+        slices=(),
+        images=np.zeros((2, 28, 42, 3), np.uint8),
+        depth=depth,
+        intrinsics=np.stack([lens, lens]),
+        extrinsics=np.tile(np.eye(3, 4), (2, 1, 1)),
+    )
+    best = np.tile(np.arange(6), (2, 2, 1))
+    best[0, 1, 5] = 0
+    scores = score(Estimate(depth=depth + 1, patch_matches=best), scene, given_cameras=False)
+    assert scores["matching_top1"] == pytest.approx((2 / 3 + 1) / 2)

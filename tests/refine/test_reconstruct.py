@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from support.synthetic_views import SIZE, Views, random_views
 
 from depth_anything_3.errors import InputError
 from depth_anything_3.geometry.rotation_vectors import rotation_from_vector
 from depth_anything_3.metrics.pose import pair_errors
 from depth_anything_3.refine.features import Features
 from depth_anything_3.refine.reconstruct import Prior, Reconstruction, reconstruct, triangulate_matches
-from tests.refine.synthetic_views import SIZE, Views, random_views
 
 
 def _errors(found: Reconstruction, views: Views) -> tuple[float, float, float]:
@@ -35,6 +35,20 @@ def test_wrong_matches_and_a_useless_prior_do_not_matter() -> None:
     views = random_views(5, wrong=0.3)
     prior = views.prior(np.random.default_rng(1), turn=1.5, focal=0.5)
     found = reconstruct(views.features, [SIZE] * 6, prior)
+    rotation, direction, focal = _errors(found, views)
+    assert rotation < 0.3 and direction < 1.0 and focal < 0.02
+
+
+def test_a_quarter_that_moves_on_its_own_does_not_matter() -> None:
+    views = random_views(10, moving=0.25)
+    found = reconstruct(views.features, [SIZE] * 6, views.prior(np.random.default_rng(1), turn=0.1, focal=0.1))
+    rotation, direction, focal = _errors(found, views)
+    assert rotation < 0.3 and direction < 1.0 and focal < 0.02
+
+
+def test_points_that_look_like_others_do_not_matter() -> None:
+    views = random_views(11, doubles=0.5)
+    found = reconstruct(views.features, [SIZE] * 6, views.prior(np.random.default_rng(1), turn=0.1, focal=0.1))
     rotation, direction, focal = _errors(found, views)
     assert rotation < 0.3 and direction < 1.0 and focal < 0.02
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from support.synthetic_views import SIZE, random_views
 
 from depth_anything_3.refine.features import Features
 from depth_anything_3.refine.reconstruct import expected_pixels
 from depth_anything_3.refine.view_graph import common_focal, connect_more, connect_views, rotation_error, with_poses
-from tests.refine.synthetic_views import SIZE, random_views
 
 
 @pytest.mark.parametrize("wrong", [0.5, 0.75, 1.4, 2.2])

@@ -9,7 +9,16 @@ import pytest
 
 from depth_anything_3.errors import InputError
 from depth_anything_3.types import options
-from depth_anything_3.types.options import FolderOptions, InferOptions, PreprocessOptions, check_choice
+from depth_anything_3.types.options import (
+    CLEAN_PRESETS,
+    CleanOptions,
+    FolderOptions,
+    FuseOptions,
+    InferOptions,
+    PreprocessOptions,
+    check_choice,
+    clean_preset,
+)
 
 
 def defaults(cls: type) -> dict[str, Any]:
@@ -28,6 +37,7 @@ def test_published_defaults() -> None:
         "use_ray_pose": False,
         "ref_view_strategy": "saddle_balanced",
         "export_feat_layers": (),
+        "refine": "off",
     }
 
 
@@ -117,6 +127,28 @@ def test_options_are_frozen_and_keyword_only(cls: type) -> None:
 @pytest.mark.parametrize("cls", [PreprocessOptions, InferOptions])
 def test_every_option_is_explained(cls: type) -> None:
     assert all(f"{field.name}:" in (cls.__doc__ or "") for field in dataclasses.fields(cls))
+
+
+def test_clean_presets_are_options_by_name() -> None:
+    assert list(CLEAN_PRESETS) == ["raw", "clean", "strict"]
+    assert clean_preset("clean") is CLEAN_PRESETS["clean"]
+    with pytest.raises(InputError, match="raw, clean, strict"):
+        clean_preset("spotless")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"conf_percentile": -1}, {"flying": -0.1}, {"voxel": float("inf")}, {"flying_width": 1}, {"neighbours": 0}],
+)
+def test_clean_options_are_checked(wrong: dict[str, float]) -> None:
+    with pytest.raises(InputError, match=next(iter(wrong))):
+        CleanOptions(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("wrong", [{"voxel": 0.0}, {"truncation": 0.5}, {"max_blocks": 0}, {"min_weight": -1.0}])
+def test_fuse_options_are_checked(wrong: dict[str, float]) -> None:
+    with pytest.raises(InputError, match=next(iter(wrong))):
+        FuseOptions(**wrong)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", ["stride", "limit"])

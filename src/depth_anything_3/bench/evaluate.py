@@ -9,6 +9,7 @@ pose_auc_5, _15, _30 area under the curve of the larger of rotation and translat
 rotation_auc_30      the same of the rotation error alone
 median_rotation_deg  median rotation error of all pairs, degrees
 focal_error          mean relative error of the focal lengths
+matching_top1        part of the patches with a counterpart in another view whose best match there is that counterpart
 f_score              of the points of all views within 2 % of the median true depth, up to a hundred times that depth
 ===================  ===============================================================================================
 
@@ -28,6 +29,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
+from itertools import permutations
 from multiprocessing import get_context
 from time import process_time
 from typing import Protocol
@@ -39,10 +41,12 @@ from depth_anything_3.bench.scenes import EvalScene, evenly_spaced, select_views
 from depth_anything_3.errors import Cancelled, InputError
 from depth_anything_3.geometry.pinhole import unproject
 from depth_anything_3.metrics.depth import abs_rel, delta, resized_nearest, scale_factor, valid_pixels
+from depth_anything_3.metrics.matching import NO_MATCH, top1_accuracy, true_patch_matches
 from depth_anything_3.metrics.pose import auc, errors_of_pairs, focal_errors, relative_poses
 from depth_anything_3.metrics.predictors import identity_poses
 from depth_anything_3.metrics.reconstruction import f_score
 from depth_anything_3.metrics.trajectory import align_by_orientations
+from depth_anything_3.types.options import PATCH_SIZE
 
 VIEW_COUNTS = (1, 2, 4, 8)
 
@@ -80,6 +84,7 @@ class Estimate:
     extrinsics: Floats | None = None
     intrinsics: Floats | None = None
     conf: Floats | None = None
+    patch_matches: npt.NDArray[np.integer] | None = None
     pair_poses: Floats | None = None
 
     def __post_init__(self) -> None:
@@ -332,6 +337,8 @@ def score(estimate: Estimate, scene: EvalScene, *, given_cameras: bool) -> dict[
         scores |= _camera_scores(estimate, intrinsics, scene)
     if estimate.depth is None or not scene.has_depth:
         return scores
+    if estimate.patch_matches is not None and not given_cameras:
+        scores |= _matching_scores(estimate.patch_matches, estimate.depth.shape[1:], scene)
     predicted = resized_nearest(np.asarray(estimate.depth, np.float64), height, width)
     scale = scale_factor(predicted, scene.depth)
     scores |= _depth_scores(predicted * scale, scene.depth)
@@ -374,6 +381,19 @@ def _camera_scores(estimate: Estimate, intrinsics: Floats | None, scene: EvalSce
     if intrinsics is not None:
         scores["focal_error"] = float(np.mean(focal_errors(intrinsics, scene.intrinsics)))
     return scores
+
+
+def _matching_scores(best: npt.NDArray[np.integer], size: tuple[int, ...], scene: EvalScene) -> dict[str, float]:
+    """Over all ordered pairs of views that share anything, each with the same weight."""
+    height, width = scene.depth.shape[1:]
+    depth = resized_nearest(scene.depth, *size)
+    intrinsics = scene.intrinsics * np.array([[size[1] / width], [size[0] / height], [1.0]])
+    shares = []
+    for i, j in permutations(range(len(depth)), 2):
+        true = true_patch_matches(depth[[i, j]], intrinsics[[i, j]], scene.extrinsics[[i, j]], patch=PATCH_SIZE)
+        if (true != NO_MATCH).any():
+            shares.append(top1_accuracy(best[i, j], true))
+    return {"matching_top1": float(np.mean(shares))} if shares else {}
 
 
 def _f_score(points: Floats, scene: EvalScene) -> float:

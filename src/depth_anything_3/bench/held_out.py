@@ -16,7 +16,7 @@ from depth_anything_3.bench.scenes import EvalScene, scene_from_rendering
 from depth_anything_3.model.attention_tap import AttentionTap, tapped
 from depth_anything_3.model.dinov2.vision_transformer import DinoVisionTransformer
 from depth_anything_3.refine.cameras import cameras_from_matches
-from depth_anything_3.refine.matches import MATCHING_BLOCKS, read_matches
+from depth_anything_3.refine.matches import MATCHING_BLOCKS, best_patches, read_matches
 from depth_anything_3.synth.held_out import held_out, render_held_out
 from depth_anything_3.types.options import PATCH_SIZE
 
@@ -76,8 +76,9 @@ def _across_views(model: DepthAnything3) -> DinoVisionTransformer:
 def _from_matches(estimate: Estimate, taps: Sequence[AttentionTap]) -> Estimate:
     assert estimate.depth is not None and estimate.extrinsics is not None and estimate.intrinsics is not None
     views, height, width = estimate.depth.shape
+    grid = (height // PATCH_SIZE, width // PATCH_SIZE)
     found = cameras_from_matches(
-        read_matches(taps, views, (height // PATCH_SIZE, width // PATCH_SIZE)),
+        read_matches(taps, views, grid),
         torch.tensor(estimate.depth),
         torch.tensor(estimate.intrinsics),
         initial=torch.tensor(estimate.extrinsics),
@@ -87,6 +88,7 @@ def _from_matches(estimate: Estimate, taps: Sequence[AttentionTap]) -> Estimate:
         depth=estimate.depth * found.depth_scale.numpy()[:, None, None],
         extrinsics=found.extrinsics.numpy(),
         intrinsics=found.intrinsics.numpy(),
+        patch_matches=best_patches(taps, views, grid).cpu().numpy(),
     )
 
 

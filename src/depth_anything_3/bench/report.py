@@ -28,6 +28,7 @@ COLUMNS = {
     "rotation_auc_30": "rotation AUC@30 ↑",
     "median_rotation_deg": "median rotation error [deg] ↓",
     "focal_error": "focal error ↓",
+    "matching_top1": "patch matching top-1 ↑",
     "f_score": "F-score ↑",
 }
 """Scores in the order of the table, with their titles."""

@@ -12,6 +12,7 @@ from jaxtyping import Float
 
 from depth_anything_3._optional import require
 from depth_anything_3.errors import InputError
+from depth_anything_3.geometry.voxels import occupied_voxels, sum_by
 
 Array = npt.NDArray[np.float64]
 
@@ -145,19 +146,8 @@ def voxel_downsample(points: Float[np.ndarray, "n 3"], voxel: float) -> Float[np
         InputError: a shape is wrong, a point is not finite, or the cubes are not positive or too small to be counted.
     """
     array = _points("points", points)
-    if not voxel > 0:
-        raise InputError("voxel", repr(voxel), "a positive length")
-    if not len(array):
-        return array
-    corner = np.floor(array.min(0) / voxel)
-    cells = np.floor(array / voxel) - corner
-    extent = cells.max(0) + 1
-    if extent.prod() >= 2**62:
-        raise InputError("voxel", repr(voxel), f"larger cubes: {extent} of them do not fit 62 bits")
-    key = np.ravel_multi_index(tuple(cells.astype(np.int64).T), tuple(extent.astype(np.int64)))
-    _, cube, count = np.unique(key, return_inverse=True, return_counts=True)
-    sums = [np.bincount(cube, weights=array[:, axis]) for axis in range(3)]
-    return np.stack(sums, -1) / count[:, None]
+    cube, count = occupied_voxels(array, voxel)
+    return sum_by(cube, array, len(count)) / count[:, None]
 
 
 def _clouds(

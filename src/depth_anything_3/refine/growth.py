@@ -22,7 +22,7 @@ from depth_anything_3.refine.view_graph import ViewPair
 
 Array = npt.NDArray[np.float64]
 
-LIMITS_PX = (16.0, 8.0, 4.0, 2.5)
+LIMITS_PX = (16.0, 8.0, 4.0)
 """Errors per 1000 pixels of the longer side up to which an observation counts, one adjustment after the other."""
 
 _LEAST_SEEN = 8  # points from which a view can be placed
@@ -121,7 +121,13 @@ def _adjusted(scene: Scene, model: Model, limit: float, rounds: int) -> Model:
         model.lenses,
         np.where(np.any(found.points, axis=1)[:, None], found.points, [0.0, 0.0, 0.0, 1.0]),
         priors=Priors(focal_px=scene.lenses[:, 0, 0], focal_sigma=_FOCAL_SIGMA),
-        options=BundleOptions(focal=shared if len(model.joined) > 2 else "fixed", rounds=rounds, tolerance=_TOLERANCE),
+        options=BundleOptions(
+            focal=shared if len(model.joined) > 2 else "fixed",
+            noise_px=_NOISE_PX,
+            cauchy_px=_CAUCHY_PX,
+            rounds=rounds,
+            tolerance=_TOLERANCE,
+        ),
     )
     return replace(model, poses=result.extrinsics, lenses=result.intrinsics)
 
@@ -161,7 +167,7 @@ def _placed(points: Array, xy: Array, lens: Array, pixel: float) -> Array | None
     """(3, 4) pose of a view of known points, if enough of them agree."""
     done, turn, shift, inliers = cv2.solvePnPRansac(
         points, xy, lens, None, reprojectionError=_PLACED_PX * pixel, iterationsCount=2000, confidence=0.9999,
-        flags=cv2.SOLVEPNP_SQPNP,
+        flags=cv2.SOLVEPNP_AP3P,
     )  # fmt: skip
     if not done or inliers is None:
         return None

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from depth_anything_3.model.attention_tap import AttentionTap
@@ -42,10 +42,21 @@ def read_matches(
         heads: that many of each block, from the first.
         min_weight: matches below it are left out.
     """
+    return attention_matches(_attention(taps, views, grid, heads), grid, min_weight=min_weight)
+
+
+def best_patches(
+    taps: Sequence[AttentionTap], views: int, grid: tuple[int, int], *, heads: int = MATCHING_HEADS
+) -> Int[Tensor, "N N P"]:
+    """Per view, other view and patch, the patch there that gets the most attention; see :func:`read_matches`."""
+    return _attention(taps, views, grid, heads).argmax(-1).permute(0, 2, 1)
+
+
+def _attention(taps: Sequence[AttentionTap], views: int, grid: tuple[int, int], heads: int) -> Float[Tensor, "N P N P"]:
     tokens = 1 + grid[0] * grid[1]
     shares = [tap.logits(views, slice(0, heads)).softmax(-1).mean(1)[0] for tap in taps]
     attention = torch.stack(shares).mean(0).unflatten(0, (views, tokens)).unflatten(2, (views, tokens))
-    return attention_matches(attention[:, 1:, :, 1:], grid, min_weight=min_weight)
+    return attention[:, 1:, :, 1:]
 
 
 def attention_matches(

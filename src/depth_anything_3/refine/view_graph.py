@@ -35,6 +35,7 @@ SAFE_MATCHES = 60
 _EPIPOLAR_PX = 1.5  # distance from the epipolar line up to which a match agrees
 _POSE_TOLERANCE_PX = 3.0
 _GLANCE, _GLANCE_LEAST, _GLANCE_FROM = 512, 6, 8  # strongest keypoints, matches among them, views
+_USELESS_SIGMA = 0.7  # radians: a prior that is less sure costs time and decides nothing
 _FEWEST_AGREEING = 12  # with a relative pose
 _FOCAL_RANGE = (0.35, 3.5)  # of the longer side: 110 to 16 degrees
 _FOCAL_STEPS = 120
@@ -197,6 +198,8 @@ def with_poses(
         seed: of the search.
     """
 
+    useful = rotation_sigma < _USELESS_SIGMA
+
     def posed(pair: ViewPair) -> ViewPair:
         i, j = pair.views
         pose = relative_pose(
@@ -204,7 +207,7 @@ def with_poses(
             features[j].xy[pair.indices[:, 1]],
             intrinsics[i],
             intrinsics[j],
-            prior=PosePrior(rotation=rotations[j] @ rotations[i].T, rotation_sigma=rotation_sigma),
+            prior=PosePrior(rotation=rotations[j] @ rotations[i].T, rotation_sigma=rotation_sigma) if useful else None,
             tolerance_px=_POSE_TOLERANCE_PX,
             seed=seed,
         )

@@ -112,3 +112,109 @@ class InferOptions:
     def __post_init__(self) -> None:
         check_choice("refine", self.refine, REFINE_MODES)
         check_choice("ref_view_strategy", self.ref_view_strategy, REFERENCE_VIEW_STRATEGIES)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CleanOptions:
+    """Which pixels become points, and what is done to the points. The depth itself is never changed.
+
+    Everything is free of the unit: lengths are shares of a depth, so that the same options suit metres and relative
+    scale.
+
+    Attributes:
+        drop_sky: leave out sky, where the prediction knows it.
+        conf_percentile: the share of pixels, in percent, that is left out as least confident.
+        flying: leave out pixels on the ramp that a blurred edge makes between two surfaces: those off both by more
+            than this share of their depth. 0 leaves them in.
+        flying_width: the widest ramp in pixels.
+        flying_gap: also leave out what is at most so many pixels wide between two ramps: thin things that were
+            narrower than the blur, but also those that were a little wider.
+        consistency: two views agree where their depths differ by less than this share. Pixels that more views
+            contradict than confirm are left out. 0 compares nothing.
+        agreeing_views: so many other views must confirm a pixel; all that can see it, where fewer can.
+        neighbours: each view is compared with the so many views that share most with it.
+        voxel: merge the points in each cube of this size, as a share of the median depth. 0 merges nothing.
+        outlier_std: leave out points whose mean distance to their nearest points is above the mean by so many
+            standard deviations. 0 leaves them in.
+        outlier_neighbours: how many nearest points that counts.
+        radius: leave out points with fewer than ``radius_neighbours`` others within this share of the median depth.
+            0 leaves them in.
+        radius_neighbours: how many that takes.
+    """
+
+    drop_sky: bool = True
+    conf_percentile: float = 0.0
+    flying: float = 0.02
+    flying_width: int = 7
+    flying_gap: int = 0
+    consistency: float = 0.0
+    agreeing_views: int = 0
+    neighbours: int = 8
+    voxel: float = 0.0
+    outlier_std: float = 0.0
+    outlier_neighbours: int = 16
+    radius: float = 0.0
+    radius_neighbours: int = 4
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.conf_percentile < 100:
+            raise InputError("conf_percentile", repr(self.conf_percentile), "a percentage from 0 to below 100")
+        for name in ("flying", "consistency", "voxel", "outlier_std", "radius"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise InputError(name, repr(getattr(self, name)), "a number that is not negative (0 switches it off)")
+        least = {"flying_width": 2, "flying_gap": 0, "agreeing_views": 0}
+        least |= {"neighbours": 1, "outlier_neighbours": 1, "radius_neighbours": 1}
+        for name, low in least.items():
+            if getattr(self, name) < low:
+                raise InputError(name, repr(getattr(self, name)), f"at least {low}")
+
+
+CLEAN_PRESETS: dict[str, CleanOptions] = {
+    # Every pixel that has a depth.
+    "raw": CleanOptions(drop_sky=False, flying=0.0),
+    # What is certainly wrong goes, single views lose little.
+    "clean": CleanOptions(conf_percentile=10.0, consistency=0.05),
+    # What is not confirmed goes too.
+    "strict": CleanOptions(
+        conf_percentile=30.0,
+        flying_gap=4,
+        consistency=0.03,
+        agreeing_views=2,
+        voxel=0.002,
+        outlier_std=2.0,
+    ),
+}
+"""The cleaning that every door offers by name: Python, command line, server and app."""
+
+
+def clean_preset(name: str) -> CleanOptions:
+    """The options of :data:`CLEAN_PRESETS` under a name; an unknown one raises :class:`InputError`."""
+    check_choice("preset", name, tuple(CLEAN_PRESETS))
+    return CLEAN_PRESETS[name]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FuseOptions:
+    """How depth maps become one surface.
+
+    Attributes:
+        voxel: distance of the samples, in the unit of the depth; None takes two pixels at the median depth, or the
+            smallest size that fits ``max_blocks`` where that needs more.
+        truncation: samples farther than so many voxels behind a surface are not touched by it, and the distance to
+            it counts at most so much.
+        min_weight: a cell becomes part of the surface where every corner was seen so often (each view counts 1, or
+            its confidence).
+        max_blocks: at most so many blocks of 8 x 8 x 8 samples, 10 KiB each: the default bounds them to 500 MiB.
+    """
+
+    voxel: float | None = None
+    truncation: float = 4.0
+    min_weight: float = 1.0
+    max_blocks: int = 51_200
+
+    def __post_init__(self) -> None:
+        if self.voxel is not None and not 0 < self.voxel < float("inf"):
+            raise InputError("voxel", repr(self.voxel), "a positive length or None")
+        for name, low in (("truncation", 1), ("min_weight", 0), ("max_blocks", 1)):
+            if not low <= getattr(self, name) < float("inf"):
+                raise InputError(name, repr(getattr(self, name)), f"at least {low}")

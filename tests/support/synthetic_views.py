@@ -38,7 +38,7 @@ class Views:
 
 def random_views(
     seed: int, count: int = 6, *, points: int = 400, noise: float = 0.4, wrong: float = 0.0, turn_only: bool = False,
-    flat: bool = False,
+    flat: bool = False, moving: float = 0.0, doubles: float = 0.0,
 ) -> Views:  # fmt: skip
     """Cameras on an arc round a ball of points.
 
@@ -50,12 +50,17 @@ def random_views(
         wrong: share of the keypoints of every view that carry the descriptor of another point.
         turn_only: cameras stay in one place.
         flat: points on a plane.
+        moving: share of the points that move together, differently from view to view.
+        doubles: share of the points that look like another one.
     """
     rng = np.random.default_rng(seed)
     places = rng.uniform(-1, 1, (points, 3))
     if flat:
         places[:, 2] = 0.1 * places[:, 0]
     names = rng.normal(size=(points, 64))
+    twin = rng.permutation(points)[: round(doubles * points)]
+    names[twin] = names[rng.permutation(points)[: len(twin)]]
+    mover = rng.random(points) < moving
     lens = np.array([[560.0, 0, 320], [0, 560, 240], [0, 0, 1]])
     poses, found, maps = [], [], []
     for k in range(count):
@@ -65,7 +70,8 @@ def random_views(
             np.array([0, 0, -4.0]) if turn_only else 4.0 * np.array([np.sin(angle), 0.1 * np.cos(k), -np.cos(angle)])
         )
         pose = np.c_[rotation, -rotation @ place]
-        local = places @ pose[:, :3].T + pose[:, 3]
+        shift = mover[:, None] * rng.uniform(-0.5, 0.5, 3) * [1, 1, 0.3]
+        local = (places + shift) @ pose[:, :3].T + pose[:, 3]
         xy = (local @ lens.T)[:, :2] / local[:, 2:] + rng.normal(scale=noise, size=(points, 2))
         seen = (local[:, 2] > 0.1) & (xy > 0).all(1) & (xy < SIZE[::-1]).all(1)
         seen &= rng.random(points) < 0.9

@@ -30,6 +30,7 @@ from depth_anything_3.types.prediction import Prediction
 
 Contents = Callable[[Path], dict[str, bytes]]
 FORMATS = ["mini_npz", "npz", "glb", "depth_vis", "ply", "depth_raw", "colmap", "nerfstudio", "tum", "kitti", "preview"]
+FUSED_FORMATS = ["mesh"]
 SOME = ["mini_npz", "npz", "glb", "depth_vis"]
 FEATURE_FORMATS = ["feat_vis"]
 EXTRA_FORMATS = ["rerun"]  # its recordings hold the time at which they were made
@@ -52,7 +53,7 @@ def test_unknown_format_lists_the_known_ones() -> None:
         parse_formats("npz-gbl")
 
 
-@pytest.mark.parametrize("name", [*FORMATS, *FEATURE_FORMATS, *EXTRA_FORMATS, *GAUSSIAN_FORMATS])
+@pytest.mark.parametrize("name", [*FORMATS, *FUSED_FORMATS, *FEATURE_FORMATS, *EXTRA_FORMATS, *GAUSSIAN_FORMATS])
 def test_every_exporter_is_one_module_with_the_same_parts(name: str) -> None:
     module = importlib.import_module(f"depth_anything_3.export.{name}")
     exporter = EXPORTERS[name]
@@ -68,7 +69,7 @@ def test_every_exporter_is_one_module_with_the_same_parts(name: str) -> None:
 
 def test_every_public_module_is_an_exporter() -> None:
     """Helpers of exporters have a leading underscore, or they would be offered as formats."""
-    assert EXPORTERS.names() == sorted([*FORMATS, *FEATURE_FORMATS, *EXTRA_FORMATS, *GAUSSIAN_FORMATS])
+    assert EXPORTERS.names() == sorted([*FORMATS, *FUSED_FORMATS, *FEATURE_FORMATS, *EXTRA_FORMATS, *GAUSSIAN_FORMATS])
     for name in EXPORTERS:
         assert isinstance(EXPORTERS[name], base.Exporter), name
 

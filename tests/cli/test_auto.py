@@ -560,7 +560,7 @@ def test_a_dry_run_says_that_an_unknown_model_is_unknown(photo: Path) -> None:
         (["--export-feat", "12"], r"^export_feat_layers: got \[12\]; expected block indices from 0 to 11"),
         (
             ["--model-dir", "depth-anything/DA3METRIC-LARGE"],
-            r"^export_format: got 'glb', which needs extrinsics .*\(valid: .*depth_vis.*npz\)",
+            r"^export_format: got 'glb', which needs extrinsics .*\(valid: .*depth_vis.*npz",
         ),
         (["--model-dir", "DA3-BASE"], r"^source: .*\(valid: depth-anything/DA3-BASE\)"),
         (["--model-dir", "./nothing"], r"^source: got './nothing', a path that does not exist"),

@@ -16,7 +16,14 @@ from typing_extensions import Self
 
 from depth_anything_3.cfg import create_object, load_config
 from depth_anything_3.errors import CapabilityError, InputError
-from depth_anything_3.export.base import check_exportable, export_all, parse_formats, planned_files, resolve_options
+from depth_anything_3.export.base import (
+    check_exportable,
+    export_all,
+    parse_formats,
+    planned_files,
+    resolve_options,
+    shared_defaults,
+)
 from depth_anything_3.infer.device import DeviceLike, DtypeLike, choose_device, choose_dtype
 from depth_anything_3.infer.postprocess import to_prediction
 from depth_anything_3.infer.preprocess import check_cameras, preprocess, resize_pictures
@@ -59,6 +66,7 @@ class DepthAnything3(nn.Module):
         config: its configuration.
         process_res: side in pixels that :meth:`inference` scales images to unless told otherwise: 504 for published
             networks, less for those that were trained on smaller pictures.
+        origin: ``source``, ``revision`` and, where known, ``licence`` of the weights; empty for random ones.
         camera_sigma: how far off this network's cameras are, see :data:`~depth_anything_3.types.options.CAMERA_SIGMA`.
 
     Raises:
@@ -85,6 +93,7 @@ class DepthAnything3(nn.Module):
     ) -> None:
         nn.Module.__init__(self)
         self.model_name, self.config = model_name, config
+        self.origin: dict[str, str | None] = {}
         self._dtype = dtype
         self.model = network  # type: ignore[assignment]
         self.model.to(choose_device(device))
@@ -130,6 +139,9 @@ class DepthAnything3(nn.Module):
         warn_on_load(checkpoint.card)
         model = cls.__new__(cls)
         model._set_up(build_network(checkpoint), checkpoint.model_name, checkpoint.config, device, dtype)
+        model.origin = {"source": checkpoint.source, "revision": checkpoint.revision}
+        if checkpoint.card is not None:
+            model.origin["licence"] = checkpoint.card.licence
         model.process_res, model.camera_sigma = checkpoint.process_res, checkpoint.camera_sigma
         return model
 
@@ -231,9 +243,10 @@ class DepthAnything3(nn.Module):
                 default of ``process_res`` is this model's own, :attr:`process_res`.
             export_dir: folder for files; None writes none.
             export_format: format names joined by ``-``.
-            conf_thresh_percentile, num_max_points, show_cameras: options of ``glb``.
+            conf_thresh_percentile, num_max_points, show_cameras, feat_vis_fps: options of the formats that have them,
+                see :func:`~depth_anything_3.export.base.shared_defaults`.
             export_kwargs: format -> options; wins over the arguments above.
-            render_exts, render_ixts, render_hw, feat_vis_fps: of formats that this version does not have; without
+            render_exts, render_ixts, render_hw: of formats that this version does not have; without
                 effect, and a warning says so.
             progress: called after each image, transformer block and file.
             cancel: set it from another thread to stop; :class:`~depth_anything_3.errors.Cancelled` is raised.
@@ -264,17 +277,19 @@ class DepthAnything3(nn.Module):
             render_exts=render_exts,
             render_ixts=render_ixts,
             render_hw=render_hw,
-            feat_vis_fps=None if feat_vis_fps == 15 else feat_vis_fps,
+            feat_vis_fps=feat_vis_fps if feat_vis_fps != 15 and "feat_vis" not in str(export_format) else None,
             export_kwargs=export_kwargs if export_dir is None else None,
         )
         formats: dict[str, Any] = {}
         if export_dir is not None:
-            glb = {
+            general = {
                 "conf_thresh_percentile": conf_thresh_percentile,
                 "num_max_points": num_max_points,
                 "show_cameras": show_cameras,
+                "feat_vis_fps": feat_vis_fps,
+                "export_feat_layers": options.export_feat_layers,
             }
-            formats = resolve_options(parse_formats(export_format), export_kwargs, {"glb": glb})
+            formats = resolve_options(parse_formats(export_format), export_kwargs, shared_defaults(general))
             check_exportable(formats, self.predicted_fields(options, with_intrinsics=intrinsics is not None))
 
         inputs = preprocess(
@@ -322,8 +337,7 @@ class DepthAnything3(nn.Module):
             device=self.device,
         )
 
-    @staticmethod
-    def _export(prediction: Prediction, folder: Path, formats: Mapping[str, Any], report: Reporter) -> None:
+    def _export(self, prediction: Prediction, folder: Path, formats: Mapping[str, Any], report: Reporter) -> None:
         total, done = len(planned_files(len(prediction.depth), formats)), 0
 
         def on_file(_: Path) -> None:
@@ -331,7 +345,7 @@ class DepthAnything3(nn.Module):
             done += 1
             report("export", done, total)
 
-        export_all(prediction, folder, formats, on_file=on_file)
+        export_all(prediction, folder, formats, on_file=on_file, model=self.origin)
 
     def check_options(self, options: InferOptions, *, with_poses: bool = False, views: int = 1) -> None:
         """Refuse what this model cannot do; warn of what will have no effect.

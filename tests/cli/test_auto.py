@@ -32,7 +32,7 @@ from depth_anything_3.types.prediction import Prediction
 from depth_anything_3.zoo.default import DefaultModel
 
 FORMATS = ", ".join(EXPORTERS.names())
-GLB_FILES = ["scene.glb", "depth_vis/0000.jpg", "scene.jpg"]
+GLB_FILES = ["scene.glb", "depth_vis/0000.jpg", "scene.jpg", "exports.json"]
 
 
 @pytest.fixture(scope="session")
@@ -144,6 +144,7 @@ def test_a_folder_gives_what_the_api_gives(run: Run, checkpoint: Path, folder: P
     report = as_json(result)
     photos = [folder / name for name in ("IMG1.PNG", "img2.png", "img10.png")]
     expected_files = [str(out / "exports" / name / "results.npz") for name in ("npz", "mini_npz")]
+    expected_files.append(str(out / "exports.json"))
     seconds = report.pop("seconds")
     assert isinstance(seconds, float) and 0 < seconds < 600
     model = DepthAnything3.from_pretrained(checkpoint, device="cpu")
@@ -423,7 +424,7 @@ def test_the_folder_of_the_photos_is_safe(run: Run, folder: Path) -> None:
     assert "holds files" in error(run(folder, "--export-dir", folder))
     result = run(folder, "--export-dir", folder, "--overwrite", "--export-format", "mini_npz")
     assert result.exit_code == 0, result.stderr
-    assert files_under(folder) == sorted([*before, "exports/mini_npz/results.npz"])
+    assert files_under(folder) == sorted([*before, "exports.json", "exports/mini_npz/results.npz"])
     assert all((folder / name).read_bytes() == content for name, content in before.items())
 
 
@@ -533,7 +534,13 @@ def test_a_dry_run_needs_neither_network_nor_weights(photo: Path, working_direct
     assert result.returncode == 0, result.stderr
     plan = json.loads(result.stdout)
     assert plan["model"]["name"] == "depth-anything/DA3-BASE"
-    assert [Path(name).name for name in plan["files"]] == ["scene.glb", "0000.jpg", "scene.jpg", "results.npz"]
+    assert [Path(name).name for name in plan["files"]] == [
+        "scene.glb",
+        "0000.jpg",
+        "scene.jpg",
+        "results.npz",
+        "exports.json",
+    ]
     assert files_under(working_directory) == [] and not (tmp_path / "empty").exists()
 
 
@@ -561,7 +568,7 @@ def test_a_dry_run_says_that_an_unknown_model_is_unknown(photo: Path) -> None:
         (["--export-feat", "12"], r"^export_feat_layers: got \[12\]; expected block indices from 0 to 11"),
         (
             ["--model-dir", "depth-anything/DA3METRIC-LARGE"],
-            r"^export_format: got 'glb', which needs extrinsics .*\(valid: .*depth_vis.*npz\)",
+            r"^export_format: got 'glb', which needs extrinsics .*\(valid: .*depth_vis.*npz",
         ),
         (["--model-dir", "DA3-BASE"], r"^source: .*\(valid: depth-anything/DA3-BASE\)"),
         (["--model-dir", "./nothing"], r"^source: got './nothing', a path that does not exist"),

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from depth_anything_3.types.inputs import ResizeRecord
 from depth_anything_3.types.prediction import Prediction
 
 MakePrediction = Callable[..., Prediction]
@@ -83,3 +84,35 @@ def contents() -> Callable[[Path], dict[str, bytes]]:
         return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
     return read
+
+
+@pytest.fixture
+def room() -> Prediction:
+    """Three cameras, one of them turned sideways, that see a plane; metric, with records of a resize and a crop.
+
+    Depth is exact in float64 before it is rounded; the pictures were 80 x 64 pixels, scaled by a half and cropped by 4
+    rows and columns at the left and top.
+    """
+    height, width = 24, 32
+    matrix = np.array([[30.0, 0, 15.5], [0, 31, 12.5], [0, 0, 1]])
+    normal, offset = np.array([0.1, -0.2, 1.0]), 6.0
+    depth, poses = np.zeros((3, height, width)), np.zeros((3, 3, 4))
+    for view, (angle, roll) in enumerate([(0.05, 0.0), (-0.1, 0.1), (0.0, 1.5)]):
+        c, s, cr, sr = np.cos(angle), np.sin(angle), np.cos(roll), np.sin(roll)
+        turn = np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]]) @ np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]])
+        centre = np.array([0.4 * view - 0.3, 0.1 * view, 0.2 * view])
+        poses[view] = np.column_stack((turn.T, -turn.T @ centre))
+        y, x = np.mgrid[:height, :width] + 0.5
+        rays = np.stack((x, y, np.ones_like(x)), -1) @ np.linalg.inv(matrix).T @ turn.T
+        depth[view] = (offset - normal @ centre) / (rays @ normal)
+    record = ResizeRecord(source_hw=(64, 80), processed_hw=(height, width), scale_xy=(0.5, 0.5), offset_xy=(-4.0, -4.0))
+    return Prediction(
+        depth=depth.astype(np.float32),
+        is_metric=True,
+        extrinsics=poses.astype(np.float32),
+        intrinsics=np.tile(matrix, (3, 1, 1)).astype(np.float32),
+        processed_images=np.random.default_rng(0).integers(0, 256, (3, height, width, 3), np.uint8),
+        names=("a.jpg", "b.jpg", "c.jpg"),
+        records=(record,) * 3,
+        model_name="da3-small",
+    )

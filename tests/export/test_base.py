@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import itertools
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -24,11 +24,16 @@ from depth_anything_3.export.base import (
     parse_formats,
     planned_files,
     resolve_options,
+    shared_defaults,
 )
 from depth_anything_3.types.prediction import Prediction
 
 Contents = Callable[[Path], dict[str, bytes]]
-FORMATS = ["mini_npz", "npz", "glb", "depth_vis"]
+FORMATS = ["mini_npz", "npz", "glb", "depth_vis", "ply", "depth_raw", "colmap", "nerfstudio", "tum", "kitti", "preview"]
+FUSED_FORMATS = ["mesh"]
+SOME = ["mini_npz", "npz", "glb", "depth_vis"]
+FEATURE_FORMATS = ["feat_vis"]
+EXTRA_FORMATS = ["rerun"]  # its recordings hold the time at which they were made
 GAUSSIAN_FORMATS = ["gs_ply", "gs_splat"]
 
 
@@ -48,7 +53,7 @@ def test_unknown_format_lists_the_known_ones() -> None:
         parse_formats("npz-gbl")
 
 
-@pytest.mark.parametrize("name", [*FORMATS, *GAUSSIAN_FORMATS])
+@pytest.mark.parametrize("name", [*FORMATS, *FUSED_FORMATS, *FEATURE_FORMATS, *EXTRA_FORMATS, *GAUSSIAN_FORMATS])
 def test_every_exporter_is_one_module_with_the_same_parts(name: str) -> None:
     module = importlib.import_module(f"depth_anything_3.export.{name}")
     exporter = EXPORTERS[name]
@@ -64,6 +69,7 @@ def test_every_exporter_is_one_module_with_the_same_parts(name: str) -> None:
 
 def test_every_public_module_is_an_exporter() -> None:
     """Helpers of exporters have a leading underscore, or they would be offered as formats."""
+    assert EXPORTERS.names() == sorted([*FORMATS, *FUSED_FORMATS, *FEATURE_FORMATS, *EXTRA_FORMATS, *GAUSSIAN_FORMATS])
     for name in EXPORTERS:
         assert isinstance(EXPORTERS[name], base.Exporter), name
 
@@ -181,7 +187,7 @@ def test_formats_without_their_fields_are_refused_early() -> None:
     with pytest.raises(
         CapabilityError,
         match=r"^export_format: got 'glb', which needs extrinsics and intrinsics .*"
-        r"\(valid: depth_vis, mini_npz, npz\)$",
+        r"\(valid: depth_raw, depth_vis, mini_npz, npz, preview\)$",
     ):
         check_exportable(["npz", "glb"], {"processed_images"})
 
@@ -214,6 +220,7 @@ def test_no_views_is_an_error(tmp_path: Path) -> None:
         export_all(empty, tmp_path, resolve_options(["npz"]))
 
 
+@pytest.mark.filterwarnings("ignore:colmap")
 def test_every_format_writes_what_was_planned(
     variant: Prediction, tmp_path: Path, contents: Contents, fingerprint: Callable[[Prediction], str]
 ) -> None:
@@ -228,32 +235,64 @@ def test_every_format_writes_what_was_planned(
     assert fingerprint(variant) == before
 
 
-def test_order_of_formats_changes_no_byte(tmp_path: Path, make_prediction: Any, contents: Contents) -> None:
-    prediction = make_prediction()
+@pytest.mark.filterwarnings("ignore:colmap")
+def test_order_and_company_of_formats_change_no_byte(tmp_path: Path, make_prediction: Any, contents: Contents) -> None:
+    features = {"feat_layer_2": np.random.default_rng(0).normal(size=(2, 2, 3, 8)).astype(np.float32)}
+    prediction = make_prediction(2, aux=features)
     kwargs = {"glb": {"filter_black_bg": True, "filter_white_bg": True, "num_max_points": 500}}
+    formats = [*FORMATS, "feat_vis"]
+    shuffled = np.random.default_rng(0).permutation(formats).tolist()
     results = []
-    for index, order in enumerate(itertools.permutations(FORMATS)):
+    for index, order in enumerate((formats, formats[::-1], shuffled)):
         export_all(prediction, tmp_path / str(index), resolve_options(order, kwargs))
         results.append(contents(tmp_path / str(index)))
-    assert all(result == results[0] for result in results)
+    assert results[0] == results[1] == results[2]
     assert results[0]["scene.jpg"] == results[0]["depth_vis/0000.jpg"]
-
-
-def test_one_format_alone_gives_the_same_files(tmp_path: Path, make_prediction: Any, contents: Contents) -> None:
-    prediction = make_prediction()
-    export_all(prediction, tmp_path / "all", resolve_options(FORMATS))
-    together = contents(tmp_path / "all")
-    for name in FORMATS:
-        export_all(prediction, tmp_path / name, resolve_options([name]))
+    for name in formats:
+        export_all(prediction, tmp_path / name, resolve_options([name], {k: v for k, v in kwargs.items() if k == name}))
         alone = contents(tmp_path / name)
-        assert alone == {file: together[file] for file in alone}
+        del alone["exports.json"]
+        assert alone and alone == {file: results[0][file] for file in alone}
+
+
+def test_the_manifest_says_what_was_made_of_what(tmp_path: Path, make_prediction: Any) -> None:
+    options = resolve_options(["npz", "glb"], {"glb": {"conf_thresh": float("-inf"), "export_depth_vis": False}})
+    model = {"source": "someone/a-model", "revision": "abc", "licence": "Apache-2.0"}
+    export_all(make_prediction(2), tmp_path, options, model=model)
+    text = (tmp_path / "exports.json").read_text(encoding="utf-8")
+    written = json.loads(text)
+    assert text == json.dumps(written, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    assert written["model"] == {"model_name": "da3-small", **model}
+    assert (written["scale"], written["unit"], written["refinement"]) == ("metric", "metre", None)
+    assert [entry["name"] for entry in written["inputs"]] == ["photo 0 é.png", "photo 1 é.png"]
+    assert written["formats"]["npz"] == {"options": {}, "files": ["exports/npz/results.npz"]}
+    assert written["formats"]["glb"]["options"]["conf_thresh"] == "-inf"
+    assert written["formats"]["glb"]["files"] == ["scene.glb"]
+    assert written["versions"]["numpy"] == np.__version__
+
+
+def test_general_arguments_reach_the_formats_that_have_them() -> None:
+    defaults = shared_defaults(
+        {
+            "conf_thresh_percentile": 5.0,
+            "num_max_points": 7,
+            "show_cameras": False,
+            "feat_vis_fps": 3,
+            "export_feat_layers": (2,),
+        }
+    )
+    options = resolve_options(["glb", "ply", "colmap", "feat_vis", "npz"], None, defaults)
+    assert (options["glb"].num_max_points, options["glb"].show_cameras) == (7, False)
+    assert (options["ply"].num_max_points, options["ply"].conf_thresh_percentile) == (7, 5.0)
+    assert (options["colmap"].num_max_points, options["colmap"].conf_thresh_percentile) == (100_000, 5.0)
+    assert (options["feat_vis"].fps, options["feat_vis"].layers) == (3.0, (2,))
 
 
 def test_exporting_again_replaces_only_our_files(tmp_path: Path, make_prediction: Any, contents: Contents) -> None:
     (tmp_path / "notes.txt").write_text("mine")
-    export_all(make_prediction(seed=1), tmp_path, resolve_options(FORMATS))
-    export_all(make_prediction(seed=2), tmp_path, resolve_options(FORMATS))
-    export_all(make_prediction(seed=2), tmp_path / "fresh", resolve_options(FORMATS))
+    export_all(make_prediction(seed=1), tmp_path, resolve_options(SOME))
+    export_all(make_prediction(seed=2), tmp_path, resolve_options(SOME))
+    export_all(make_prediction(seed=2), tmp_path / "fresh", resolve_options(SOME))
     again = contents(tmp_path)
     assert again["notes.txt"] == b"mine"
     for name, data in contents(tmp_path / "fresh").items():

@@ -21,7 +21,7 @@ from depth_anything_3.cli._inputs import (
     StrideOption,
 )
 from depth_anything_3.errors import InputError
-from depth_anything_3.export.base import EXPORTERS
+from depth_anything_3.export.base import EXPORTERS, shared_defaults
 from depth_anything_3.export.glb import Options as GlbOptions
 from depth_anything_3.types.options import (
     ALPHA_MODES,
@@ -239,7 +239,8 @@ def _plan(
     from depth_anything_3.export.base import parse_formats, resolve_options
     from depth_anything_3.io.cameras.given import open_views
 
-    formats = resolve_options(parse_formats(export_format), None, {"glb": glb})
+    general = {**glb, "export_feat_layers": inference.export_feat_layers}
+    formats = resolve_options(parse_formats(export_format), None, shared_defaults(general))
     views = open_views(input_path, poses=poses, intrinsics=intrinsics, options=folder_options)
     _warn_without_effect(formats, inference, glb, with_poses=views.extrinsics is not None)
     folder = _free_folder(input_path) if export_dir is None else export_dir
@@ -259,8 +260,9 @@ def _warn_without_effect(
     unused = []
     if inference.export_feat_layers and not any("aux" in EXPORTERS[name].needs for name in formats):
         unused.append("--export-feat")
-    if "glb" not in formats:
-        unused += [f"--{name.replace('_', '-')}" for name, value in glb.items() if value != getattr(GlbOptions, name)]
+    for name, value in glb.items():
+        if value != getattr(GlbOptions, name) and not shared_defaults({name: value}).keys() & formats.keys():
+            unused.append(f"--{name.replace('_', '-')}")
     if unused:
         warnings.warn(f"{', '.join(unused)}: no effect on {', '.join(formats)}", stacklevel=2)
 

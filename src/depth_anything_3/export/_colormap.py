@@ -1,6 +1,8 @@
-"""Depth as colours: near is dark red, far is violet."""
+"""Depth as colours, near dark red and far violet; and a colour for every view."""
 
 from __future__ import annotations
+
+import colorsys
 
 import numpy as np
 import numpy.typing as npt
@@ -60,3 +62,9 @@ def _stretch(inverse: npt.NDArray[np.float64]) -> tuple[float, float]:
     low, high = np.percentile(inverse, (2, 98))
     margin = 0.0 if low < high else max(_MARGIN, _RELATIVE_MARGIN * low)
     return low - margin, high + margin
+
+
+def view_colour(view: int, count: int) -> tuple[int, int, int]:
+    """One colour of the rainbow for each of ``count`` views, sRGB."""
+    red, green, blue = (int(channel * 255) for channel in colorsys.hsv_to_rgb((view + 0.5) / count, 0.85, 0.95))
+    return red, green, blue

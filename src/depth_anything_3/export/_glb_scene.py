@@ -7,23 +7,22 @@ scene as ``extras.hf_alignment`` (row by row), so that the exported coordinates 
 
 from __future__ import annotations
 
-import colorsys
 import warnings
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from depth_anything_3.errors import InputError
+from depth_anything_3.export._colormap import view_colour
+from depth_anything_3.export._frames import homogeneous, rigid
 from depth_anything_3.export._gltf import GltfDocument
-from depth_anything_3.export._selection import background, pixels_to_keep, spread_indices
+from depth_anything_3.export._points import point_pixels, usable_cameras, view_points
+from depth_anything_3.export._selection import spread_indices
 from depth_anything_3.export.glb import Options
-from depth_anything_3.geometry.pinhole import unproject
 from depth_anything_3.types.prediction import Prediction
 
 _GLTF_FROM_OPENCV = np.diag([1.0, -1.0, -1.0, 1.0])
 _NEAR_PLANE = 1e-3  # of the size of the scene
-_SINGULAR = 1e-6
 
 Array = npt.NDArray[np.float64]
 
@@ -37,9 +36,10 @@ def build_scene(prediction: Prediction, options: Options) -> GltfDocument:
     Warns:
         UserWarning: a view has no usable camera, or no point is left.
     """
-    usable = _usable_cameras(prediction)
-    axes_from_world = _GLTF_FROM_OPENCV @ _homogeneous(prediction.extrinsics)[usable][0]
-    keep = _pixels(prediction, options) & usable[:, None, None]
+    assert prediction.extrinsics is not None
+    usable = usable_cameras(prediction, "glb")
+    axes_from_world = _GLTF_FROM_OPENCV @ homogeneous(prediction.extrinsics)[usable][0]
+    keep = point_pixels(prediction, options) & usable[:, None, None]
     points, colours = _coloured_points(prediction, keep, axes_from_world)
     origin = np.array([np.median(axis) for axis in points.T]) if len(points) else np.zeros(3)
     gltf_from_world = axes_from_world.copy()
@@ -57,50 +57,17 @@ def build_scene(prediction: Prediction, options: Options) -> GltfDocument:
     return document
 
 
-def _usable_cameras(prediction: Prediction) -> npt.NDArray[np.bool_]:
-    assert prediction.extrinsics is not None and prediction.intrinsics is not None
-    finite = np.isfinite(prediction.extrinsics).all((1, 2)) & np.isfinite(prediction.intrinsics).all((1, 2))
-    usable = np.asarray(finite & (prediction.intrinsics[:, [0, 1], [0, 1]] > 0).all(-1))
-    usable[usable] = abs(np.linalg.det(prediction.extrinsics[usable, :, :3])) > _SINGULAR
-    if not usable.any():
-        raise InputError("prediction", "no view with a usable camera", "finite poses and positive focal lengths")
-    if not usable.all():
-        views = ", ".join(str(view) for view in np.flatnonzero(~usable))
-        warnings.warn(f"glb: views {views} are left out, their cameras are not usable", stacklevel=3)
-    return usable
-
-
-def _pixels(prediction: Prediction, options: Options) -> npt.NDArray[np.bool_]:
-    assert prediction.processed_images is not None
-    images = prediction.processed_images
-    return pixels_to_keep(
-        prediction,
-        backdrop=background(images, black=options.filter_black_bg, white=options.filter_white_bg),
-        conf_thresh=options.conf_thresh,
-        conf_thresh_percentile=options.conf_thresh_percentile,
-        ensure_thresh_percentile=options.ensure_thresh_percentile,
-    )
-
-
 def _coloured_points(
     prediction: Prediction, keep: npt.NDArray[np.bool_], target_from_world: Array
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
-    """Points (M, 3) in the target frame and their colours, in view-row-column order.
-
-    View by view, so that the float64 intermediates stay as small as one image.
-    """
-    assert prediction.extrinsics is not None and prediction.intrinsics is not None
+    """Points (M, 3) in the target frame and their colours, in view-row-column order."""
     assert prediction.processed_images is not None
     points, colours = [], []
     for view in np.flatnonzero(keep.any((1, 2))):
-        mask = keep[view]
-        depth = np.where(mask, prediction.depth[view], 1).astype(np.float64)
-        world = unproject(depth, prediction.intrinsics[view], prediction.extrinsics[view])[mask]
-        with np.errstate(over="ignore"):
-            moved = (world @ target_from_world[:3, :3].T + target_from_world[:3, 3]).astype(np.float32)
+        moved = view_points(prediction, view, keep[view], target_from_world)
         finite = np.isfinite(moved).all(-1)
         points.append(moved[finite])
-        colours.append(prediction.processed_images[view][mask][finite])
+        colours.append(prediction.processed_images[view][keep[view]][finite])
     empty = np.zeros((0, 3))
     return np.concatenate([empty.astype(np.float32), *points]), np.concatenate([empty.astype(np.uint8), *colours])
 
@@ -126,17 +93,22 @@ def _add_cameras(
     Not one node for both: trimesh leaves out what else a camera node holds.
     """
     count, height, width = prediction.depth.shape
-    assert prediction.intrinsics is not None
-    world_from_camera = np.linalg.inv(_homogeneous(prediction.extrinsics)[views])
+    assert prediction.extrinsics is not None and prediction.intrinsics is not None
+    world_from_camera = np.linalg.inv(homogeneous(prediction.extrinsics)[views])
     for view, pose in zip(views, world_from_camera, strict=True):
         name = prediction.names[view] if prediction.names else f"view_{view:04d}"
         intrinsics = prediction.intrinsics[view].astype(np.float64)
-        matrix = _rigid(gltf_from_world @ pose @ _GLTF_FROM_OPENCV)
+        matrix = rigid(gltf_from_world @ pose @ _GLTF_FROM_OPENCV)
         camera = document.add_camera(name, znear=size * _NEAR_PLANE, **_lens(intrinsics, height, width))
         document.add_node(name, camera=camera, matrix=matrix)
         if options.show_cameras:
             lines = _pyramid(intrinsics, height, width, size * options.camera_size)
-            mesh = document.add_mesh(f"{name} pyramid", "lines", lines, np.tile(_hue(view, count), (len(lines), 1)))
+            mesh = document.add_mesh(
+                f"{name} pyramid",
+                "lines",
+                lines,
+                np.tile(np.array(view_colour(view, count), np.uint8), (len(lines), 1)),
+            )
             document.add_node(f"{name} pyramid", mesh=mesh, matrix=matrix)
 
 
@@ -154,24 +126,3 @@ def _pyramid(intrinsics: Array, height: int, width: int, depth: float) -> npt.ND
     edges = np.stack((tips, np.roll(tips, -1, axis=0)), axis=1)
     spokes = np.stack((np.zeros_like(tips), tips), axis=1)
     return np.concatenate((spokes, edges)).reshape(-1, 3).astype(np.float32)
-
-
-def _hue(view: int, count: int) -> npt.NDArray[np.uint8]:
-    """One colour of the rainbow per view, sRGB."""
-    rgb = colorsys.hsv_to_rgb((view + 0.5) / count, 0.85, 0.95)
-    return (np.array(rgb) * 255).astype(np.uint8)
-
-
-def _rigid(pose: Array) -> Array:
-    """The same pose with the nearest rotation: glTF wants matrices that are made of translation, rotation, scale."""
-    u, _, v = np.linalg.svd(pose[:3, :3])
-    result = pose.copy()
-    result[:3, :3] = u @ v
-    return result
-
-
-def _homogeneous(extrinsics: npt.NDArray[np.float32] | None) -> Array:
-    assert extrinsics is not None
-    result = np.tile(np.eye(4), (len(extrinsics), 1, 1))
-    result[:, :3] = extrinsics
-    return result

@@ -15,8 +15,9 @@ import numpy.typing as npt
 
 from depth_anything_3._files import atomic_path
 
-_FLOAT, _UNSIGNED_SHORT, _ARRAY_BUFFER = 5126, 5123, 34962
-_POINTS, _LINES = 0, 1
+_FLOAT, _UNSIGNED_SHORT, _UNSIGNED_INT = 5126, 5123, 5125
+_ARRAY_BUFFER, _ELEMENT_ARRAY_BUFFER = 34962, 34963
+_MODES = {"points": 0, "lines": 1, "triangles": 4}
 _MAGIC, _JSON_CHUNK, _BINARY_CHUNK = 0x46546C67, 0x4E4F534A, 0x004E4942
 _UNLIT = "KHR_materials_unlit"
 
@@ -38,20 +39,25 @@ class GltfDocument:
     def add_mesh(
         self,
         name: str,
-        kind: Literal["points", "lines"],
+        kind: Literal["points", "lines", "triangles"],
         positions: npt.NDArray[np.float32],
         colours: npt.NDArray[np.uint8],
+        faces: npt.NDArray[np.int32] | None = None,
     ) -> int:
-        """Add coloured points, or line segments from each even vertex to the next.
+        """Add coloured points, line segments from each even vertex to the next, or triangles.
 
         Args:
             name: name of the mesh.
             kind: what the vertices are.
             positions: (V, 3) finite, V at least 1.
             colours: (V, 3) sRGB.
+            faces: (F, 3) vertices of the triangles.
         """
         attributes = {"POSITION": self._add_positions(positions), "COLOR_0": self._add_colours(colours)}
-        primitive = {"attributes": attributes, "mode": _POINTS if kind == "points" else _LINES, "material": 0}
+        primitive: Json = {"attributes": attributes, "mode": _MODES[kind], "material": 0}
+        if faces is not None:
+            indices = {"componentType": _UNSIGNED_INT, "type": "SCALAR"}
+            primitive["indices"] = self._add_accessor(faces.astype("<u4").ravel(), indices, _ELEMENT_ARRAY_BUFFER)
         if not self._list("materials"):
             # White, and shown without lights: the colours are those of photographs, which hold the light already.
             reflectance = {"baseColorFactor": [1, 1, 1, 1], "metallicFactor": 0, "roughnessFactor": 1}
@@ -129,10 +135,10 @@ class GltfDocument:
         linear[:, :3] = _LINEAR_FROM_SRGB[colours]
         return self._add_accessor(linear, {"componentType": _UNSIGNED_SHORT, "type": "VEC4", "normalized": True})
 
-    def _add_accessor(self, array: npt.NDArray[Any], entry: Json) -> int:
+    def _add_accessor(self, array: npt.NDArray[Any], entry: Json, target: int = _ARRAY_BUFFER) -> int:
         array = np.ascontiguousarray(array)
         assert array.nbytes % 4 == 0
-        view = {"buffer": 0, "byteOffset": self._length, "byteLength": array.nbytes, "target": _ARRAY_BUFFER}
+        view = {"buffer": 0, "byteOffset": self._length, "byteLength": array.nbytes, "target": target}
         self._chunks.append(array)
         self._length += array.nbytes
         return self._add("accessors", {"bufferView": self._add("bufferViews", view), "count": len(array), **entry})

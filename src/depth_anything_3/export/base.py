@@ -50,6 +50,9 @@ def _find_exporters() -> Registry[Exporter[Any]]:
     return registry
 
 
+MANIFEST = "exports.json"
+"""The file that every export writes last, see :mod:`depth_anything_3.export._manifest`."""
+
 EXPORTERS: Registry[Exporter[Any]] = _find_exporters()
 """Exporters by format name, imported when first asked for."""
 
@@ -155,7 +158,29 @@ def available_fields(prediction: Prediction) -> frozenset[str]:
 def planned_files(count: int, options: Mapping[str, object]) -> list[str]:
     """The files that :func:`export_all` would write for ``count`` views, relative to the folder, each named once."""
     files = (file for name, chosen in options.items() for file in EXPORTERS[name].planned_files(count, chosen))
-    return list(dict.fromkeys(files))
+    return list(dict.fromkeys((*files, MANIFEST)))
+
+
+def shared_defaults(arguments: Mapping[str, object]) -> dict[str, dict[str, object]]:
+    """General arguments as defaults for :func:`resolve_options`, for every format that they are meant for.
+
+    Args:
+        arguments: some of ``conf_thresh_percentile``, ``num_max_points``, ``show_cameras``, ``feat_vis_fps`` and
+            ``export_feat_layers``.
+    """
+    meant_for = {
+        "conf_thresh_percentile": ("glb", "ply", "colmap", "nerfstudio", "rerun"),
+        "num_max_points": ("glb", "ply", "nerfstudio", "rerun"),
+        "show_cameras": ("glb",),
+        "feat_vis_fps": ("feat_vis",),
+        "export_feat_layers": ("feat_vis",),
+    }
+    spelled = {"feat_vis_fps": "fps", "export_feat_layers": "layers"}
+    result: dict[str, dict[str, object]] = {}
+    for argument, value in arguments.items():
+        for name in meant_for[argument]:
+            result.setdefault(name, {})[spelled.get(argument, argument)] = value
+    return result
 
 
 def export_all(
@@ -164,14 +189,18 @@ def export_all(
     options: Mapping[str, object],
     *,
     on_file: Callable[[Path], None] | None = None,
+    model: Mapping[str, object] | None = None,
 ) -> list[Path]:
-    """Write a prediction in every format asked for, one after the other; return when all files are there.
+    """Write a prediction in every format asked for, one after the other, and ``exports.json``, which describes them.
+
+    Returns when all files are there.
 
     Args:
         prediction: what to write. It is not changed, and the order of the formats changes no file.
         folder: where; made if needed. Files of the same names are replaced, others are left alone.
         options: format name -> its options, from :func:`resolve_options`.
         on_file: called with the path of each file once its format is complete.
+        model: what is known of the checkpoint (``source``, ``revision``, ``licence``), as plain data for the manifest.
 
     Returns:
         The paths of all files, each once, in the order written.
@@ -183,12 +212,33 @@ def export_all(
     target = Path(folder)
     _check_request(prediction, target, options)
     written: dict[Path, None] = {}
+
+    def note(path: Path) -> None:
+        if path not in written and on_file is not None:
+            on_file(path)
+        written[path] = None
+
+    files: dict[str, list[str]] = {}
     for name, chosen in options.items():
-        for path in EXPORTERS[name].export(prediction, target, chosen):
-            if path not in written and on_file is not None:
-                on_file(path)
-            written[path] = None
+        paths = EXPORTERS[name].export(prediction, target, chosen)
+        files[name] = [path.relative_to(target).as_posix() for path in paths]
+        for path in paths:
+            note(path)
+    note(_write_manifest(prediction, target / MANIFEST, options, files, model or {}))
     return list(written)
+
+
+def _write_manifest(
+    prediction: Prediction,
+    path: Path,
+    options: Mapping[str, object],
+    files: Mapping[str, list[str]],
+    model: Mapping[str, object],
+) -> Path:
+    from depth_anything_3.export._json import write_json
+    from depth_anything_3.export._manifest import manifest
+
+    return write_json(path, manifest(prediction, options, files, model))
 
 
 def _check_request(prediction: Prediction, target: Path, options: Mapping[str, object]) -> None:

@@ -1,0 +1,69 @@
+"""``tum``: the trajectory in the format of the TUM RGB-D benchmark, ``tum.txt``.
+
+Rows of ``time tx ty tz qx qy qz qw``: camera-to-world, OpenCV axes, after comments with frame and unit.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from depth_anything_3._files import atomic_path
+from depth_anything_3.errors import InputError
+from depth_anything_3.export._point_options import Frame
+from depth_anything_3.export.base import Exporter
+
+if TYPE_CHECKING:
+    from depth_anything_3.types.prediction import Prediction
+
+NEEDS = frozenset({"extrinsics"})
+FILE = "tum.txt"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Frame and time stamps.
+
+    Attributes:
+        frame: ``input`` (the world of the poses), ``first_camera``, or ``z_up``.
+        views_per_second: predictions know no time; view i is stamped i / views_per_second seconds.
+    """
+
+    frame: Frame = "input"
+    views_per_second: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.views_per_second < math.inf:
+            raise InputError("views_per_second", str(self.views_per_second), "a positive number")
+
+
+def planned_files(count: int, options: Options) -> list[str]:
+    """The file that will be written, relative to the folder, for ``count`` views."""
+    return [FILE]
+
+
+def export(prediction: Prediction, folder: Path, options: Options) -> list[Path]:
+    """Write one row per view.
+
+    Raises:
+        InputError: a pose is not finite.
+    """
+    from torch import from_numpy
+
+    from depth_anything_3.export._trajectory import header, world_from_cameras
+    from depth_anything_3.geometry.rotations import quat_xyzw_from_matrix
+
+    poses = world_from_cameras(prediction, options.frame)
+    quaternions = quat_xyzw_from_matrix(from_numpy(poses[:, :, :3].copy())).tolist()
+    lines = [*header(prediction, options.frame), "# time tx ty tz qx qy qz qw"]
+    for view, (pose, quaternion) in enumerate(zip(poses, quaternions, strict=True)):
+        numbers = (*pose[:, 3].tolist(), *quaternion)
+        lines.append(f"{view / options.views_per_second:.6f} " + " ".join(f"{number:.12g}" for number in numbers))
+    with atomic_path(folder / FILE) as temporary:
+        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
+    return [folder / FILE]
+
+
+EXPORTER = Exporter(options=Options, export=export, planned_files=planned_files, needs=NEEDS)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 from jaxtyping import Float
 
 from depth_anything_3.geometry.alignment import Similarity, align_trajectories
-from depth_anything_3.geometry.depth_scale import scale_from_depth
 from depth_anything_3.geometry.pinhole import camera_centres
 from depth_anything_3.metrics.pose import rotation_angle_deg
 from depth_anything_3.types.alignment import Alignment, ScaleRule
@@ -20,7 +18,6 @@ Mask = npt.NDArray[np.bool_]
 
 _MIN_MEDIAN_DISTANCE = 0.1  # of the published rule, in the caller's unit
 _COINCIDENT = 1e-6
-_NO_MOTION = 0.01  # of the depth: predicted distances below are noise
 _HARDLY_FITS = 0.5
 _TELLING_DEG = 10.0
 
@@ -43,33 +40,21 @@ def normalise_extrinsics(extrinsics: Float[np.ndarray, "n 4 4"]) -> Float[np.nda
 
 
 def align_to_given(
-    given: Float[np.ndarray, "n _ 4"],
-    predicted: Float[np.ndarray, "n _ 4"],
-    *,
-    depth: Float[np.ndarray, "n h w"] | None = None,
-    intrinsics: Float[np.ndarray, "n 3 3"] | None = None,
+    given: Float[np.ndarray, "n _ 4"], predicted: Float[np.ndarray, "n _ 4"]
 ) -> tuple[Similarity, Alignment]:
     """The similarity from the world of the given poses to the predicted one, and a report of it.
 
     Camera centres and orientations decide, see :func:`~depth_anything_3.geometry.alignment.align_trajectories`; a
-    third of five or more views may be wrong. Where the network sees no motion although there is one, depth that
-    must agree between the given cameras sets the scale.
+    third of five or more views may be wrong.
 
     Args:
         given: NaN for views without a pose; at least one has one.
         predicted: of all views.
-        depth, intrinsics: of all views, for the last resort; None to do without.
     """
     given, predicted = (np.asarray(poses, np.float64)[:, :3] for poses in (given, predicted))
     known = np.isfinite(given).all(axis=(1, 2))
-    there = given[known]
-    found = align_trajectories(predicted[known], there, robust=True)
-    rule = _RULES[found.rule]
-    if depth is not None and intrinsics is not None and _sees_no_motion(predicted[known], depth[known]):
-        factor = scale_from_depth(depth[known], intrinsics[known], there)
-        if factor is not None:
-            found, rule = _with_scale(found, 1 / factor, there, predicted[known]), "depth"
-    return found, _report(found, rule, given, predicted, known)
+    found = align_trajectories(predicted[known], given[known], robust=True)
+    return found, _report(found, _RULES[found.rule], given, predicted, known)
 
 
 _RULES: dict[str, ScaleRule] = {
@@ -77,19 +62,6 @@ _RULES: dict[str, ScaleRule] = {
     "orientations": "distances",
     "orientations, scale unknown": "unknown",
 }
-
-
-def _sees_no_motion(predicted: Array, depth: npt.NDArray[np.floating]) -> bool:
-    places = camera_centres(predicted[:, :3])
-    valid = depth[np.isfinite(depth) & (depth > 0)]
-    longest = np.linalg.norm(places[:, None] - places[None], axis=2).max()
-    return len(places) > 1 and valid.size > 0 and bool(longest < _NO_MOTION * np.median(valid))
-
-
-def _with_scale(found: Similarity, scale: float, given: Array, predicted: Array) -> Similarity:
-    """The same with another scale; the centroids stay together."""
-    source, target = camera_centres(given[:, :3]).mean(0), camera_centres(predicted[:, :3]).mean(0)
-    return replace(found, scale=scale, translation=target - scale * found.rotation @ source)
 
 
 def _report(found: Similarity, rule: ScaleRule, given: Array, predicted: Array, known: Mask) -> Alignment:
@@ -122,7 +94,7 @@ def warn_of_poor_scale(report: Alignment, given: Float[np.ndarray, "n _ 4"]) -> 
     off = float(np.sqrt(np.mean(np.square(distances))))
     kept = camera_centres(given[list(report.used), :3])
     spread = float(np.sqrt(((kept - kept.mean(0)) ** 2).sum(1).mean()))
-    if report.rule != "depth" and off > _HARDLY_FITS * spread:
+    if off > _HARDLY_FITS * spread:
         warnings.warn(
             f"extrinsics: the given camera positions hardly fit the predicted ones (off by {off:.3g} in a path of size "
             f"{spread:.3g}); the scale of the depth is uncertain",
@@ -137,8 +109,8 @@ def warn_if_inverted(given: Float[np.ndarray, "n _ 4"], predicted: Float[np.ndar
     """Warn where the relative rotations that came in fit the predicted ones better after inversion.
 
     Only pairs of views count whose relative rotation would change by 10 degrees and more. Of those, the median must be
-    clear on both sides: the inverted one off by less than a third of that change, the given one by more than two
-    thirds, and four of five pairs must prefer the inverted one. A network that sees no rotation, or any, does not
+    clear on both sides: the inverted one off by less than a quarter of that change, the given one by more than three
+    quarters, and four of five pairs must prefer the inverted one. A network that sees no rotation, or any, does not
     lead to a warning.
 
     Args:
@@ -157,11 +129,11 @@ def warn_if_inverted(given: Float[np.ndarray, "n _ 4"], predicted: Float[np.ndar
     off, off_inverted = (_angle_deg(way, seen)[telling] for way in (as_given, inverted))
     change = change[telling]
     better = np.mean(off_inverted < off) >= 0.8
-    if better and np.median(off_inverted / change) < 1 / 3 and np.median(off / change) > 2 / 3:
+    if better and np.median(off_inverted / change) < 1 / 4 and np.median(off / change) > 3 / 4:
         warnings.warn(
             "extrinsics: the rotations between the views fit the predicted ones better after inversion (off "
-            f"by {np.median(off_inverted):.1f} instead of {np.median(off):.1f} degrees). World-to-camera poses are expected; "
-            "for camera-to-world ones pass extrinsics_convention='opencv_c2w' (or 'opengl_c2w')",
+            f"by {np.median(off_inverted):.1f} instead of {np.median(off):.1f} degrees). World-to-camera poses are "
+            "expected; for camera-to-world ones pass extrinsics_convention='opencv_c2w' (or 'opengl_c2w')",
             stacklevel=4,
         )
 

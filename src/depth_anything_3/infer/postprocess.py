@@ -81,10 +81,7 @@ def _placed(output: NetOutput, inputs: ModelInputs, options: InferOptions) -> _P
     if given is None or predicted is None:
         return plain
     warn_if_inverted(given, predicted)
-    lenses = _optional(output.intrinsics) if inputs.intrinsics is None else inputs.intrinsics
-    sky = output.sky is not None and _array(output.sky) >= SKY_SCORE
-    seen = np.where(sky, np.float32(np.nan), plain.depth)
-    from_given, report = align_to_given(given, predicted, depth=seen, intrinsics=lenses)
+    from_given, report = align_to_given(given, predicted)
     known = np.isfinite(given).all(axis=(1, 2))[:, None, None]
     if not options.align_to_input_ext_scale:
         moved = np.where(known, from_given.on_extrinsics(given), predicted)

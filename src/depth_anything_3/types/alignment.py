@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-ScaleRule = Literal["centres", "distances", "depth", "unknown", "known distance", "points", "baseline"]
-"""What set the scale. With given poses: a fit to all centres; the distances between them, where they lie on a line; the
-depth of one view as seen from another, where the predicted centres are in one place; or nothing. Otherwise what the
-prediction was rescaled to."""
+ScaleRule = Literal["centres", "distances", "unknown", "known distance", "points", "baseline"]
+"""What set the scale. With given poses: a fit to all centres; the distances between them, where they lie on a line; or
+nothing. Otherwise what the prediction was rescaled to."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -51,8 +51,8 @@ class Baseline:
 
 
 Reference = KnownDistance | Baseline | SeenPoints
-"""What tells the unit. :class:`~depth_anything_3.refine.depth_alignment.SeenPoints` are in pixels of the pictures as they
-were given, and in metres."""
+"""What tells the unit. :class:`~depth_anything_3.refine.depth_alignment.SeenPoints` are in pixels of the pictures
+as they were given, and in metres."""
 
 
 def rescale_to(prediction: Prediction, reference: Reference) -> Prediction:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
-from depth_anything_3.types.options import EXTRINSICS_CONVENTIONS, ExtrinsicsConvention, check_choice
+from depth_anything_3.types.options import EXTRINSICS_CONVENTIONS, check_choice
 
 _OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])  # turns camera axes between OpenCV (y down, z forward) and OpenGL
 
 
-def extrinsics_from(poses: Float[np.ndarray, "n 4 4"], convention: ExtrinsicsConvention) -> Float[np.ndarray, "n 4 4"]:
+def extrinsics_from(poses: Float[np.ndarray, "n 4 4"], convention: str) -> Float[np.ndarray, "n 4 4"]:
     """World-to-camera poses with OpenCV axes of rigid poses in a convention; the world stays as it is.
 
     Args:

@@ -24,7 +24,7 @@ from depth_anything_3.geometry.conventions import extrinsics_from
 from depth_anything_3.io.images import ImageSource, decode_image
 from depth_anything_3.io.sources import as_image_list
 from depth_anything_3.types.inputs import ModelInputs, ResizeRecord
-from depth_anything_3.types.options import PATCH_SIZE, ExtrinsicsConvention, PreprocessOptions
+from depth_anything_3.types.options import PATCH_SIZE, PreprocessOptions
 
 MAX_ASPECT_RATIO = 20
 """Longest side over shortest side of an image that is still accepted."""
@@ -67,7 +67,7 @@ def preprocess(
     *,
     extrinsics: object = None,
     intrinsics: object = None,
-    extrinsics_convention: ExtrinsicsConvention = "opencv_w2c",
+    extrinsics_convention: str = "opencv_w2c",
     options: PreprocessOptions,
     on_image: Callable[[int, int], None] | None = None,
     max_workers: int = 8,
@@ -328,7 +328,7 @@ def _map_intrinsics(K: Matrices, record: ResizeRecord) -> Matrices:
 
 
 def check_cameras(
-    extrinsics: object, intrinsics: object, count: int, *, convention: ExtrinsicsConvention = "opencv_w2c"
+    extrinsics: object, intrinsics: object, count: int, *, convention: str = "opencv_w2c"
 ) -> tuple[Matrices | None, Matrices | None]:
     """Cameras of ``count`` images as fresh float64 arrays, or an error that says what is wrong with them.
 

@@ -75,7 +75,7 @@ def at_input_resolution(prediction: Prediction, images: Sequence[ImageSource]) -
 
 
 def _picture(image: ImageSource, index: int, size: tuple[int, int]) -> UInt8[np.ndarray, "h w 3"]:
-    pixels = decode_image(image, index=index).pixels
+    pixels = decode_image(image, index=index, alpha="composite").pixels
     if pixels.shape[:2] != size:
         raise InputError("images", f"{pixels.shape[:2]} pixels for view {index}", f"the size that was inferred, {size}")
     return pixels

@@ -35,7 +35,7 @@ def to_prediction(output: NetOutput, inputs: ModelInputs, options: InferOptions,
     predicted ones.
     """
     placed = _placed(output, inputs, options)
-    depth, is_metric, metric_focal = _metric(placed.depth, placed.is_metric, inputs, options, model_name)
+    depth, is_metric, metric_focal = _metric(placed, inputs, options, model_name)
     intrinsics = inputs.intrinsics
     return Prediction(
         depth=depth,
@@ -99,17 +99,17 @@ def _placed(output: NetOutput, inputs: ModelInputs, options: InferOptions) -> _P
 
 
 def _metric(
-    depth: npt.NDArray[np.float32], is_metric: bool, inputs: ModelInputs, options: InferOptions, model_name: str
+    placed: _Placed, inputs: ModelInputs, options: InferOptions, model_name: str
 ) -> tuple[npt.NDArray[np.float32], bool, MetricFocal | None]:
     """Metres from a network that predicts depth for a focal length of 300 pixels, and whose focal length made them."""
     given = inputs.intrinsics is not None and options.metric_focal == "given"
     if model_name not in CANONICAL_PRESETS:
-        made = "nested" in model_name and is_metric
-        return depth, is_metric, ("given" if given else "predicted") if made else None
+        made = placed.is_metric and placed.scale_factor is not None
+        return placed.depth, placed.is_metric, ("given" if given else "predicted") if made else None
     if inputs.intrinsics is None or not given:
-        return depth, is_metric, None
+        return placed.depth, placed.is_metric, None
     focal = inputs.intrinsics[:, [0, 1], [0, 1]].mean(1)
-    metres = depth * (focal / CANONICAL_FOCAL)[:, None, None]
+    metres = placed.depth * (focal / CANONICAL_FOCAL)[:, None, None]
     return metres.astype(np.float32), True, "given"
 
 

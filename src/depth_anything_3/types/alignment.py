@@ -38,4 +38,5 @@ class Alignment:
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Alignment:
         """The inverse of :meth:`as_dict`."""
-        return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()})
+        values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
+        return cls(**values)

@@ -52,7 +52,7 @@ def align_to_given(
         predicted: of all views.
     """
     given, predicted = (np.asarray(poses, np.float64)[:, :3] for poses in (given, predicted))
-    known = np.isfinite(given).all(axis=(1, 2))
+    known: Mask = np.asarray(np.isfinite(given).all(axis=(1, 2)))
     found = align_trajectories(predicted[known], given[known], robust=True)
     return found, _report(found, _RULES[found.rule], given, predicted, known)
 

@@ -82,7 +82,7 @@ def _placed(output: NetOutput, inputs: ModelInputs, options: InferOptions) -> _P
         return plain
     warn_if_inverted(given, predicted)
     from_given, report = align_to_given(given, predicted)
-    known = np.isfinite(given).all(axis=(1, 2))[:, None, None]
+    known = np.isfinite(given).all(axis=(1, 2), keepdims=True)
     if not options.align_to_input_ext_scale:
         moved = np.where(known, from_given.on_extrinsics(given), predicted)
         return replace(plain, extrinsics=moved.astype(np.float32), alignment=report)

@@ -69,10 +69,11 @@ def rescale_to(prediction: Prediction, reference: Reference) -> Prediction:
     Raises:
         InputError: the reference does not fit the prediction, or nothing is known where it points.
     """
+    rule: ScaleRule = "points"
     if isinstance(reference, SeenPoints):
         residual, sigma = _residuals(prediction, reference)
-        factor, rule = float(np.exp(_robust_mean(residual, sigma))), "points"
-        error = float(np.median(np.abs(residual - np.log(factor))))
+        factor = float(np.exp(_robust_mean(residual, sigma)))
+        error: float | None = float(np.median(np.abs(residual - np.log(factor))))
     else:
         length = _predicted_length(prediction, reference)
         metres = reference.metres

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
@@ -35,7 +36,9 @@ from depth_anything_3.types.options import (
     CAMERA_SIGMA,
     PROCESS_RES,
     AlphaMode,
+    ExtrinsicsConvention,
     InferOptions,
+    MetricFocal,
     PreprocessOptions,
     RefineMode,
 )
@@ -224,6 +227,8 @@ class DepthAnything3(nn.Module):
         feat_vis_fps: int = 15,
         export_kwargs: Mapping[str, Mapping[str, Any]] | None = None,
         *,
+        extrinsics_convention: ExtrinsicsConvention = "opencv_w2c",
+        metric_focal: MetricFocal = "given",
         refine: RefineMode = "off",
         alpha: AlphaMode = "composite",
         progress: ProgressCallback | None = None,
@@ -233,10 +238,15 @@ class DepthAnything3(nn.Module):
 
         Args:
             image: the N views: paths, arrays, PIL images, bytes; or the path of a folder of photos.
-            extrinsics: (N, 3, 4) or (N, 4, 4) world-to-camera poses, OpenCV axes, to condition on and to return.
-            intrinsics: (N, 3, 3) in pixels of the upright source images; needed with ``extrinsics``. Given alone they
-                do not influence the network and are returned at processed size.
-            align_to_input_ext_scale, infer_gs, use_ray_pose, ref_view_strategy, export_feat_layers, refine: see
+            extrinsics: (N, 3, 4) or (N, 4, 4) world-to-camera poses, OpenCV axes, to condition on and to return. None
+                or NaN for a view whose pose is not known: then none conditions the network, and the result is aligned
+                to the given ones.
+            intrinsics: (N, 3, 3) in pixels of the upright source images; needed with ``extrinsics`` of all views. Given
+                alone they do not influence the network, except for its metres, and are returned at processed size.
+            extrinsics_convention: what ``extrinsics`` mean, if not world-to-camera with OpenCV axes; see
+                :data:`~depth_anything_3.types.options.ExtrinsicsConvention`.
+            align_to_input_ext_scale, infer_gs, use_ray_pose, ref_view_strategy, export_feat_layers, metric_focal,
+                refine: see
                 :class:`~depth_anything_3.types.options.InferOptions`. With ``refine="full"`` maps are at least 504
                 pixels long (but never longer than the pictures), whatever ``process_res`` is.
             process_res, process_res_method, alpha: see :class:`~depth_anything_3.types.options.PreprocessOptions`; the
@@ -264,6 +274,7 @@ class DepthAnything3(nn.Module):
             ref_view_strategy=ref_view_strategy,  # type: ignore[arg-type]
             export_feat_layers=tuple(export_feat_layers or ()),
             refine=refine,
+            metric_focal=metric_focal,
         )
         preprocessing = PreprocessOptions(
             process_res=self.process_res if process_res is None else process_res,
@@ -271,8 +282,13 @@ class DepthAnything3(nn.Module):
             alpha=alpha,
         )
         sources = as_image_list(image)
-        check_cameras(extrinsics, intrinsics, len(sources))
-        self.check_options(options, with_poses=extrinsics is not None, views=len(sources))
+        given, _ = check_cameras(extrinsics, intrinsics, len(sources), convention=extrinsics_convention)
+        all_given = given is not None and bool(np.isfinite(given).all())
+        self.check_options(options, with_poses=all_given, views=len(sources))
+        if given is not None and "cameras" not in self.model.abilities:
+            raise CapabilityError(
+                "extrinsics", "poses", f"none: {self.model_name} predicts no cameras to align to them"
+            )
         _warn_of_unused(
             render_exts=render_exts,
             render_ixts=render_ixts,
@@ -296,6 +312,7 @@ class DepthAnything3(nn.Module):
             sources,
             extrinsics=extrinsics,
             intrinsics=intrinsics,
+            extrinsics_convention=extrinsics_convention,
             options=preprocessing,
             on_image=lambda done, total: report("preprocess", done, total),
         )
@@ -304,7 +321,7 @@ class DepthAnything3(nn.Module):
         report("postprocess", 1, 1)
         if options.refine != "off":
             report("refine", 0, 1)
-            prediction = self._refined(prediction, sources, options, preprocessing, given=extrinsics is not None)
+            prediction = self._refined(prediction, sources, options, preprocessing, given=all_given)
             report("refine", 1, 1)
         if export_dir is not None:
             self._export(prediction, Path(export_dir), formats, report)

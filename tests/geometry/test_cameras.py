@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.poses import centres, disturbed, in_another_world, random_poses, with_centres
 from torch import Tensor
 
 from depth_anything_3.geometry.alignment import align_trajectories, umeyama
@@ -15,6 +18,7 @@ from depth_anything_3.geometry.gaussians import transform_gaussians
 from depth_anything_3.geometry.harmonics import harmonic_basis
 from depth_anything_3.geometry.poses import as_homogeneous, rigid_inverse
 from depth_anything_3.geometry.rotations import matrix_from_quat_xyzw, quat_xyzw_from_matrix
+from depth_anything_3.metrics.pose import rotation_angle_deg
 from depth_anything_3.types.gaussians import Gaussians
 
 seeds = st.integers(0, 2**31 - 1)
@@ -127,14 +131,60 @@ def test_umeyama_says_when_points_fix_no_rotation() -> None:
         umeyama(np.zeros((4, 3)), np.zeros((4, 3)))
 
 
-def test_the_consensus_ignores_an_outlier() -> None:
-    rng = np.random.default_rng(5)
-    estimate = random_extrinsics(rng, 12)
-    rotation, translation = random_rotation(rng), rng.normal(size=3)
-    reference = moved(estimate, rotation, translation, 2.0)
-    reference[4, :, 3] += 30.0
-    plain, robust = (align_trajectories(reference, estimate, robust=r).scale for r in (False, True))
-    assert abs(robust - 2) < 0.05 < abs(plain - 2)
+PLACES = {
+    "free": np.ones(3),
+    "in a plane": np.array([1.0, 1, 0]),
+    "on a line": np.array([0.0, 0, 1]),
+    "in one place": np.zeros(3),
+}
+
+
+@given(seeds, st.floats(-2, 2), st.integers(5, 40), st.sampled_from(sorted(PLACES)), st.sampled_from([0.0, 1e-4]))
+@settings(max_examples=60, deadline=None)
+def test_three_wrong_views_in_ten_change_nothing(
+    seed: int, log_scale: float, views: int, kind: str, noise: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    true = random_poses(seed, views)
+    true = with_centres(true[:, :, :3], centres(true) * PLACES[kind])
+    wrong = np.sort(rng.choice(views, int(0.3 * views), replace=False))
+    estimate = disturbed(true, seed + 1, degrees=noise, distance=noise if PLACES[kind].any() else 0.0)
+    estimate[wrong] = disturbed(true[wrong], seed + 2, degrees=70, distance=4)
+    reference = in_another_world(true, seed + 3, 10**log_scale)
+    found = align_trajectories(reference, estimate, robust=True)
+    right = align_trajectories(reference, true)
+    assert set(wrong) <= set(found.outliers) and len(found.outliers) <= 0.35 * views
+    assert rotation_angle_deg((found.rotation @ right.rotation.T)[None]) < 0.05
+    if PLACES[kind].any():
+        np.testing.assert_allclose(found.scale, 10**log_scale, rtol=1e-3)
+    else:
+        assert found.rule == "orientations, scale unknown"
+
+
+@given(seeds, st.integers(1, 30), st.sampled_from(sorted(PLACES)))
+@settings(max_examples=50, deadline=None)
+def test_honest_noise_leaves_the_least_squares_fit_as_it_is(seed: int, views: int, kind: str) -> None:
+    """Few views may be left out by chance, and then the scale hardly changes."""
+    true = random_poses(seed, views)
+    true = with_centres(true[:, :, :3], centres(true) * PLACES[kind])
+    noisy = disturbed(true, seed + 1, degrees=2, distance=0.02)
+    robust, plain = (align_trajectories(true, noisy, robust=r) for r in (True, False))
+    if not robust.outliers:
+        assert robust == dataclasses.replace(plain, rotation=robust.rotation, translation=robust.translation)
+        np.testing.assert_array_equal(robust.rotation, plain.rotation)
+    elif "unknown" not in robust.rule:
+        assert len(robust.outliers) <= 0.35 * views
+        if PLACES[kind].any():
+            assert abs(np.log(robust.scale / plain.scale)) < 0.1
+
+
+@given(seeds, st.floats(-2, 2))
+def test_a_similarity_and_its_inverse(seed: int, log_scale: float) -> None:
+    poses = random_poses(seed, 4)
+    there = align_trajectories(in_another_world(poses, seed, 10**log_scale), poses)
+    back = there.inverse
+    np.testing.assert_allclose(back.on_extrinsics(there.on_extrinsics(poses)), poses, atol=1e-9)
+    assert back.scale == pytest.approx(1 / there.scale)
 
 
 def test_moved_gaussians_look_the_same_from_a_moved_point() -> None:

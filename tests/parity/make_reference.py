@@ -29,7 +29,7 @@ def vectors() -> dict[str, np.ndarray]:
 
 def geometry() -> dict[str, np.ndarray]:
     """Small cases whole, as ``<case>/in_<array>`` and ``<case>/out_<array>``."""
-    names = ("geom__misc", "ray__noisy", "pose__umeyama_n12_noise0.05_ransac", "pose__umeyama_n5_noise0.05_plain")
+    names = ("geom__misc", "ray__noisy", "pose__umeyama_n5_noise0.05_plain")
     names += ("pose__normalize_ext_n5", "align__utils")
     kept = {}
     for name in names:

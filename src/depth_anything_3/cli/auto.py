@@ -25,6 +25,7 @@ from depth_anything_3.export.base import EXPORTERS, shared_defaults
 from depth_anything_3.export.glb import Options as GlbOptions
 from depth_anything_3.types.options import (
     ALPHA_MODES,
+    METRIC_FOCALS,
     PROCESS_METHODS,
     PROCESS_RES,
     REFERENCE_VIEW_STRATEGIES,
@@ -86,6 +87,9 @@ def auto(
     ref_view_strategy: Annotated[
         str, typer.Option(help=f"One of {', '.join(REFERENCE_VIEW_STRATEGIES)}.")
     ] = InferOptions.ref_view_strategy,
+    metric_focal: Annotated[
+        str, typer.Option(help=f"Focal length that makes metres, of metric models: one of {', '.join(METRIC_FOCALS)}.")
+    ] = InferOptions.metric_focal,
     refine: Annotated[
         bool | None,
         typer.Option(
@@ -131,6 +135,7 @@ def auto(
                 ref_view_strategy=ref_view_strategy,  # type: ignore[arg-type]
                 export_feat_layers=_block_indices(export_feat),
                 refine="full" if refine else "off",
+                metric_focal=metric_focal,  # type: ignore[arg-type]
             ),
             glb={
                 "conf_thresh_percentile": conf_thresh_percentile,
@@ -168,6 +173,7 @@ def auto(
                 alpha=job.preprocessing.alpha,
                 use_ray_pose=job.inference.use_ray_pose,
                 ref_view_strategy=job.inference.ref_view_strategy,
+                metric_focal=job.inference.metric_focal,
                 export_feat_layers=job.inference.export_feat_layers,
                 export_dir=job.folder,
                 export_format=export_format,
@@ -394,6 +400,8 @@ def _show_result(
         "processed_size": [width, height],
         "scale": prediction.scale,
         "refinement": None if prediction.refinement is None else prediction.refinement.as_dict(),
+        "alignment": None if prediction.alignment is None else prediction.alignment.as_dict(),
+        "metric_focal": prediction.metric_focal,
         "seconds": round(seconds, 3),
         "export_dir": str(job.folder),
         "files": [str(path) for path in job.files],

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -12,12 +13,20 @@ from jaxtyping import Float
 from depth_anything_3.geometry.pinhole import camera_centres
 
 Array = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
 
-AlignmentRule = Literal["umeyama", "ransac", "orientations", "orientations, scale unknown"]
+AlignmentRule = Literal["umeyama", "orientations", "orientations, scale unknown"]
 
 # Below this ratio of the second to the first spread, centres lie on a line and cannot fix the roll about it.
 _COLLINEAR = 1e-3
 _COINCIDENT = 1e-9
+
+# Of the consensus: this share of the views must agree, and only views that are off by so many times what these are off
+# by count as wrong. Both are on the safe side of noise: a view is left out only where it is clearly apart.
+_AGREEING = 0.65
+_APART = 5.0
+_FEWEST = 5  # with four views, any three agree
+_MOST_PAIRS = 500
 
 
 @dataclass(frozen=True)
@@ -29,12 +38,14 @@ class Similarity:
         translation: (3,).
         scale: positive factor; 1 where ``rule`` says that it is unknown.
         rule: how it was found.
+        outliers: views that had no say because they contradict the others.
     """
 
     rotation: Array
     translation: Array
     scale: float
     rule: AlignmentRule
+    outliers: tuple[int, ...] = ()
 
     def on_points(self, points: Float[np.ndarray, "*batch 3"]) -> Float[np.ndarray, "*batch 3"]:
         """Map points."""
@@ -46,6 +57,14 @@ class Similarity:
         rotation = extrinsics[:, :3, :3] @ self.rotation.T
         centres = self.on_points(camera_centres(extrinsics[:, :3]))
         return np.concatenate([rotation, -rotation @ centres[..., None]], -1)
+
+    @property
+    def inverse(self) -> Similarity:
+        """From the reference's world to the estimate's."""
+        rotation = self.rotation.T
+        return replace(
+            self, rotation=rotation, translation=-rotation @ self.translation / self.scale, scale=1 / self.scale
+        )
 
 
 def umeyama(source: Float[np.ndarray, "n 3"], target: Float[np.ndarray, "n 3"]) -> Similarity:
@@ -80,14 +99,24 @@ def align_trajectories(
 
     Args:
         reference, estimate: world-to-camera poses of the same views.
-        robust: random sample consensus instead of a fit to all views (the published rule for ten or more).
-        seed: of the local generator behind the consensus.
+        robust: leave out views that clearly contradict the others, up to a third of five or more. Where no view does,
+            the result is that of all views, bit by bit.
+        seed: of the local generator that draws pairs of views where there are many.
     """
     reference, estimate = np.asarray(reference, np.float64), np.asarray(estimate, np.float64)
+    if not robust or len(reference) < _FEWEST:
+        return _fit(reference, estimate)
+    kept = _consensus(reference, estimate, seed)
+    outliers = tuple(np.flatnonzero(~kept).tolist())
+    return replace(_fit(reference[kept], estimate[kept]), outliers=outliers)
+
+
+def _fit(reference: Array, estimate: Array) -> Similarity:
+    """Least squares over all views."""
     target, source = camera_centres(reference[:, :3]), camera_centres(estimate[:, :3])
     if _is_collinear(source) or _is_collinear(target):
         return _align_orientations(reference, estimate)
-    return _umeyama_consensus(source, target, seed) if robust else umeyama(source, target)
+    return umeyama(source, target)
 
 
 def _is_collinear(points: Array) -> bool:
@@ -106,52 +135,120 @@ def _align_orientations(reference: Array, estimate: Array) -> Similarity:
     y, x = target - target.mean(0), source - source.mean(0)
     size_y, size_x = float(np.linalg.norm(y)), float(np.linalg.norm(x))
     known = size_y > _coincident(target) and size_x > _coincident(source)
-    # Mean of R_ref^T R_est over the views: the chordal mean of the rotations that map one world to the other.
-    votes = np.einsum("nji,njk->ik", reference[:, :3, :3], estimate[:, :3, :3]) / len(reference)
+    # The chordal mean of the rotations that map one world to the other.
+    votes = _world_rotations(reference, estimate).mean(0)
     scale = 1.0
     if known:
         covariance = y.T @ x
         votes = votes + covariance / (size_y * size_x)
         # As in the full fit; the sum of singular values does not depend on the roll that is missing.
         scale = float(np.linalg.svd(covariance, compute_uv=False).sum()) / size_x**2
-    u, _, vt = np.linalg.svd(votes)
-    rotation = u @ np.diag([1.0, 1.0, np.linalg.det(u) * np.linalg.det(vt)]) @ vt
+    rotation = _nearest_rotation(votes)
     translation = target.mean(0) - scale * rotation @ source.mean(0)
     return Similarity(rotation, translation, scale, "orientations" if known else "orientations, scale unknown")
 
 
-def _umeyama_consensus(source: Array, target: Array, seed: int, iterations: int = 10) -> Similarity:
-    """The published consensus: samples of half the views, best by inlier count, then by mean inlier error."""
-    rng = np.random.default_rng(seed)
-    count = len(source)
-    threshold = _nearest_distance(umeyama(source, target).on_points(source), target)
-    best: tuple[int, float] = (-1, 0.0)
-    best_fit: Similarity | None = None
-    best_inliers = np.zeros(count, bool)
-    for _ in range(iterations):
-        sample = rng.choice(count, max(3, (count + 1) // 2), replace=False)
-        fit = _try_umeyama(source[sample], target[sample])
-        if fit is None:
-            continue
+def _world_rotations(reference: Array, estimate: Array) -> Array:
+    """By view, the rotation from the estimate's world to the reference's that it votes for: R_ref^T R_est."""
+    return reference[:, :3, :3].swapaxes(1, 2) @ estimate[:, :3, :3]
+
+
+def _nearest_rotation(matrices: Array) -> Array:
+    """The rotations nearest to matrices (..., 3, 3) in the Frobenius norm."""
+    u, _, vt = np.linalg.svd(matrices)
+    signs = np.ones(u.shape[:-1])
+    signs[..., 2] = np.linalg.det(u) * np.linalg.det(vt)
+    rotations: Array = (u * signs[..., None, :]) @ vt
+    return rotations
+
+
+# --- views that contradict the others ----------------------------------------------------------------------------
+
+
+def _consensus(reference: Array, estimate: Array, seed: int) -> Mask:
+    """Which views agree with each other: first by their places, then by the way they look."""
+    target, source = camera_centres(reference[:, :3]), camera_centres(estimate[:, :3])
+    kept = np.ones(len(target), bool)
+    if min(_spread(target), _spread(source)) > 0:
+        kept = _agreeing_places(reference, estimate, seed)
+    chosen = np.flatnonzero(kept)
+    if _is_collinear(source[chosen]) or _is_collinear(target[chosen]):
+        kept[chosen[~_agreeing_turns(_world_rotations(reference, estimate)[chosen])]] = False
+    return kept
+
+
+def _spread(points: Array) -> float:
+    """Root of the summed squared distances from the centroid; 0 where it is rounding noise."""
+    size = float(np.linalg.norm(points - points.mean(0)))
+    return size if size > _coincident(points) else 0.0
+
+
+def _agreeing_places(reference: Array, estimate: Array, seed: int) -> Mask:
+    """Least trimmed squares (Rousseeuw and Van Driessen 2006): start from pairs, refit to the views that fit best."""
+    count = len(reference)
+    needed = int(np.ceil(_AGREEING * count))
+    errors = _pair_errors(reference, estimate, _pairs(count, seed))
+    if not len(errors):
+        return np.ones(count, bool)
+    order = np.sort(errors, axis=1)[:, :needed]
+    starts = np.argsort((order**2).sum(1))[:8]
+    fits = [_concentrated(reference, estimate, errors[k], needed) for k in starts]
+    best = min(fits, key=lambda error: float(np.square(np.sort(error)[:needed]).sum()))
+    # A fit of 7 numbers to 3 h coordinates leaves residuals that are smaller than the noise by this factor.
+    shrunk = np.sqrt(3 * needed / max(3 * needed - 7, 1))
+    floor = _COINCIDENT * max(_spread(camera_centres(reference[:, :3])), _coincident(reference[:, :3]))
+    kept: Mask = best <= max(_APART * shrunk * float(np.sort(best)[needed - 1]), floor)
+    return kept
+
+
+def _pairs(count: int, seed: int) -> npt.NDArray[np.int64]:
+    pairs = np.array(list(combinations(range(count), 2)) if count <= 300 else [], np.int64).reshape(-1, 2)
+    if 0 < len(pairs) <= _MOST_PAIRS:
+        return pairs
+    drawn = np.random.default_rng(seed).integers(0, count, (2 * _MOST_PAIRS, 2))
+    return drawn[drawn[:, 0] != drawn[:, 1]][:_MOST_PAIRS]
+
+
+def _pair_errors(reference: Array, estimate: Array, pairs: npt.NDArray[np.int64]) -> Array:
+    """By pair of views, how far every view is off after the alignment that this pair asks for: (pairs, N)."""
+    target, source = camera_centres(reference[:, :3]), camera_centres(estimate[:, :3])
+    i, j = pairs.T
+    turns = _world_rotations(reference, estimate)
+    y, x = target[j] - target[i], source[j] - source[i]
+    size_y, size_x = np.linalg.norm(y, axis=1), np.linalg.norm(x, axis=1)
+    usable = (size_y > _coincident(target)) & (size_x > _coincident(source))
+    i, j, y, x, size_y, size_x = (v[usable] for v in (i, j, y, x, size_y, size_x))
+    lines = y[:, :, None] * x[:, None] / (size_y * size_x)[:, None, None]
+    rotations = _nearest_rotation((turns[i] + turns[j]) / 2 + lines)
+    scale = (size_y / size_x)[:, None, None]
+    moved = scale * source[None] @ rotations.swapaxes(1, 2)
+    shift = (target[i] + target[j]) / 2 - (moved[np.arange(len(i)), i] + moved[np.arange(len(i)), j]) / 2
+    errors: Array = np.linalg.norm(moved + shift[:, None] - target, axis=2)
+    return errors
+
+
+def _concentrated(reference: Array, estimate: Array, error: Array, needed: int) -> Array:
+    """Errors of all views after refitting to the best so many, again and again; each round lowers their sum."""
+    target, source = camera_centres(reference[:, :3]), camera_centres(estimate[:, :3])
+    chosen = np.argsort(error, kind="stable")[:needed]
+    for _ in range(10):
+        fit = _fit(reference[chosen], estimate[chosen])
         error = np.linalg.norm(fit.on_points(source) - target, axis=1)
-        inliers = error <= threshold
-        score = (int(inliers.sum()), -float(error[inliers].mean()) if inliers.any() else -np.inf)
-        if best_fit is None or score > best:
-            best, best_fit, best_inliers = score, fit, inliers
-    if best[0] >= 3:
-        best_fit = _try_umeyama(source[best_inliers], target[best_inliers]) or best_fit
-    fit = best_fit or umeyama(source, target)
-    return Similarity(fit.rotation, fit.translation, fit.scale, "ransac")
+        again = np.argsort(error, kind="stable")[:needed]
+        if set(again) == set(chosen):
+            break
+        chosen = again
+    return error
 
 
-def _try_umeyama(source: Array, target: Array) -> Similarity | None:
-    try:
-        return umeyama(source, target)
-    except ValueError:
-        return None
-
-
-def _nearest_distance(points: Array, others: Array) -> float:
-    """Median distance from each point to the nearest of the others, whichever it is."""
-    distances: npt.NDArray[Any] = np.linalg.norm(points[:, None] - others[None], axis=-1)
-    return float(np.median(distances.min(1)))
+def _agreeing_turns(turns: Array) -> Mask:
+    """Which rotations are near the one that most are near to."""
+    if len(turns) < _FEWEST:
+        return np.ones(len(turns), bool)
+    # |R - S| (Frobenius) is 2 sqrt(2) sin(angle / 2): it grows with the angle.
+    apart = np.linalg.norm(turns[:, None] - turns[None], axis=(2, 3))
+    needed = int(np.ceil(_AGREEING * len(turns)))
+    radius = np.sort(apart, axis=1)[:, needed - 1]
+    middle = int(np.argmin(radius))
+    kept: Mask = apart[middle] <= max(_APART * radius[middle], _COINCIDENT)
+    return kept

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import numpy.typing as npt
 from jaxtyping import Float
 
 from depth_anything_3.geometry.alignment import Similarity, align_trajectories
 from depth_anything_3.geometry.pinhole import camera_centres
+from depth_anything_3.metrics.pose import rotation_angle_deg
+from depth_anything_3.types.alignment import Alignment, ScaleRule
 
 Array = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
 
 _MIN_MEDIAN_DISTANCE = 0.1  # of the published rule, in the caller's unit
 _COINCIDENT = 1e-6
-_CONSENSUS_VIEWS = 10
+_HARDLY_FITS = 0.5
+_TELLING_DEG = 10.0
 
 
 def normalise_extrinsics(extrinsics: Float[np.ndarray, "n 4 4"]) -> Float[np.ndarray, "n 4 4"]:
@@ -33,10 +39,105 @@ def normalise_extrinsics(extrinsics: Float[np.ndarray, "n 4 4"]) -> Float[np.nda
     return relative
 
 
-def align_to_given(given: Float[np.ndarray, "n _ 4"], predicted: Float[np.ndarray, "n _ 4"]) -> Similarity:
-    """The similarity from the world of the given poses to the predicted one.
+def align_to_given(
+    given: Float[np.ndarray, "n _ 4"], predicted: Float[np.ndarray, "n _ 4"]
+) -> tuple[Similarity, Alignment]:
+    """The similarity from the world of the given poses to the predicted one, and a report of it.
 
-    Never raises: see :func:`~depth_anything_3.geometry.alignment.align_trajectories` for one view, two views and
-    centres on a line.
+    Camera centres and orientations decide, see :func:`~depth_anything_3.geometry.alignment.align_trajectories`; a
+    third of five or more views may be wrong.
+
+    Args:
+        given: NaN for views without a pose; at least one has one.
+        predicted: of all views.
     """
-    return align_trajectories(predicted, given, robust=len(given) >= _CONSENSUS_VIEWS)
+    given, predicted = (np.asarray(poses, np.float64)[:, :3] for poses in (given, predicted))
+    known: Mask = np.asarray(np.isfinite(given).all(axis=(1, 2)))
+    found = align_trajectories(predicted[known], given[known], robust=True)
+    return found, _report(found, _RULES[found.rule], given, predicted, known)
+
+
+_RULES: dict[str, ScaleRule] = {
+    "umeyama": "centres",
+    "orientations": "distances",
+    "orientations, scale unknown": "unknown",
+}
+
+
+def _report(found: Similarity, rule: ScaleRule, given: Array, predicted: Array, known: Mask) -> Alignment:
+    moved = found.inverse.on_extrinsics(predicted[known][:, :3])
+    there = given[known][:, :3]
+    distance = np.linalg.norm(camera_centres(moved) - camera_centres(there), axis=1)
+    angle = rotation_angle_deg(moved[:, :, :3] @ there[:, :, :3].swapaxes(1, 2))
+    views = np.flatnonzero(known)
+    outliers = set(views[list(found.outliers)].tolist())
+    values = {int(view): (float(d), float(a)) for view, d, a in zip(views, distance, angle, strict=True)}
+    return Alignment(
+        rule=rule,
+        scale=1 / found.scale,
+        used=tuple(i in values and i not in outliers for i in range(len(known))),
+        distance=tuple(values[i][0] if i in values else None for i in range(len(known))),
+        angle_deg=tuple(values[i][1] if i in values else None for i in range(len(known))),
+    )
+
+
+def warn_of_poor_scale(report: Alignment, given: Float[np.ndarray, "n _ 4"]) -> None:
+    """Warn where given poses cannot set the scale of the depth, or hardly fit the predicted ones."""
+    if report.rule == "unknown":
+        warnings.warn(
+            "extrinsics: one view, or views that share one place, cannot tell the scale of the given poses; "
+            "the depth keeps its own scale",
+            stacklevel=5,
+        )
+        return
+    distances = [d for d, used in zip(report.distance, report.used, strict=True) if used and d is not None]
+    off = float(np.sqrt(np.mean(np.square(distances))))
+    kept = camera_centres(given[list(report.used), :3])
+    spread = float(np.sqrt(((kept - kept.mean(0)) ** 2).sum(1).mean()))
+    if off > _HARDLY_FITS * spread:
+        warnings.warn(
+            f"extrinsics: the given camera positions hardly fit the predicted ones (off by {off:.3g} in a path of size "
+            f"{spread:.3g}); the scale of the depth is uncertain",
+            stacklevel=5,
+        )
+
+
+# --- camera-to-world given as world-to-camera --------------------------------------------------------------------
+
+
+def warn_if_inverted(given: Float[np.ndarray, "n _ 4"], predicted: Float[np.ndarray, "n _ 4"]) -> None:
+    """Warn where the relative rotations that came in fit the predicted ones better after inversion.
+
+    Only pairs of views count whose relative rotation would change by 10 degrees and more. Of those, the median must be
+    clear on both sides: the inverted one off by less than a quarter of that change, the given one by more than three
+    quarters, and four of five pairs must prefer the inverted one. A network that sees no rotation, or any, does not
+    lead to a warning.
+
+    Args:
+        given: NaN for views without a pose.
+        predicted: of the same views.
+    """
+    known = np.isfinite(given).all(axis=(1, 2))
+    R, P = given[known][:, :3, :3].astype(np.float64), predicted[known][:, :3, :3].astype(np.float64)
+    i, j = np.triu_indices(len(R), 1)
+    as_given, inverted = R[i] @ R[j].swapaxes(1, 2), R[i].swapaxes(1, 2) @ R[j]
+    seen = P[i] @ P[j].swapaxes(1, 2)
+    change = _angle_deg(as_given, inverted)
+    telling = (change >= _TELLING_DEG) & (_angle_deg(as_given, np.eye(3)) >= _TELLING_DEG)
+    if not telling.any():
+        return
+    off, off_inverted = (_angle_deg(way, seen)[telling] for way in (as_given, inverted))
+    change = change[telling]
+    better = np.mean(off_inverted < off) >= 0.8
+    if better and np.median(off_inverted / change) < 1 / 4 and np.median(off / change) > 3 / 4:
+        warnings.warn(
+            "extrinsics: the rotations between the views fit the predicted ones better after inversion (off "
+            f"by {np.median(off_inverted):.1f} instead of {np.median(off):.1f} degrees). World-to-camera poses are "
+            "expected; for camera-to-world ones pass extrinsics_convention='opencv_c2w' (or 'opengl_c2w')",
+            stacklevel=4,
+        )
+
+
+def _angle_deg(a: Array, b: Array) -> Array:
+    angles: Array = rotation_angle_deg(a @ np.broadcast_to(b, a.shape).swapaxes(1, 2))
+    return angles

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -11,12 +11,17 @@ from torch import Tensor
 
 from depth_anything_3.geometry.alignment import Similarity
 from depth_anything_3.geometry.gaussians import transform_gaussians
-from depth_anything_3.infer.cameras import align_to_given
+from depth_anything_3.infer.cameras import align_to_given, warn_if_inverted, warn_of_poor_scale
+from depth_anything_3.model.readout import CANONICAL_FOCAL
+from depth_anything_3.types.alignment import Alignment
 from depth_anything_3.types.gaussians import Gaussians
 from depth_anything_3.types.inputs import ModelInputs
-from depth_anything_3.types.options import InferOptions
+from depth_anything_3.types.options import InferOptions, MetricFocal
 from depth_anything_3.types.output import NetOutput
 from depth_anything_3.types.prediction import Prediction
+
+CANONICAL_PRESETS = ("da3metric-large", "da3metric-tiny")
+"""Metric networks without cameras: their depth is for a focal length of 300 pixels."""
 
 SKY_SCORE = 0.5
 """Scores from here on count as sky in a prediction (the published value; filling uses a lower one)."""
@@ -29,37 +34,83 @@ def to_prediction(output: NetOutput, inputs: ModelInputs, options: InferOptions,
     given frame and scale (``align_to_input_ext_scale``), or in the predicted one. Given intrinsics alone replace the
     predicted ones.
     """
-    depth = _array(output.depth)
-    extrinsics, gaussians = _optional(output.extrinsics), output.gaussians
-    is_metric, scale_factor = output.is_metric, _scale_factor(output)
-    if inputs.extrinsics is not None and extrinsics is not None:
-        from_given = align_to_given(inputs.extrinsics, extrinsics)
-        if options.align_to_input_ext_scale:
-            _warn_of_unknown_scale(from_given)
-            extrinsics = inputs.extrinsics[:, :3].astype(np.float32)
-            depth = (depth / from_given.scale).astype(np.float32)
-            gaussians = None if gaussians is None else _moved_back(gaussians, from_given)
-            # The unit is now the caller's, whatever it is.
-            is_metric = False
-            scale_factor = None if scale_factor is None else scale_factor / from_given.scale
-        else:
-            extrinsics = from_given.on_extrinsics(inputs.extrinsics).astype(np.float32)
+    placed = _placed(output, inputs, options)
+    depth, is_metric, metric_focal = _metric(placed, inputs, options, model_name)
     intrinsics = inputs.intrinsics
     return Prediction(
         depth=depth,
         is_metric=is_metric,
+        alignment=placed.alignment,
+        metric_focal=metric_focal,
         sky=None if output.sky is None else _array(output.sky) >= SKY_SCORE,
         conf=_optional(output.depth_conf),
-        extrinsics=extrinsics,
+        extrinsics=placed.extrinsics,
         intrinsics=_optional(output.intrinsics) if intrinsics is None else intrinsics.astype(np.float32),
         processed_images=inputs.processed_images,
-        gaussians=gaussians,
+        gaussians=placed.gaussians,
         aux={name: _array(feature) for name, feature in output.aux.items()},
-        scale_factor=scale_factor,
+        scale_factor=placed.scale_factor,
         names=inputs.names,
         records=inputs.records,
         model_name=model_name,
     )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Placed:
+    """Fields of a prediction that depend on given poses."""
+
+    depth: npt.NDArray[np.float32]
+    extrinsics: npt.NDArray[np.float32] | None
+    gaussians: Gaussians | None
+    is_metric: bool
+    scale_factor: float | None
+    alignment: Alignment | None = None
+
+
+def _placed(output: NetOutput, inputs: ModelInputs, options: InferOptions) -> _Placed:
+    """Depth, poses and Gaussians in the given frame, or the given poses in the predicted one."""
+    plain = _Placed(
+        depth=_array(output.depth),
+        extrinsics=_optional(output.extrinsics),
+        gaussians=output.gaussians,
+        is_metric=output.is_metric,
+        scale_factor=_scale_factor(output),
+    )
+    given, predicted = inputs.extrinsics, plain.extrinsics
+    if given is None or predicted is None:
+        return plain
+    warn_if_inverted(given, predicted)
+    from_given, report = align_to_given(given, predicted)
+    known = np.isfinite(given).all(axis=(1, 2), keepdims=True)
+    if not options.align_to_input_ext_scale:
+        moved = np.where(known, from_given.on_extrinsics(given), predicted)
+        return replace(plain, extrinsics=moved.astype(np.float32), alignment=report)
+    warn_of_poor_scale(report, given)
+    factor = plain.scale_factor
+    return _Placed(
+        depth=(plain.depth / from_given.scale).astype(np.float32),
+        extrinsics=np.where(known, given[:, :3], from_given.inverse.on_extrinsics(predicted)).astype(np.float32),
+        gaussians=None if plain.gaussians is None else _moved_back(plain.gaussians, from_given),
+        is_metric=False,  # the unit is now the caller's, whatever it is
+        scale_factor=None if factor is None else factor / from_given.scale,
+        alignment=report,
+    )
+
+
+def _metric(
+    placed: _Placed, inputs: ModelInputs, options: InferOptions, model_name: str
+) -> tuple[npt.NDArray[np.float32], bool, MetricFocal | None]:
+    """Metres from a network that predicts depth for a focal length of 300 pixels, and whose focal length made them."""
+    given = inputs.intrinsics is not None and options.metric_focal == "given"
+    if model_name not in CANONICAL_PRESETS:
+        made = placed.is_metric and placed.scale_factor is not None
+        return placed.depth, placed.is_metric, ("given" if given else "predicted") if made else None
+    if inputs.intrinsics is None or not given:
+        return placed.depth, placed.is_metric, None
+    focal = inputs.intrinsics[:, [0, 1], [0, 1]].mean(1)
+    metres = placed.depth * (focal / CANONICAL_FOCAL)[:, None, None]
+    return metres.astype(np.float32), True, "given"
 
 
 def _array(tensor: Tensor) -> npt.NDArray[np.float32]:
@@ -76,15 +127,6 @@ def _scale_factor(output: NetOutput) -> float | None:
     if output.scale_factor is None or bool(output.scale_factor[0].isnan()):
         return None
     return float(output.scale_factor[0])
-
-
-def _warn_of_unknown_scale(from_given: Similarity) -> None:
-    if from_given.rule == "orientations, scale unknown":
-        warnings.warn(
-            "extrinsics: one view, or views that share one place, cannot tell the scale of the given poses; "
-            "the depth keeps its own scale",
-            stacklevel=4,
-        )
 
 
 def _moved_back(gaussians: Gaussians, from_given: Similarity) -> Gaussians:

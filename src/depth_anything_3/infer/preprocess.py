@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from depth_anything_3.errors import ImageError, InputError
+from depth_anything_3.geometry.conventions import extrinsics_from
 from depth_anything_3.io.images import ImageSource, decode_image
 from depth_anything_3.io.sources import as_image_list
 from depth_anything_3.types.inputs import ModelInputs, ResizeRecord
@@ -66,6 +67,7 @@ def preprocess(
     *,
     extrinsics: object = None,
     intrinsics: object = None,
+    extrinsics_convention: str = "opencv_w2c",
     options: PreprocessOptions,
     on_image: Callable[[int, int], None] | None = None,
     max_workers: int = 8,
@@ -74,8 +76,9 @@ def preprocess(
 
     Args:
         images: N image sources, see :func:`depth_anything_3.io.images.decode_image`.
-        extrinsics: (N, 3, 4) or (N, 4, 4) world-to-camera poses, OpenCV axes; they need ``intrinsics``. Arrays, lists
-            of arrays or nested lists; checked by :func:`check_cameras`.
+        extrinsics: (N, 3, 4) or (N, 4, 4) poses; they need ``intrinsics`` unless some are not known. Arrays, lists of
+            arrays or nested lists; checked by :func:`check_cameras`.
+        extrinsics_convention: what they mean.
         intrinsics: (N, 3, 3) in pixels of the upright source images, the centre of the top-left pixel at (0.5, 0.5).
         options: target size, method, treatment of transparency.
         on_image: called as ``on_image(done, total)`` from the calling thread after each image, in order. An exception
@@ -93,7 +96,7 @@ def preprocess(
         UserWarning: the images differ in shape, so that some were cropped; the message says how much was lost.
     """
     sources = as_image_list(images)
-    poses, calibrations = check_cameras(extrinsics, intrinsics, len(sources))
+    poses, calibrations = check_cameras(extrinsics, intrinsics, len(sources), convention=extrinsics_convention)
     if max_workers < 1:
         raise InputError("max_workers", str(max_workers), "at least 1")
     resized = _crop_to_common_size(_resize_all(sources, options, on_image, max_workers))
@@ -324,32 +327,40 @@ def _map_intrinsics(K: Matrices, record: ResizeRecord) -> Matrices:
     return processed_from_source @ K
 
 
-def check_cameras(extrinsics: object, intrinsics: object, count: int) -> tuple[Matrices | None, Matrices | None]:
+def check_cameras(
+    extrinsics: object, intrinsics: object, count: int, *, convention: str = "opencv_w2c"
+) -> tuple[Matrices | None, Matrices | None]:
     """Cameras of ``count`` images as fresh float64 arrays, or an error that says what is wrong with them.
 
     Args:
-        extrinsics: (N, 3, 4) or (N, 4, 4) world-to-camera poses, OpenCV axes; arrays, lists of arrays, nested lists.
+        extrinsics: (N, 3, 4) or (N, 4, 4) poses; arrays, lists of arrays, nested lists. None, or NaN throughout, in
+            the place of a view whose pose is not known.
         intrinsics: (N, 3, 3) in pixels of the upright source images; may come alone.
         count: number of images N.
+        convention: what the poses mean; by default world-to-camera with OpenCV axes.
 
     Returns:
-        extrinsics (N, 4, 4) and intrinsics (N, 3, 3) as float64 with exact last rows; None for what did not come.
+        extrinsics (N, 4, 4) world-to-camera with OpenCV axes, NaN where not known, and intrinsics (N, 3, 3), as float64
+        with exact last rows; None for what did not come.
 
     Raises:
         InputError: wrong shape or number, values that are not finite, rotations that are not orthonormal or mirror,
-            last rows or focal lengths that cannot be, extrinsics without intrinsics, or ``count`` below 1.
+            last rows or focal lengths that cannot be, extrinsics of all views without intrinsics, or ``count`` below 1.
     """
     if count < 1:
         raise InputError("image", "no images", "at least one image")
-    poses = None if extrinsics is None else _checked_extrinsics(extrinsics, count)
+    poses = None if extrinsics is None else extrinsics_from(_checked_extrinsics(extrinsics, count), convention)
     calibrations = None if intrinsics is None else _checked_intrinsics(intrinsics, count)
-    if poses is not None and calibrations is None:
+    if poses is not None and calibrations is None and np.isfinite(poses).all():
         raise InputError("intrinsics", "None beside extrinsics", f"shape ({count}, 3, 3): poses need intrinsics")
     return poses, calibrations
 
 
 def _checked_extrinsics(value: object, count: int) -> Matrices:
+    value, missing = _without_gaps(value)
     given = _checked_matrices("extrinsics", value, count, ((3, 4), (4, 4)))
+    if missing.all():
+        raise InputError("extrinsics", "no pose at all", "at least one, or None instead of a list")
     last = np.array([0.0, 0.0, 0.0, 1.0])
     if given.shape[1] == 4:
         _check_last_row("extrinsics", given, last)
@@ -370,7 +381,31 @@ def _checked_extrinsics(value: object, count: int) -> Matrices:
         )
     poses = np.empty((count, 4, 4))
     poses[:, :3], poses[:, 3] = given[:, :3], last
+    poses[missing] = np.nan
     return poses
+
+
+def _without_gaps(value: object) -> tuple[object, npt.NDArray[np.bool_]]:
+    """Poses with the identity for those that are None or NaN throughout, and which ones those are."""
+    if not (isinstance(value, np.ndarray) and value.dtype != object):
+        try:
+            entries = list(value)  # type: ignore[call-overload]
+        except TypeError:
+            return value, np.zeros(1, bool)
+        if all(entry is not None for entry in entries):
+            return _nan_as_identity(value)
+        rows = next((len(entry) for entry in entries if entry is not None), 4)
+        value = [np.full((rows, 4), np.nan) if entry is None else entry for entry in entries]
+    return _nan_as_identity(value)
+
+
+def _nan_as_identity(value: object) -> tuple[object, npt.NDArray[np.bool_]]:
+    try:
+        poses: npt.NDArray[Any] = np.asarray(value)
+        missing = np.isnan(poses[:, :3]).all(axis=(1, 2))
+    except (TypeError, ValueError, RuntimeError, IndexError):
+        return value, np.zeros(1, bool)  # no array of poses: refused by the next check
+    return np.where(missing[:, None, None], np.eye(4)[: poses.shape[1]], poses) if missing.any() else value, missing
 
 
 def _checked_intrinsics(value: object, count: int) -> Matrices:

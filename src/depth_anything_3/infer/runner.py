@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -52,6 +53,9 @@ def run_network(
     """
     images = torch.from_numpy(inputs.images)[None].to(device)
     extrinsics, intrinsics = network_cameras(inputs, device)
+    lens: dict[str, Tensor] = {}
+    if isinstance(net, NestedDepthAnything3Net) and options.metric_focal == "given" and inputs.intrinsics is not None:
+        lens["metric_intrinsics"] = torch.from_numpy(inputs.intrinsics).float()[None].to(device)
     with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
         output: NetOutput = net(
             images,
@@ -62,6 +66,7 @@ def run_network(
             options.use_ray_pose,
             options.ref_view_strategy,
             on_block=lambda done, total: report("network", done, total),
+            **lens,
         )
     return output
 
@@ -69,8 +74,11 @@ def run_network(
 def network_cameras(
     inputs: ModelInputs, device: torch.device
 ) -> tuple[Float[Tensor, "1 N 4 4"] | None, Float[Tensor, "1 N 3 3"] | None]:
-    """Given cameras as the network reads them. Without poses it is not conditioned, and intrinsics stay outside."""
-    if inputs.extrinsics is None or inputs.intrinsics is None:
+    """Given cameras as the network reads them.
+
+    Without a pose for every view it is not conditioned, and intrinsics stay outside.
+    """
+    if inputs.extrinsics is None or inputs.intrinsics is None or not np.isfinite(inputs.extrinsics).all():
         return None, None
     extrinsics = torch.from_numpy(normalise_extrinsics(inputs.extrinsics)).float()
     intrinsics = torch.from_numpy(inputs.intrinsics).float()

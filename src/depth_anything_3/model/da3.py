@@ -324,11 +324,13 @@ class NestedDepthAnything3Net(nn.Module):
         ray_samples: Tensor | None = None,
         ray_decomposition: Decomposition = "published",
         on_block: BlockCallback | None = None,
+        metric_intrinsics: Float[Tensor, "B N 3 3"] | None = None,
     ) -> NetOutput:
         """As :meth:`DepthAnything3Net.forward`, in metres; ``sky`` is the metric network's score.
 
-        The metric branch is scaled by the predicted focal length, also where intrinsics are given, as published.
-        Gaussians are scaled with the depth.
+        The metric branch is scaled by the focal length of ``metric_intrinsics``, in pixels of the network images;
+        without them by the predicted one, also where ``intrinsics`` are given, as published. Gaussians are scaled with
+        the depth.
         """
         depth_total = self.da3.depth + self.da3_metric.depth
         output = self.da3(
@@ -348,13 +350,13 @@ class NestedDepthAnything3Net(nn.Module):
             x, on_block=None if on_block is None else lambda done, _: on_block(self.da3.depth + done, depth_total)
         )
         with _full_precision(x):
-            return _in_metres(output, metric)
+            return _in_metres(output, metric, metric_intrinsics)
 
 
-def _in_metres(output: NetOutput, metric: NetOutput) -> NetOutput:
+def _in_metres(output: NetOutput, metric: NetOutput, intrinsics: Tensor | None) -> NetOutput:
     if output.intrinsics is None or output.extrinsics is None or output.depth_conf is None or metric.sky is None:
         raise ConfigError("anyview, metric", "parts that lack something", "cameras and confidence; depth and sky")
-    metres = metric_depth(metric.depth, output.intrinsics)
+    metres = metric_depth(metric.depth, output.intrinsics if intrinsics is None else intrinsics)
     scale = metric_scale(output.depth, output.depth_conf, metres, metric.sky)
     output.depth, output.depth_conf, output.extrinsics = to_metres(
         output.depth, output.depth_conf, output.extrinsics, scale, metric.sky

@@ -18,10 +18,20 @@ ReferenceViewStrategy = Literal["first", "middle", "saddle_balanced", "saddle_si
 
 RefineMode = Literal["off", "poses", "full"]
 
+ExtrinsicsConvention = Literal["opencv_w2c", "opencv_c2w", "opengl_w2c", "opengl_c2w", "colmap", "blender"]
+"""What a 4x4 pose maps (``w2c``: world to camera, ``c2w``: camera to world), and the camera's axes: OpenCV (x right, y
+down, z forward) or OpenGL (x right, y up, z backward). COLMAP's is ``opencv_w2c``, Blender's and nerfstudio's
+``opengl_c2w``."""
+
+MetricFocal = Literal["given", "predicted"]
+"""Which focal length makes metres of what a metric network says."""
+
 PROCESS_METHODS: tuple[str, ...] = get_args(ProcessMethod)
 ALPHA_MODES: tuple[str, ...] = get_args(AlphaMode)
 REFERENCE_VIEW_STRATEGIES: tuple[str, ...] = get_args(ReferenceViewStrategy)
 REFINE_MODES: tuple[str, ...] = get_args(RefineMode)
+EXTRINSICS_CONVENTIONS: tuple[str, ...] = get_args(ExtrinsicsConvention)
+METRIC_FOCALS: tuple[str, ...] = get_args(MetricFocal)
 
 PATCH_SIZE = 14
 """Side of a network patch in pixels; processed images are multiples of it."""
@@ -100,6 +110,8 @@ class InferOptions:
         export_feat_layers: indices of transformer blocks whose patch features are returned in ``aux``.
         refine: ``poses`` lets matches between the views correct cameras and the scale of each view's depth; ``full``
             also measures depth by comparing the views; see :mod:`depth_anything_3.refine.scene`.
+        metric_focal: whether metres come from the ``given`` focal length, where there is one, or always from the
+            ``predicted`` one, as published.
     """
 
     align_to_input_ext_scale: bool = True
@@ -108,8 +120,10 @@ class InferOptions:
     ref_view_strategy: ReferenceViewStrategy = "saddle_balanced"
     export_feat_layers: tuple[int, ...] = ()
     refine: RefineMode = "off"
+    metric_focal: MetricFocal = "given"
 
     def __post_init__(self) -> None:
+        check_choice("metric_focal", self.metric_focal, METRIC_FOCALS)
         check_choice("refine", self.refine, REFINE_MODES)
         check_choice("ref_view_strategy", self.ref_view_strategy, REFERENCE_VIEW_STRATEGIES)
 

@@ -18,8 +18,10 @@ import numpy.typing as npt
 from depth_anything_3._attr_dict import AttrDict
 from depth_anything_3._files import atomic_path
 from depth_anything_3.errors import InputError
+from depth_anything_3.types.alignment import Alignment
 from depth_anything_3.types.gaussians import Gaussians
 from depth_anything_3.types.inputs import ResizeRecord
+from depth_anything_3.types.options import MetricFocal
 from depth_anything_3.types.refinement import Refinement
 
 if TYPE_CHECKING:
@@ -52,6 +54,9 @@ class Prediction:
         records: N resize records that lead back to the caller's pixels.
         model_name: the preset that made the prediction, or "" where unknown.
         refinement: what refinement did, or None where there was none.
+        alignment: what given poses or lengths did to frame and unit, or None where there were none.
+        metric_focal: whether the ``given`` or the ``predicted`` focal length made metres of a metric network's depth;
+            None for other networks, and where neither is known.
     """
 
     depth: npt.NDArray[np.float32]
@@ -68,6 +73,8 @@ class Prediction:
     records: tuple[ResizeRecord, ...] = ()
     model_name: str = ""
     refinement: Refinement | None = None
+    alignment: Alignment | None = None
+    metric_focal: MetricFocal | None = None
 
     def __post_init__(self) -> None:
         depth = np.asarray(self.depth)
@@ -179,6 +186,8 @@ def _to_arrays(prediction: Prediction) -> dict[str, Any]:
         "records": [dataclasses.asdict(record) for record in prediction.records],
         "model_name": prediction.model_name,
         "refinement": None if prediction.refinement is None else prediction.refinement.as_dict(),
+        "alignment": None if prediction.alignment is None else prediction.alignment.as_dict(),
+        "metric_focal": prediction.metric_focal,
     }
     arrays["metadata"] = np.frombuffer(json.dumps(metadata, sort_keys=True).encode(), np.uint8)
     return arrays
@@ -191,6 +200,8 @@ def _from_arrays(arrays: dict[str, npt.NDArray[Any]], path: str) -> dict[str, An
     metadata["records"] = tuple(_record(**record) for record in metadata["records"])
     if metadata.get("refinement") is not None:
         metadata["refinement"] = Refinement.from_dict(metadata["refinement"])
+    if metadata.get("alignment") is not None:
+        metadata["alignment"] = Alignment.from_dict(metadata["alignment"])
     fields = {**metadata, **{name: arrays[name] for name in _ARRAY_FIELDS if name in arrays}}
     fields["aux"] = {name[4:]: value for name, value in arrays.items() if name.startswith("aux.")}
     if "gaussians.means" in arrays:

@@ -121,9 +121,9 @@ def test_positions_fix_the_world_and_a_wrong_one_is_ignored() -> None:
     prior = PositionPrior(node=node, position=position, sigma=np.full((len(node), 3), 0.05), wrong_possible=True)
     result = solve_graph(drifted, [steps, prior])
     assert _error(drifted, truth) > 2
-    assert _error(result.nodes, truth) < 0.3
+    assert _error(result.nodes, truth) < 0.6
     assert (result.weights[1] < 0.1).tolist() == (np.arange(len(node)) == 4).tolist()
-    assert abs(np.log(result.nodes.scale)).max() < 0.05
+    assert abs(np.log(result.nodes.scale)).max() < 0.1
 
 
 def test_given_poses_and_metric_scale() -> None:

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from jaxtyping import Float
 
-from depth_anything_3.geometry.rotation_vectors import rotation_from_vector, skew, vector_from_rotation
+from depth_anything_3.geometry.rotation_vectors import nearest_rotation, rotation_from_vector, skew, vector_from_rotation
 
 Array = npt.NDArray[np.float64]
 
@@ -51,9 +51,12 @@ class Sim3:
 
     @classmethod
     def from_extrinsics(cls, extrinsics: Float[np.ndarray, "*batch rows 4"]) -> Sim3:
-        """World-from-camera transforms of scale 1 of world-to-camera poses, 3x4 or 4x4."""
+        """World-from-camera transforms of scale 1 of world-to-camera poses, 3x4 or 4x4.
+
+        Poses in float32 have rotations to seven digits only; the nearest true rotations are taken.
+        """
         pose = np.asarray(extrinsics, np.float64)
-        rotation = pose[..., :3, :3].swapaxes(-1, -2)
+        rotation = nearest_rotation(pose[..., :3, :3]).swapaxes(-1, -2)
         centre = -(rotation @ pose[..., :3, 3:])[..., 0]
         return cls(rotation, centre, np.ones(pose.shape[:-2]))
 

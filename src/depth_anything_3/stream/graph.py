@@ -28,6 +28,7 @@ Array = npt.NDArray[np.float64]
 
 _LEAST_DAMPING, _MOST_DAMPING = 1e-9, 1e8
 _ANCHOR = 1e-8  # of the largest number on the diagonal: holds what no absolute prior speaks about
+_ROUNDS_ON_THE_WAY = 2
 _ZERO_COST = 1e-18  # per row: nothing but rounding is left
 
 
@@ -106,13 +107,15 @@ def solve_graph(
     nodes, steps = start, 0
     width = problem.first_width(start, options.cut)
     while True:
-        nodes, taken = _descend(problem, nodes, weights, options)
+        # A wide kernel is only on the way to the next one; its minimum need not be reached.
+        rounds = options.rounds if width is None else min(options.rounds, _ROUNDS_ON_THE_WAY)
+        nodes, taken = _descend(problem, nodes, weights, rounds, options.tolerance)
         steps += taken
         if width is None:
             break
         weights, done = problem.reweighted(nodes, width, options.cut), width <= 1
         if done:
-            nodes, taken = _descend(problem, nodes, weights, options)
+            nodes, taken = _descend(problem, nodes, weights, options.rounds, options.tolerance)
             weights = problem.reweighted(nodes, 1.0, options.cut)
             steps += taken
             break
@@ -209,11 +212,13 @@ def _movable(start: Sim3, factors: Sequence[Factor], free: npt.NDArray[np.bool_]
     return movable
 
 
-def _descend(problem: _Problem, nodes: Sim3, weights: list[Array], options: GraphOptions) -> tuple[Sim3, int]:
+def _descend(
+    problem: _Problem, nodes: Sim3, weights: list[Array], rounds: int, tolerance: float
+) -> tuple[Sim3, int]:
     """Levenberg-Marquardt with fixed weights: damp more where a step fails, less where it works."""
     damping, cost, steps = 1e-6, problem.cost(nodes, weights), 0
     equations = problem.normal_equations(nodes, weights)
-    while steps < options.rounds and cost > _ZERO_COST * problem.rows:
+    while steps < rounds and cost > _ZERO_COST * problem.rows:
         proposal = nodes @ sim3_exp(problem.step(equations, damping))
         proposed = problem.cost(proposal, weights)
         if not proposed < cost:  # NaN too
@@ -222,7 +227,7 @@ def _descend(problem: _Problem, nodes: Sim3, weights: list[Array], options: Grap
                 break
             continue
         gain, nodes, cost, steps = cost - proposed, proposal, proposed, steps + 1
-        if gain <= options.tolerance * (cost + gain):
+        if gain <= tolerance * (cost + gain):
             break
         damping = max(damping / 10, _LEAST_DAMPING)
         equations = problem.normal_equations(nodes, weights)

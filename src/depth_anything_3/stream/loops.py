@@ -33,7 +33,8 @@ class LoopOptions:
         spread: how many robust standard deviations (1.48 times the median deviation) a similarity must lie above the
             median of all pairs.
         apart: of several candidates whose ends are both within this many frames, only the best is kept.
-        most: candidates in all; the best are kept.
+        share: frames of all loop windows, as a part of the frames of the sequence; it bounds how many candidates are
+            kept (of a short sequence, four).
         side: frames of each end in the loop window.
         stride: frames from one to the next in it, so that they span a baseline.
         depth_error: relative difference of depth at which two sides agree about a point.
@@ -46,7 +47,7 @@ class LoopOptions:
     least_similarity: float = 0.5
     spread: float = 4.0
     apart: int = 25
-    most: int = 1000
+    share: float = 0.08
     side: int = 8
     stride: int = 2
     depth_error: float = 0.05
@@ -54,9 +55,13 @@ class LoopOptions:
     least_shared: float = 0.2
 
     def __post_init__(self) -> None:
-        counts = (self.neighbours, self.least_gap, self.apart, self.most, self.side, self.stride)
-        if min(counts) < 1 or not 0 < self.depth_error < 1:
-            raise InputError("options", repr(self), "counts of at least 1 and a relative depth error below 1")
+        counts = (self.neighbours, self.least_gap, self.apart, self.side, self.stride)
+        if min(counts) < 1 or not (0 < self.depth_error < 1 and self.share >= 0):
+            raise InputError("options", repr(self), "counts of at least 1, a depth error below 1, a share of at least 0")
+
+    def most(self, frames: int) -> int:
+        """Candidates in all for a sequence of that many frames."""
+        return max(4, int(self.share * frames / (2 * self.side)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,27 +121,39 @@ def propose_loops(descriptors: Float[np.ndarray, "n d"], options: LoopOptions | 
         values.append(np.take_along_axis(block, best, axis=1).ravel())
     first, second, similarity = np.concatenate(columns), np.concatenate(rows), np.concatenate(values)
     keep = similarity >= max(options.least_similarity, _level(np.concatenate(levels), options.spread))
-    return suppress_neighbours(
-        (
-            LoopCandidate(first=int(a), second=int(b), similarity=float(s))
-            for a, b, s in zip(first[keep], second[keep], similarity[keep], strict=True)
-        ),
-        options,
-    )
+    found = [
+        LoopCandidate(first=int(a), second=int(b), similarity=float(s))
+        for a, b, s in zip(first[keep], second[keep], similarity[keep], strict=True)
+    ]
+    return spread_out(found, len(unit), options)
 
 
-def suppress_neighbours(candidates: Iterable[LoopCandidate], options: LoopOptions) -> list[LoopCandidate]:
-    """The best candidates, none of which has both ends near those of a better one."""
-    kept: list[LoopCandidate] = []
-    for candidate in sorted(candidates, key=lambda c: (-c.similarity, c.first, c.second)):
-        near = any(
-            max(abs(candidate.first - k.first), abs(candidate.second - k.second)) < options.apart for k in kept
-        )
-        if not near:
-            kept.append(candidate)
-        if len(kept) == options.most:
+def spread_out(candidates: Iterable[LoopCandidate], frames: int, options: LoopOptions) -> list[LoopCandidate]:
+    """As many candidates as the options allow, spread over the sequence, the best of each neighbourhood first.
+
+    Two candidates are neighbours when both their ends are. Wide neighbourhoods come first, so that a few loops tie the
+    whole sequence and not its easiest stretch.
+
+    Args:
+        candidates: in any order.
+        frames: length of the sequence.
+        options: ``apart`` is the narrowest neighbourhood.
+    """
+    ranked = sorted(candidates, key=lambda c: (-c.similarity, c.first, c.second))
+    ends = np.array([(c.first, c.second) for c in ranked]).reshape(-1, 2)
+    kept: list[int] = []
+    apart, most = max(frames // 4, options.apart), options.most(frames)
+    while ranked:
+        free = np.ones(len(ranked), bool)
+        for index in kept:
+            free &= np.abs(ends - ends[index]).max(1) >= apart
+        while free.any() and len(kept) < most:
+            kept.append(int(np.argmax(free)))
+            free &= np.abs(ends - ends[kept[-1]]).max(1) >= apart
+        if apart == options.apart or len(kept) == most:
             break
-    return kept
+        apart = max(apart // 2, options.apart)
+    return [ranked[index] for index in kept]
 
 
 def loop_frames(frame: int, window: Window, options: LoopOptions) -> list[int]:
@@ -196,7 +213,7 @@ def _best_pair(
         seen, z = depth[other, row, column], z[inside]
         known = np.isfinite(seen)
         shared = float(known.sum() / max(len(points), 1))
-        if shared < options.least_shared:
+        if shared < options.least_shared or not known.any():
             continue
         agreeing = float((np.abs(z[known] - seen[known]) < options.depth_error * seen[known]).mean())
         best = max(best, (agreeing, shared))

@@ -151,6 +151,14 @@ class Oracle:
         near = np.linalg.norm(cameras.translation[0] - cameras.translation[1]) < _SHARED_PLACE
         return bool(near and cameras.rotation[0, :, 2] @ cameras.rotation[1, :, 2] > _SHARED_COSINE)
 
+    def descriptors(self) -> Float[np.ndarray, "n 128"]:
+        """One per frame: alike where place and heading are alike."""
+        rng = np.random.default_rng([self.seed, 7])
+        cameras = Sim3.from_extrinsics(self.world.extrinsics)
+        state = np.concatenate([cameras.translation[:, :2] / 4, 4 * cameras.rotation[:, :2, 2]], 1)
+        waves = state @ rng.normal(size=(4, 128)) + rng.uniform(0, 2 * np.pi, 128)
+        return np.cos(waves) + 0.3 * rng.normal(size=waves.shape)
+
     def _placed(self, index: npt.NDArray[np.int64], rng: np.random.Generator) -> Sim3:
         """True cameras; a run of frames that shares no place with the first one is put where it seems to."""
         cameras = Sim3.from_extrinsics(self.world.extrinsics[index])
@@ -212,10 +220,7 @@ def _places(frames: int, path: PathShape, laps: int) -> Array:
 
 def _look_ahead(places: Array) -> Sim3:
     """World-from-camera: along the path, upright."""
-    if len(places) == 1:
-        forward = np.array([[1.0, 0, 0]])
-    else:
-        forward = np.gradient(places, axis=0)
+    forward = np.gradient(places, axis=0) if len(places) > 1 else np.array([[1.0, 0, 0]])
     forward /= np.linalg.norm(forward, axis=1, keepdims=True)
     down = np.broadcast_to([0.0, 0, -1], forward.shape)
     rotation = np.stack([np.cross(down, forward), down, forward], -1)

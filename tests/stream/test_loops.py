@@ -21,12 +21,12 @@ def _side(frame: int) -> list[int]:
 
 def test_true_loops_pass_and_false_ones_do_not(world: OracleWorld) -> None:
     true, false = [], []
-    for seed in range(3):
+    for seed in range(2):
         oracle = Oracle(world=world, seed=seed)
-        for frame in (5, 60, 120, 170):
+        for frame in (5, 60, 120):
             true.append(check_loop(oracle.predict(_side(frame) + _side(frame + 200)), 8))
             false.append(check_loop(oracle.predict(_side(frame) + _side((frame + 300) % 384)), 8))
-    assert sum(check.accepted for check in true) >= 10
+    assert sum(check.accepted for check in true) >= 5
     assert sum(check.accepted for check in false) <= 1
     assert np.median([c.agreeing for c in true]) > 2 * np.median([c.agreeing for c in false])
 
@@ -50,7 +50,7 @@ def test_candidates_are_spread_before_they_are_dense() -> None:
 
 
 def test_nothing_alike_means_no_candidates() -> None:
-    noise = np.random.default_rng(0).normal(size=(300, 64))
+    noise = np.random.default_rng(0).normal(size=(200, 256))
     assert propose_loops(noise) == []
 
 

@@ -14,7 +14,7 @@ from depth_anything_3.synth.oracle import Oracle, OracleErrors, OracleWorld, mak
 
 pytest.importorskip("scipy.sparse")
 
-FRAMES, LAPS = 300, 4
+FRAMES, LAPS = 300, 3
 LAP = FRAMES // LAPS
 EXACT = OracleErrors(scale_drift=0, rotation_drift_deg=0, translation_drift=0, focal=0, depth=0, outliers=0)
 
@@ -53,12 +53,12 @@ def test_exact_windows_give_the_exact_path(world: OracleWorld) -> None:
 
 def test_loops_hold_the_path_together(world: OracleWorld) -> None:
     before, after = [], []
-    for seed in range(4):
+    for seed in range(2):
         oracle = Oracle(world=world, seed=seed)
         mapper = _chain(oracle)
         before.append(_error_percent(mapper, world))
-        accepted = [_add(mapper, oracle, f, f + LAP) for f in range(4, FRAMES - LAP - 8, 30)]
-        assert sum(accepted) >= 4
+        accepted = [_add(mapper, oracle, f, f + LAP) for f in range(4, FRAMES - LAP - 8, 40)]
+        assert sum(accepted) >= 3
         mapper.solve()
         after.append(_error_percent(mapper, world))
     assert max(after) <= 0.5

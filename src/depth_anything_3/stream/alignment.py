@@ -128,14 +128,14 @@ def align_views(target: SampledViews, source: SampledViews, *, fixed_scale: bool
     """
     if not len(target) or target.depth.shape != source.depth.shape:
         raise InputError("source", f"shape {source.depth.shape}", f"at least one frame, and {target.depth.shape}")
-    per_frame, agreeing = _log_ratios(target.depth, source.depth)
+    per_frame, agreeing = _log_ratios(*(np.asarray(views.depth, np.float64) for views in (target, source)))
     spoken = np.isfinite(per_frame)
     log_scale = 0.0 if fixed_scale else _log_scale(per_frame, target.cameras, source.cameras)
     similarity = _pose_mean(target.cameras, source.cameras, float(np.exp(log_scale)))
     votes = _votes(similarity, target.cameras, source.cameras, np.where(spoken, per_frame, log_scale))
     return Alignment(
         similarity=similarity,
-        covariance=_covariance(votes, _typical_depth(source.depth), scale_known=bool(spoken.any()) or fixed_scale),
+        covariance=_covariance(votes, _typical_depth(source), scale_known=bool(spoken.any()) or fixed_scale),
         agreeing=agreeing,
         frames=int(spoken.sum()),
     )
@@ -213,7 +213,7 @@ def _cauchy(distance: Array) -> Array:
     return weight
 
 
-def _typical_depth(depth: Array) -> float:
-    known = depth[np.isfinite(depth)]
+def _typical_depth(views: SampledViews) -> float:
+    known = views.depth[np.isfinite(views.depth)]
     return float(np.median(known)) if len(known) else 1.0
 

@@ -11,7 +11,7 @@ nodes that it touches. E rows, N nodes.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,7 @@ Array = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
 
 
+@runtime_checkable
 class Factor(Protocol):
     """A term of the problem."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from depth_anything_3.geometry.sim3 import Sim3, right_jacobian_inverse, sim3_exp, sim3_log
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
 from depth_anything_3.errors import InputError
 from depth_anything_3.geometry.sim3 import Sim3, sim3_exp, sim3_log
 from depth_anything_3.stream.alignment import SampledViews, align_views, sample_views
@@ -14,7 +15,9 @@ from depth_anything_3.types.prediction import Prediction
 
 def _views(seed: int = 0, frames: int = 10, samples: int = 600) -> SampledViews:
     rng = np.random.default_rng(seed)
-    cameras = sim3_exp(np.concatenate([rng.normal(size=(frames, 3)), 0.1 * rng.normal(size=(frames, 3)), np.zeros((frames, 1))], 1))
+    cameras = sim3_exp(
+        np.concatenate([rng.normal(size=(frames, 3)), 0.1 * rng.normal(size=(frames, 3)), np.zeros((frames, 1))], 1)
+    )
     return SampledViews(cameras=cameras, depth=np.exp(rng.normal(1.5, 0.6, (frames, samples))))
 
 
@@ -71,7 +74,9 @@ def test_covariance_grows_with_disagreement() -> None:
 def test_one_shared_frame_is_enough() -> None:
     true = sim3_exp(np.array([1, 2, 3, 0.1, 0.2, 0.3, 0.4]))
     target = _views(frames=1)
-    error = sim3_log(align_views(target, _elsewhere(target, true, 0, noise=0.03, wrong=0.1)).similarity.inverse() @ true)
+    error = sim3_log(
+        align_views(target, _elsewhere(target, true, 0, noise=0.03, wrong=0.1)).similarity.inverse() @ true
+    )
     assert np.abs(error).max() < 0.02
 
 

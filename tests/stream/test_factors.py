@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from depth_anything_3.errors import InputError
 from depth_anything_3.geometry.sim3 import Sim3, sim3_exp
 from depth_anything_3.stream.factors import (
@@ -74,9 +75,7 @@ def test_residuals_vanish_at_the_measurement() -> None:
     nodes = sim3_exp(0.3 * _rng().normal(size=(2, 7)))
     between = (nodes[:1].inverse()) @ nodes[1:]
     one, zero = np.array([1]), np.array([0])
-    exact = Relations(
-        first=zero, second=one, measured=between, whiten=np.eye(7)[None], doubtful=np.zeros(1, bool)
-    )
+    exact = Relations(first=zero, second=one, measured=between, whiten=np.eye(7)[None], doubtful=np.zeros(1, bool))
     np.testing.assert_allclose(exact.residuals(nodes), 0, atol=1e-14)
     assert len(stacked([exact, exact]).residuals(nodes)) == 2
 

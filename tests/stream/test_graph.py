@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from depth_anything_3.errors import InputError
 from depth_anything_3.geometry.sim3 import Sim3, sim3_exp, sim3_log
 from depth_anything_3.stream.factors import GravityPrior, PosePrior, PositionPrior, Relations, ScalePrior, whitening
@@ -80,7 +81,9 @@ def test_false_loops_do_no_harm() -> None:
     steps, drifted = _chain(truth)
     honest = solve_graph(drifted, [steps, _loops(truth)])
     rng = np.random.default_rng(2)
-    wrong = _between(truth, np.array([2, 9, 16, 22]), np.array([20, 41, 50, 33]), rng.normal(size=(4, 7)), doubtful=True)
+    wrong = _between(
+        truth, np.array([2, 9, 16, 22]), np.array([20, 41, 50, 33]), rng.normal(size=(4, 7)), doubtful=True
+    )
     result = solve_graph(drifted, [steps, _loops(truth), wrong])
     assert (result.weights[1] > 0.5).all()
     assert (result.weights[2] < 0.1).all()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from depth_anything_3.errors import InputError
 from depth_anything_3.stream.loops import LoopCandidate, LoopOptions, check_loop, loop_frames, propose_loops, spread_out
 from depth_anything_3.stream.windows import plan_windows

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from depth_anything_3.errors import InputError
+from depth_anything_3.geometry.pinhole import camera_centres
 from depth_anything_3.metrics.trajectory import trajectory_errors
 from depth_anything_3.stream.factors import PositionPrior
 from depth_anything_3.stream.loops import LoopCandidate, LoopOptions
@@ -121,8 +123,6 @@ def test_positions_move_the_world_to_theirs() -> None:
     oracle = Oracle(world=world)
     mapper = _chain(oracle)
     node = np.arange(0, 120, 10)
-    from depth_anything_3.geometry.pinhole import camera_centres
-
     true = camera_centres(world.extrinsics)
     mapper.solve([PositionPrior(node=node, position=true[node], sigma=np.full((len(node), 3), 0.1))])
     assert trajectory_errors(mapper.extrinsics(), world.extrinsics, alignment="none").rmse < 0.3

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
+
 from depth_anything_3.errors import InputError
 from depth_anything_3.stream.windows import plan_windows
 
@@ -13,7 +16,7 @@ def test_every_frame_has_one_owner(size: int, overlap: int) -> None:
         windows = plan_windows(frames, size=size, overlap=overlap)
         assert [f for w in windows for f in range(w.own_start, w.own_stop)] == list(range(frames))
         assert all(len(w) <= size and w.start <= w.own_start < w.own_stop <= w.stop for w in windows)
-        assert all(a.stop - b.start == overlap for a, b in zip(windows, windows[1:], strict=False))
+        assert all(a.stop - b.start == overlap for a, b in itertools.pairwise(windows))
         lengths = [len(w) for w in windows]
         assert max(lengths) - min(lengths) <= 1
 
@@ -23,7 +26,9 @@ def test_work_per_frame() -> None:
         assert sum(len(w) for w in plan_windows(frames, **options)) <= 1.2 * frames
 
 
-@pytest.mark.parametrize("options", [{"frames": 0}, {"frames": 9, "overlap": 0}, {"frames": 9, "size": 4, "overlap": 4}])
+@pytest.mark.parametrize(
+    "options", [{"frames": 0}, {"frames": 9, "overlap": 0}, {"frames": 9, "size": 4, "overlap": 4}]
+)
 def test_bad_numbers(options: dict[str, int]) -> None:
     with pytest.raises(InputError):
         plan_windows(**options)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from depth_anything_3.errors import InputError
-from depth_anything_3.geometry.pinhole import project, unproject
+from depth_anything_3.geometry.pinhole import camera_centres, project, unproject
 from depth_anything_3.metrics.trajectory import trajectory_errors
 from depth_anything_3.synth.oracle import Oracle, OracleErrors, make_oracle_world
 
@@ -64,8 +65,6 @@ def test_frames_that_share_nothing_are_put_near_each_other() -> None:
     world = make_oracle_world(300, path="line")
     errors = OracleErrors(gauge=1.0)
     found = Oracle(world=world, errors=errors).predict([*range(8), *range(250, 258)])
-    from depth_anything_3.geometry.pinhole import camera_centres
-
     centres = camera_centres(found.extrinsics)
     assert np.linalg.norm(centres[0] - centres[8]) < 10
 

@@ -20,7 +20,12 @@ import numpy as np
 import numpy.typing as npt
 from jaxtyping import Float
 
-from depth_anything_3.geometry.rotation_vectors import nearest_rotation, rotation_from_vector, skew, vector_from_rotation
+from depth_anything_3.geometry.rotation_vectors import (
+    nearest_rotation,
+    rotation_from_vector,
+    skew,
+    vector_from_rotation,
+)
 
 Array = npt.NDArray[np.float64]
 
@@ -70,7 +75,9 @@ class Sim3:
     @classmethod
     def concatenate(cls, parts: Sequence[Sim3]) -> Sim3:
         """Batches with one axis, one after the other."""
-        return cls(*(np.concatenate([getattr(p, name) for p in parts]) for name in ("rotation", "translation", "scale")))
+        return cls(
+            *(np.concatenate([getattr(p, name) for p in parts]) for name in ("rotation", "translation", "scale"))
+        )
 
     def extrinsics(self) -> Float[np.ndarray, "*batch 3 4"]:
         """World-to-camera poses of world-from-camera transforms; the scale, which belongs to the depth, is left out."""
@@ -85,7 +92,9 @@ class Sim3:
         return Sim3(self.rotation[index], self.translation[index], np.asarray(self.scale[index]))
 
     def __matmul__(self, other: Sim3) -> Sim3:
-        return Sim3(self.rotation @ other.rotation, self.on_points(other.translation), np.asarray(self.scale * other.scale))
+        return Sim3(
+            self.rotation @ other.rotation, self.on_points(other.translation), np.asarray(self.scale * other.scale)
+        )
 
     def on_points(self, points: Float[np.ndarray, "*some 3"]) -> Float[np.ndarray, "*all 3"]:
         """Map one point per transform; batches broadcast."""
@@ -95,7 +104,9 @@ class Sim3:
     def inverse(self) -> Sim3:
         """The transforms the other way round."""
         turned = self.rotation.swapaxes(-1, -2)
-        return Sim3(turned, -(turned @ self.translation[..., None])[..., 0] / self.scale[..., None], np.asarray(1 / self.scale))
+        return Sim3(
+            turned, -(turned @ self.translation[..., None])[..., 0] / self.scale[..., None], np.asarray(1 / self.scale)
+        )
 
     def adjoint(self) -> Float[np.ndarray, "*batch 7 7"]:
         """The matrix with ``S exp(x) S^-1 = exp(Ad(S) x)``."""
@@ -112,12 +123,16 @@ def sim3_exp(tangent: Float[np.ndarray, "*batch 7"]) -> Sim3:
     """Transforms of tangent vectors (rho, phi, sigma)."""
     x = np.asarray(tangent, np.float64)
     rotation = rotation_from_vector(x[..., 3:6])
-    return Sim3(rotation, (_mean_turn(x[..., 3:6], x[..., 6]) @ x[..., :3, None])[..., 0], np.asarray(np.exp(x[..., 6])))
+    return Sim3(
+        rotation,
+        (_mean_turn(x[..., 3:6], np.asarray(x[..., 6])) @ x[..., :3, None])[..., 0],
+        np.asarray(np.exp(x[..., 6])),
+    )
 
 
 def sim3_log(transform: Sim3) -> Float[np.ndarray, "*batch 7"]:
     """Tangent vectors of transforms, with rotation angles of 0 to pi."""
-    phi, sigma = _rotation_log(transform.rotation), np.log(transform.scale)
+    phi, sigma = _rotation_log(transform.rotation), np.asarray(np.log(transform.scale))
     rho = np.linalg.solve(_mean_turn(phi, sigma), transform.translation[..., None])[..., 0]
     tangent: Array = np.concatenate([rho, phi, sigma[..., None]], -1)
     return tangent

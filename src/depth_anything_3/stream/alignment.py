@@ -216,4 +216,3 @@ def _cauchy(distance: Array) -> Array:
 def _typical_depth(views: SampledViews) -> float:
     known = views.depth[np.isfinite(views.depth)]
     return float(np.median(known)) if len(known) else 1.0
-

@@ -167,7 +167,7 @@ class GravityPrior(_Prior):
     """
 
     down_camera: Float[np.ndarray, "e 3"]
-    down_world: Float[np.ndarray, "3"]
+    down_world: Float[np.ndarray, 3]
     sigma: Float[np.ndarray, " e"]
 
     def residuals(self, nodes: Sim3) -> Array:

@@ -174,7 +174,9 @@ class _Problem:
         matrix = self._assembled(np.concatenate(data), np.concatenate(rows), np.concatenate(columns), count)
         return matrix, gradient[:count].ravel()
 
-    def _assembled(self, blocks: Array, row: npt.NDArray[np.int64], column: npt.NDArray[np.int64], count: int) -> object:
+    def _assembled(
+        self, blocks: Array, row: npt.NDArray[np.int64], column: npt.NDArray[np.int64], count: int
+    ) -> object:
         offset = np.arange(7)
         rows = np.broadcast_to(7 * row[:, None, None] + offset[:, None], blocks.shape)
         columns = np.broadcast_to(7 * column[:, None, None] + offset, blocks.shape)
@@ -189,7 +191,9 @@ class _Problem:
         # A number that nothing depends on stays: its gradient is zero as well.
         extra = np.where(diagonal + extra > 0, extra, 1.0)
         damped = (matrix + self.sparse.diags(extra)).tocsc()  # type: ignore[operator]
-        solver = self.linalg.splu(damped, permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True}, diag_pivot_thresh=0)
+        solver = self.linalg.splu(
+            damped, permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True}, diag_pivot_thresh=0
+        )
         step = np.zeros((len(self.movable), 7))
         step[self.movable] = -solver.solve(gradient).reshape(-1, 7)
         return step
@@ -212,9 +216,7 @@ def _movable(start: Sim3, factors: Sequence[Factor], free: npt.NDArray[np.bool_]
     return movable
 
 
-def _descend(
-    problem: _Problem, nodes: Sim3, weights: list[Array], rounds: int, tolerance: float
-) -> tuple[Sim3, int]:
+def _descend(problem: _Problem, nodes: Sim3, weights: list[Array], rounds: int, tolerance: float) -> tuple[Sim3, int]:
     """Levenberg-Marquardt with fixed weights: damp more where a step fails, less where it works."""
     damping, cost, steps = 1e-6, problem.cost(nodes, weights), 0
     equations = problem.normal_equations(nodes, weights)

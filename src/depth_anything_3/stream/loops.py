@@ -57,7 +57,9 @@ class LoopOptions:
     def __post_init__(self) -> None:
         counts = (self.neighbours, self.least_gap, self.apart, self.side, self.stride)
         if min(counts) < 1 or not (0 < self.depth_error < 1 and self.share >= 0):
-            raise InputError("options", repr(self), "counts of at least 1, a depth error below 1, a share of at least 0")
+            raise InputError(
+                "options", repr(self), "counts of at least 1, a depth error below 1, a share of at least 0"
+            )
 
     def most(self, frames: int) -> int:
         """Candidates in all for a sequence of that many frames."""
@@ -192,9 +194,7 @@ def check_loop(prediction: Prediction, split: int, options: LoopOptions | None =
     return LoopCheck(accepted=accepted, agreeing=float(agreeing), shared=float(shared))
 
 
-def _best_pair(
-    prediction: Prediction, frame: int, others: Iterable[int], options: LoopOptions
-) -> tuple[float, float]:
+def _best_pair(prediction: Prediction, frame: int, others: Iterable[int], options: LoopOptions) -> tuple[float, float]:
     """Largest agreeing part, and its shared part, over the frames of the other side."""
     assert prediction.extrinsics is not None and prediction.intrinsics is not None
     # One lens for all: focal lengths that differ from frame to frame would only move points to wrong pixels.

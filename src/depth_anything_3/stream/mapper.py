@@ -125,9 +125,7 @@ class Mapper:
         if self._windows:
             last = self._windows[-1]
             shared = range(window.start, last.window.stop)
-            alignment = align_views(
-                last.at(shared), views[: len(shared)], fixed_scale=self.options.fixed_scale
-            )
+            alignment = align_views(last.at(shared), views[: len(shared)], fixed_scale=self.options.fixed_scale)
             # The last window may have been moved by a solve; its frame at the border says where it is now.
             border = window.own_start - 1
             world = self.nodes[border] @ last.at([border]).cameras[0].inverse() @ alignment.similarity
@@ -267,7 +265,9 @@ class Mapper:
         last = self._windows[-1].window if self._windows else None
         follows = window.own_start == len(self) and (last is None or last.start <= window.start < last.stop)
         if not follows:
-            raise InputError("window", repr(window), f"a window that owns frame {len(self)} and shares frames with the last")
+            raise InputError(
+                "window", repr(window), f"a window that owns frame {len(self)} and shares frames with the last"
+            )
 
 
 def _relation(

@@ -175,7 +175,9 @@ class Oracle:
     def _drifted(self, cameras: Sim3, rng: np.random.Generator) -> Sim3:
         """The path bends and grows evenly, and every camera is off by a little; the scale is that of its depth."""
         errors, count = self.errors, len(cameras)
-        size = np.array([errors.translation_drift] * 3 + [np.radians(errors.rotation_drift_deg)] * 3 + [errors.scale_drift])
+        size = np.array(
+            [errors.translation_drift] * 3 + [np.radians(errors.rotation_drift_deg)] * 3 + [errors.scale_drift]
+        )
         drift = size * rng.normal(size=7)
         growth = np.exp(drift[6] * np.linspace(0, 1, count))
         steps = cameras[:-1].inverse() @ cameras[1:]

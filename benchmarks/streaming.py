@@ -2,7 +2,7 @@
 
 usage: python benchmarks/streaming.py [--frames 5000] [--laps 4] [--seeds 20] [--size 120] [--overlap 12]
 
-Rings and figure eights, four times around. Each window of frames comes in a gauge of its own and drifts by 2 % of scale,
+Rings and figure eights, four times around. Each window comes in a gauge of its own and drifts by 2 % of scale,
 0.3 degrees and 1 % of translation, its focal length is 2 % off, and of its pixels 3 % noise is on all, 10 % are wrong
 and 15 % move (standard deviations). Three of ten loop candidates are false. Each path is solved with the loops that
 pass the check, and once more with the check switched off, so that only the pose graph stands against the false ones.

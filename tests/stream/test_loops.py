@@ -27,8 +27,8 @@ def test_true_loops_pass_and_false_ones_do_not(world: OracleWorld) -> None:
         for frame in (5, 60, 120):
             true.append(check_loop(oracle.predict(_side(frame) + _side(frame + 200)), 8))
             false.append(check_loop(oracle.predict(_side(frame) + _side((frame + 300) % 384)), 8))
-    assert sum(check.accepted for check in true) >= 5
-    assert sum(check.accepted for check in false) <= 1
+    assert sum(check.accepted for check in true) >= 4
+    assert not any(check.accepted for check in false)
     assert np.median([c.agreeing for c in true]) > 2 * np.median([c.agreeing for c in false])
 
 

@@ -174,7 +174,7 @@ def _mean_turn(phi: Array, sigma: Array) -> Array:
 
 
 def _rotation_log(rotation: Array) -> Array:
-    """As :func:`vector_from_rotation`, without its eigenvectors where the angle is below 90 degrees: ten times faster."""
+    """As :func:`vector_from_rotation`; without its eigenvectors, and so faster, where all angles are below 90."""
     trace = np.trace(rotation, axis1=-2, axis2=-1)
     if (trace < 1).any():
         return vector_from_rotation(rotation)

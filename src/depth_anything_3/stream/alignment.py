@@ -1,8 +1,8 @@
 """How one window of frames lies in another, from the frames that both have seen.
 
-The same pixel of the same frame looks along the same ray, whatever either window thinks the focal length is. So a shared
-frame says two things, and neither needs points in space: the ratio of the two depths of each pixel is the ratio of the
-scales, and the two cameras are one camera. Estimating these apart keeps errors of depth out of the rotation, and focal
+The same pixel of the same frame looks along the same ray, whatever either window thinks the focal length is. So a
+shared frame says two things, and neither needs points in space: the ratio of the two depths of each pixel is the ratio
+of the scales, and the two cameras are one camera. Estimating these apart keeps errors of depth out of the rotation, and focal
 lengths that disagree out of everything.
 
 * Scale: the median of ``log(depth / depth)``, then Tukey's biweight about it, over pixels that agree with each other

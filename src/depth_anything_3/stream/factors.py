@@ -1,7 +1,7 @@
 """What is known about the frames of a long sequence, as terms of one least-squares problem.
 
-A frame is a node ``X``: the similarity from its camera, in the unit of its own depth map, to the world. Its rotation and
-translation are the camera's pose, its scale turns its depth into lengths of the world. A step of the solver is
+A frame is a node ``X``: the similarity from its camera, in the unit of its own depth map, to the world. Its rotation
+and translation are the camera's pose, its scale turns its depth into lengths of the world. A step of the solver is
 ``X <- X exp(x)`` with the tangent of :mod:`depth_anything_3.geometry.sim3`.
 
 A term gives whitened residuals (lengths divided by their standard deviations) and their derivatives by the steps of the

@@ -2,9 +2,9 @@
 
     cost = sum over believed rows of |r|^2  +  sum over doubtful rows of  c^2 |r|^2 / (c^2 + |r|^2)
 
-The doubtful rows have the kernel of Geman and McClure, under which a row that contradicts the others costs a constant and
-pulls at nothing. A solver that starts from a drifted path would take every true loop for such a row; so it starts from
-a kernel so wide that all rows count, and narrows it step by step (graduated non-convexity; Yang, Antonante, Tzoumas,
+The doubtful rows have the kernel of Geman and McClure, under which a row that contradicts the others costs a constant
+and pulls at nothing. A solver that starts from a drifted path would take every true loop for such a row; so it starts
+from a kernel so wide that all rows count, and narrows it step by step (graduated non-convexity; Yang, Antonante, Tzoumas,
 Carlone, "Graduated non-convexity for robust spatial perception", 2020, with the schedule of its section IV).
 
 Each step is Levenberg-Marquardt on the manifold with a sparse factorisation. N nodes with seven numbers each.
@@ -144,7 +144,7 @@ class _Problem:
         return float(sum((w * s).sum() for w, s in zip(weights, self.squares(nodes), strict=True)))
 
     def first_width(self, nodes: Sim3, cut: float) -> float | None:
-        """A squared width of the kernel, relative to the last one, at which every doubtful row counts; None for none."""
+        """Squared width of the kernel, relative to the last one, at which every doubtful row counts; None for none."""
         doubtful = [s[f.doubtful] for s, f in zip(self.squares(nodes), self.factors, strict=True)]
         worst = max((float(s.max()) for s in doubtful if len(s)), default=None)
         return None if worst is None else max(1.0, 2 * worst / cut**2)

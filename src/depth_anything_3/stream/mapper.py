@@ -50,8 +50,9 @@ Array = npt.NDArray[np.float64]
 class MapperOptions:
     """How windows become one world.
 
-    The three drifts say how far off the network is from the first to the last frame of a window; between frames they
-    grow like a random walk. Only their ratios to each other, and to what alignments and loops say of themselves, matter.
+    The three drifts say how far off the network is from the first to the last frame of a window; between frames
+    they grow like a random walk. Only their ratios to each other, and to what alignments and loops say of
+    themselves, matter.
 
     Attributes:
         rotation_drift: radians about each axis.
@@ -185,7 +186,7 @@ class Mapper:
     def _loop_relation(
         self, candidate: LoopCandidate, frames: tuple[list[int], list[int]], views: SampledViews
     ) -> Relations:
-        """Between the candidate's frames: out of the first one's window into the loop's world, and on to the second's."""
+        """Between the candidate's frames: from the first's window into the loop's world, and on to the second's."""
         ends, split = [candidate.first, candidate.second], len(frames[0])
         owners, parts = [self._owner(end) for end in ends], (views[:split], views[split:])
         to_first, to_second = (

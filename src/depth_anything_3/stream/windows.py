@@ -41,8 +41,8 @@ class Window:
 def plan_windows(frames: int, *, size: int = WINDOW_SIZE, overlap: int = WINDOW_OVERLAP) -> list[Window]:
     """Windows for a sequence of known length: as few as possible, and about equally long.
 
-    Neighbours share exactly ``overlap`` frames, so frames + (windows - 1) * overlap frames are inferred. A sequence that
-    fits one window is one window.
+    Neighbours share exactly ``overlap`` frames, so frames + (windows - 1) * overlap frames are inferred. A sequence
+    that fits one window is one window.
 
     Args:
         frames: length of the sequence, at least 1.

@@ -2,8 +2,8 @@
 
 The same pixel of the same frame looks along the same ray, whatever either window thinks the focal length is. So a
 shared frame says two things, and neither needs points in space: the ratio of the two depths of each pixel is the ratio
-of the scales, and the two cameras are one camera. Estimating these apart keeps errors of depth out of the rotation, and focal
-lengths that disagree out of everything.
+of the scales, and the two cameras are one camera. Estimating these apart keeps errors of depth out of the rotation,
+and focal lengths that disagree out of everything.
 
 * Scale: the median of ``log(depth / depth)``, then Tukey's biweight about it, over pixels that agree with each other
   (moving things agree too: both windows saw the frame at one moment); per frame, then over frames.

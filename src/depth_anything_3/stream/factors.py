@@ -60,10 +60,10 @@ def whitening(covariance: Float[np.ndarray, "*e 7 7"]) -> Float[np.ndarray, "*e 
         InputError: a covariance is not positive definite.
     """
     try:
-        root = np.linalg.cholesky(np.asarray(covariance, np.float64))
+        root: Array = np.linalg.cholesky(np.asarray(covariance, np.float64))
     except np.linalg.LinAlgError:
         raise InputError("covariance", "a matrix that is not positive definite", "positive definite 7x7") from None
-    inverse: Array = np.linalg.inv(root)
+    inverse = np.linalg.inv(root).astype(np.float64)
     return inverse
 
 

@@ -4,8 +4,8 @@
 
 The doubtful rows have the kernel of Geman and McClure, under which a row that contradicts the others costs a constant
 and pulls at nothing. A solver that starts from a drifted path would take every true loop for such a row; so it starts
-from a kernel so wide that all rows count, and narrows it step by step (graduated non-convexity; Yang, Antonante, Tzoumas,
-Carlone, "Graduated non-convexity for robust spatial perception", 2020, with the schedule of its section IV).
+from a kernel so wide that all rows count, and narrows it step by step (graduated non-convexity; Yang, Antonante,
+Tzoumas, Carlone, "Graduated non-convexity for robust spatial perception", 2020, with the schedule of its section IV).
 
 Each step is Levenberg-Marquardt on the manifold with a sparse factorisation. N nodes with seven numbers each.
 """
@@ -190,7 +190,7 @@ class _Problem:
         extra = damping * diagonal + (_ANCHOR * self._first() * diagonal.max() if self.held else 0.0)
         # A number that nothing depends on stays: its gradient is zero as well.
         extra = np.where(diagonal + extra > 0, extra, 1.0)
-        damped = (matrix + self.sparse.diags(extra)).tocsc()  # type: ignore[operator]
+        damped = (matrix + self.sparse.diags(extra)).tocsc()
         solver = self.linalg.splu(
             damped, permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True}, diag_pivot_thresh=0
         )

@@ -14,7 +14,7 @@ from jaxtyping import config, install_import_hook
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
-_ROOMS = ("geometry", "model", "infer", "synth", "splat", "metrics", "datasets", "train")
+_ROOMS = ("geometry", "model", "infer", "synth", "splat", "metrics", "datasets", "stream", "train")
 CHECKED_PACKAGES = tuple(f"depth_anything_3.{room}" for room in _ROOMS)
 """Packages whose annotations hold at every call while the tests run; elsewhere, and for users, they cost nothing."""
 

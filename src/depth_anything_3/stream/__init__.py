@@ -1,0 +1,1 @@
+"""Long sequences: windows of frames, one world, loops closed."""

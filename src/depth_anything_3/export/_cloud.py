@@ -44,7 +44,7 @@ def write_cloud(
 
     def blocks() -> Iterator[npt.NDArray[np.void]]:
         assert prediction.processed_images is not None
-        for view in np.flatnonzero(keep.any((1, 2))):
+        for view in np.flatnonzero(keep.any((1, 2))).tolist():
             points = view_points(prediction, view, keep[view], target_from_world)
             block = np.empty(len(points), record(properties))
             block["x"], block["y"], block["z"] = points.T

@@ -170,7 +170,7 @@ def _depth_at(depth: npt.NDArray[np.float32], keep: npt.NDArray[np.bool_], xy: A
     height, width = depth.shape
     with np.errstate(invalid="ignore", divide="ignore"):
         inverse = np.where(keep, 1 / depth.astype(np.float64), np.nan)
-        inside = ((xy >= 0.5) & (xy < [width - 0.5, height - 0.5])).all(-1)
+        inside = np.asarray(((xy >= 0.5) & (xy < [width - 0.5, height - 0.5])).all(-1))
     place = np.where(inside[:, None], xy - 0.5, 0)
     column, row = np.floor(place).astype(int).T
     x, y = (place % 1).T

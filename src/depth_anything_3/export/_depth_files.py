@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -35,9 +36,7 @@ def write_depth(prediction: Prediction, paths: list[Path], options: Options) -> 
         steps = _steps(prediction, options.per_unit)
         content |= {"per_unit": steps, "unknown": 0, "largest": _MOST}
         _warn_of_far(prediction, steps)
-
-        def write(path: Path, depth: Map) -> None:
-            _write_png(path, depth, steps)
+        write: Callable[[Path, Map], None] = partial(_write_png, steps=steps)
     else:
         if options.per_unit is not None:
             warnings.warn(f"depth_raw: per_unit has no effect on {options.encoding}", stacklevel=3)

@@ -63,7 +63,7 @@ def _coloured_points(
     """Points (M, 3) in the target frame and their colours, in view-row-column order."""
     assert prediction.processed_images is not None
     points, colours = [], []
-    for view in np.flatnonzero(keep.any((1, 2))):
+    for view in np.flatnonzero(keep.any((1, 2))).tolist():
         moved = view_points(prediction, view, keep[view], target_from_world)
         finite = np.isfinite(moved).all(-1)
         points.append(moved[finite])

@@ -76,6 +76,6 @@ def finite_pixels(
 ) -> npt.NDArray[np.bool_]:
     """The pixels of a mask whose points :func:`view_points` gives as finite numbers."""
     result = keep.copy()
-    for view in np.flatnonzero(keep.any((1, 2))):
+    for view in np.flatnonzero(keep.any((1, 2))).tolist():
         result[view, keep[view]] = np.isfinite(view_points(prediction, view, keep[view], target_from_world)).all(-1)
     return result

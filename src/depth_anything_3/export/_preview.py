@@ -71,7 +71,8 @@ def _scene(prediction: Prediction, keep: npt.NDArray[np.bool_], side: int) -> Pi
     first = int(np.argmax(regular_poses(prediction.extrinsics)))
     target = frame_from_world(prediction, "z_up", first)
     views = np.flatnonzero(keep.any((1, 2)))
-    points = np.concatenate([view_points(prediction, view, keep[view], target) for view in views]).astype(np.float64)
+    parts = [view_points(prediction, view, keep[view], target) for view in views.tolist()]
+    points = np.concatenate(parts).astype(np.float64)
     colours = np.concatenate([prediction.processed_images[view][keep[view]] for view in views])
     poses = moved_extrinsics(prediction, "z_up")[views]
     low, high = np.percentile(np.concatenate((points, camera_centres(poses))), (3, 97), axis=0)

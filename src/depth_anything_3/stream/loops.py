@@ -47,7 +47,7 @@ class LoopOptions:
     least_similarity: float = 0.5
     spread: float = 4.0
     apart: int = 25
-    share: float = 0.08
+    share: float = 0.05
     side: int = 8
     stride: int = 2
     depth_error: float = 0.05

@@ -33,7 +33,8 @@ FALSE_SHARE = 0.3
 def with_false(oracle: Oracle, candidates: Sequence[LoopCandidate], share: float) -> list[LoopCandidate]:
     """The candidates, and so many pairs of frames that share no place that they are that part of all."""
     rng = np.random.default_rng(oracle.seed)
-    wanted, false = round(len(candidates) * share / (1 - share)), []
+    wanted = round(len(candidates) * share / (1 - share))
+    false: list[LoopCandidate] = []
     while len(false) < wanted:
         first, second = sorted(int(f) for f in rng.choice(len(oracle.world), 2, replace=False))
         if not oracle.shares_place(first, second):

@@ -104,7 +104,9 @@ def _upsampled(
     return np.where(inside, smooth, np.nan).astype(np.float32)
 
 
-def _near_edges(inverse: npt.NDArray[np.float32], columns: Array, rows: Array) -> npt.NDArray[np.bool_]:
+def _near_edges(
+    inverse: npt.NDArray[np.float32], columns: npt.NDArray[np.float32], rows: npt.NDArray[np.float32]
+) -> npt.NDArray[np.bool_]:
     """Pixels around which depth jumps, or is not known everywhere."""
     around = np.ones((3, 3), np.uint8)
     filled = np.where(np.isfinite(inverse), inverse, 0)

@@ -103,7 +103,7 @@ def make_oracle_world(
     poses = _look_ahead(places)
     lens = np.array([[0.8 * width, 0, width / 2], [0, 0.8 * width, height / 2], [0, 0, 1.0]])
     balls = _balls(places)
-    depth = np.stack([_depth(pose, lens, balls, height, width) for pose in poses])
+    depth = np.stack([_depth(poses[i], lens, balls, height, width) for i in range(frames)])
     _add_moving(depth, moving)
     length = float(np.linalg.norm(np.diff(places, axis=0), axis=1).sum())
     lap = frames if path == "line" else -(-frames // laps)

@@ -69,6 +69,7 @@ def test_frames_that_share_nothing_are_put_near_each_other() -> None:
     assert np.linalg.norm(centres[0] - centres[8]) < 10
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_bad_input() -> None:
     with pytest.raises(InputError, match="ring"):
         make_oracle_world(5, path="square")  # type: ignore[arg-type]

@@ -60,7 +60,7 @@ def picture(prediction: Prediction, gaussians: Gaussians) -> np.ndarray:
 
 
 def write(prediction: Prediction, folder: Path, name: str, **options: Any) -> Path:
-    (path,) = export_all(prediction, folder, resolve_options([name], {name: options}))
+    path, _ = export_all(prediction, folder, resolve_options([name], {name: options}))
     return path
 
 

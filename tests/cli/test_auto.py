@@ -159,6 +159,8 @@ def test_a_folder_gives_what_the_api_gives(run: Run, checkpoint: Path, folder: P
         "processed_size": [direct.depth.shape[2], direct.depth.shape[1]],
         "scale": "relative",
         "refinement": direct.refinement.as_dict(),
+        "alignment": None,
+        "metric_focal": None,
         "export_dir": str(out),
         "files": expected_files,
     }
@@ -273,6 +275,7 @@ PUBLISHED = {
     "process_res_method": "upper_bound_resize",
     "alpha": "composite",
     "refine": "off",
+    "metric_focal": "given",
     "extrinsics": None,
     "intrinsics": None,
     "align_to_input_ext_scale": True,

@@ -38,6 +38,7 @@ def test_published_defaults() -> None:
         "ref_view_strategy": "saddle_balanced",
         "export_feat_layers": (),
         "refine": "off",
+        "metric_focal": "given",
     }
 
 

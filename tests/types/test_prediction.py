@@ -118,7 +118,7 @@ def test_the_published_fields_come_first_and_in_their_order() -> None:
     ]
     names = [field.name for field in dataclasses.fields(Prediction)]
     assert names[:10] == [*published, "scale_factor"]
-    assert names[10:] == ["names", "records", "model_name", "refinement"]
+    assert names[10:] == ["names", "records", "model_name", "refinement", "alignment", "metric_focal"]
 
 
 def test_fields_may_be_given_by_position() -> None:

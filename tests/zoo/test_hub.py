@@ -419,7 +419,7 @@ def test_verifying_reads_the_bytes_again(hub: HubServer) -> None:
     blob = files.weights[0].resolve()
     blob.chmod(0o644)
     with blob.open("r+b") as file:
-        file.write(b"x")
+        file.write(bytes([WEIGHTS[0] ^ 1]))
     checks = {check.name: check for check in verify_cached(ID)}
     assert checks["model.safetensors"].ok is False and checks["config.json"].ok is True
     with pytest.raises(HubError, match="nobody/nothing is not in the cache"):

@@ -96,8 +96,12 @@ def errors(result: Path, truth: Array) -> tuple[float, float, float]:
 def report(network: Path, result: Path, truth: Array) -> None:
     """Compare both stored results with the truth, and say where to look."""
     alone, refined = errors(network, truth), errors(result, truth)
-    print("\nHow far off the measured truth of the pair:        network alone    refined")
-    titles = ("rotation between the cameras, degrees", "direction of the baseline, degrees", "depth within 25 %")
+    print("\nAgainst the measured truth of the pair:            network alone    refined")
+    titles = (
+        "error of the rotation, degrees",
+        "error of the baseline's direction, degrees",
+        "share of depth within 25 %",
+    )
     for title, before, after in zip(titles, alone, refined, strict=True):
         print(f"  {title:<46} {before:11.2f} {after:12.2f}")
     print("\nLook at:")

@@ -99,7 +99,7 @@ def report(network: Path, result: Path, truth: Array) -> None:
     print("\nAgainst the measured truth of the pair:            network alone    refined")
     titles = (
         "error of the rotation, degrees",
-        "error of the baseline's direction, degrees",
+        "error of the baseline, degrees",
         "share of depth within 25 %",
     )
     for title, before, after in zip(titles, alone, refined, strict=True):

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.network
 
 VERSIONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
 THIS = f"{sys.version_info.major}.{sys.version_info.minor}"
-TESTERS = ("pytest", "hypothesis", "beartype")
+TESTERS = ("pytest", "hypothesis", "beartype", "scipy")
 
 PROBE = """
 import sys

@@ -58,3 +58,13 @@ def test_how_far_off_a_prior_is() -> None:
 def test_strangers_are_not_connected() -> None:
     features = [random_views(seed).features[2] for seed in range(3)]
     assert connect_views(features) == []
+
+
+def test_keypoints_that_all_lie_in_one_place_connect_nothing() -> None:
+    """OpenCV's estimator ends in an assertion of its own there."""
+    rng = np.random.default_rng(0)
+    descriptors = rng.normal(size=(40, 64))
+    descriptors /= np.linalg.norm(descriptors, axis=1, keepdims=True)
+    for xy in (np.full((40, 2), 50.0), np.c_[np.arange(40.0), np.zeros(40)]):
+        same = Features(xy=xy, descriptors=descriptors.astype(np.float32))
+        assert all(pair.support <= 40 for pair in connect_views([same, same]))

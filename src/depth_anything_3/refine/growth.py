@@ -165,10 +165,13 @@ def _with_more(scene: Scene, model: Model, free: frozenset[int]) -> Model | None
 
 def _placed(points: Array, xy: Array, lens: Array, pixel: float) -> Array | None:
     """(3, 4) pose of a view of known points, if enough of them agree."""
-    done, turn, shift, inliers = cv2.solvePnPRansac(
-        points, xy, lens, None, reprojectionError=_PLACED_PX * pixel, iterationsCount=2000, confidence=0.9999,
-        flags=cv2.SOLVEPNP_AP3P,
-    )  # fmt: skip
+    try:
+        done, turn, shift, inliers = cv2.solvePnPRansac(
+            points, xy, lens, None, reprojectionError=_PLACED_PX * pixel, iterationsCount=2000, confidence=0.9999,
+            flags=cv2.SOLVEPNP_AP3P,
+        )  # fmt: skip
+    except cv2.error:  # its own assertions, where points are degenerate
+        return None
     if not done or inliers is None:
         return None
     share = _LEAST_SHARE if len(inliers) >= _FEW else _SHARE_OF_FEW

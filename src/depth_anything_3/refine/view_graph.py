@@ -133,7 +133,10 @@ def _on_epipolar_lines(features: Sequence[Features], views: tuple[int, int], ind
     if len(indices) < FEWEST_MATCHES:
         return None
     first, second = features[views[0]].xy[indices[:, 0]], features[views[1]].xy[indices[:, 1]]
-    fundamental, inlier = cv2.findFundamentalMat(first, second, cv2.USAC_ACCURATE, _EPIPOLAR_PX, 0.999, 5000)
+    try:
+        fundamental, inlier = cv2.findFundamentalMat(first, second, cv2.USAC_ACCURATE, _EPIPOLAR_PX, 0.999, 5000)
+    except cv2.error:  # its own assertion, where every sample is degenerate
+        return None
     if fundamental is None or fundamental.shape != (3, 3) or int(inlier.sum()) < FEWEST_MATCHES:
         return None
     return ViewPair(views=views, indices=indices[inlier.ravel() > 0], fundamental=fundamental)

@@ -16,7 +16,9 @@ import numpy.typing as npt
 from jaxtyping import Float
 
 from depth_anything_3.errors import InputError
+from depth_anything_3.geometry.pinhole import camera_centres
 from depth_anything_3.geometry.rotation_vectors import nearest_rotation, vector_from_rotation
+from depth_anything_3.metrics.trajectory import align_by_orientations
 from depth_anything_3.refine.features import Features
 from depth_anything_3.refine.growth import (
     LIMITS_PX,
@@ -285,13 +287,14 @@ def _put_together(
     extrinsics = np.array(prior.extrinsics, np.float64)
     extrinsics[:, :, :3] = nearest_rotation(extrinsics[:, :, :3])
     lenses = (models[0] if models else scene).lenses.copy()
-    first, points = extrinsics[0].copy(), _Points.none()
+    first, points = extrinsics[:1].copy(), _Points.none()
     rms = np.full(len(extrinsics), np.nan)
     for model in models:
         seen, found = agreeing(scene, model, LIMITS_PX[-1])
-        move = _to_prior(model, extrinsics, _unit(seen, found, model, prior, sizes))
         views = list(model.joined)
-        extrinsics[views] = move.on_poses(model.poses[views])
+        unit = _unit(seen, found, model, prior, sizes)
+        move = align_by_orientations(model.poses[views], extrinsics[views], scale=unit)
+        extrinsics[views] = move.on_extrinsics(model.poses[views])
         lenses[views] = model.lenses[views]
         rms[views] = reprojection_rms(scene, model, seen)[views]
         points = points.joined(
@@ -299,13 +302,13 @@ def _put_together(
         )
     placed = {view for model in models for view in model.joined}
     extrinsics, turned = _turned_along(scene.pairs, extrinsics, placed)
-    home = _rigid(extrinsics[0], first)
+    home = align_by_orientations(extrinsics[:1], first, scale=1.0)
 
     def source(view: int) -> PoseSource:
         return "matches" if view in placed else "rotation" if view in turned else "network"
 
     return Reconstruction(
-        extrinsics=home.on_poses(extrinsics),
+        extrinsics=home.on_extrinsics(extrinsics),
         intrinsics=lenses,
         source=tuple(source(view) for view in range(len(extrinsics))),
         observations=points.observations,
@@ -314,36 +317,6 @@ def _put_together(
         rms_px=rms,
         pairs=tuple(scene.pairs),
     )
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Move:
-    """A similarity: x goes to ``unit * turn @ x + shift``."""
-
-    turn: Array
-    shift: Array
-    unit: float
-
-    def on_points(self, points: Array) -> Array:
-        return self.unit * points @ self.turn.T + self.shift
-
-    def on_poses(self, poses: Array) -> Array:
-        rotation = poses[:, :, :3] @ self.turn.T
-        return np.concatenate([rotation, self.unit * poses[:, :, 3:] - rotation @ self.shift[:, None]], -1)
-
-
-def _rigid(now: Array, wanted: Array) -> _Move:
-    """What brings a camera to another pose."""
-    turn = wanted[:, :3].T @ now[:, :3]
-    return _Move(turn=turn, shift=_centre(wanted) - turn @ _centre(now), unit=1.0)
-
-
-def _to_prior(model: Model, extrinsics: Array, unit: float) -> _Move:
-    """Mean over the views of a model of what brings each to where the prior has it."""
-    views = list(model.joined)
-    turn = nearest_rotation((extrinsics[views, :, :3].swapaxes(1, 2) @ model.poses[views, :, :3]).sum(0))
-    apart = [_centre(extrinsics[v]) - unit * turn @ _centre(model.poses[v]) for v in views]
-    return _Move(turn=turn, shift=np.mean(apart, 0), unit=unit)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -382,19 +355,12 @@ def _unit(
 ) -> float:
     """How much deeper than the model the prior has the points, in the median over them."""
     z = np.einsum("oj,oj->o", model.poses[seen.view, 2, :3], found.places[seen.point]) + model.poses[seen.view, 2, 3]
-    said = np.concatenate(
-        [np.zeros(0)] + [depth_at(prior.depth[v], seen.xy[seen.view == v], sizes[v]) for v in range(len(sizes))]
-    )
-    order = np.argsort(seen.view, kind="stable")
-    z, good = z[order], found.good[seen.point[order]]
-    usable = good & (z > 0) & (said > 0) & np.isfinite(said)
+    said = np.zeros(len(z))
+    for view, size in enumerate(sizes):
+        mine = seen.view == view
+        said[mine] = depth_at(prior.depth[view], seen.xy[mine], size)
+    usable = found.good[seen.point] & (z > 0) & (said > 0) & np.isfinite(said)
     return float(np.median(said[usable] / z[usable])) if usable.any() else 1.0
-
-
-def _centre(pose: Array) -> Array:
-    """Position of a camera in the world."""
-    centre: Array = -pose[:, :3].T @ pose[:, 3]
-    return centre
 
 
 def _turned_along(pairs: Sequence[ViewPair], extrinsics: Array, placed: set[int]) -> tuple[Array, list[int]]:
@@ -415,6 +381,6 @@ def _turned_along(pairs: Sequence[ViewPair], extrinsics: Array, placed: set[int]
         if j in known:
             i, j, turn = j, i, turn.T
         rotation = turn @ extrinsics[i, :, :3]
-        extrinsics[j] = np.c_[rotation, -rotation @ _centre(extrinsics[i])]
+        extrinsics[j] = np.c_[rotation, -rotation @ camera_centres(extrinsics[i])]
         known.add(j)
         added.append(j)

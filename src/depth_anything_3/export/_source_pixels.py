@@ -17,11 +17,9 @@ def source_from_processed(prediction: Prediction) -> Array:
 
     The inverse of ``processed = scale * source + offset``; the identity for predictions without records.
     """
-    result = np.tile(np.eye(3), (len(prediction.depth), 1, 1))
-    for matrix, record in zip(result, prediction.records, strict=False):
-        matrix[[0, 1], [0, 1]] = 1 / np.array(record.scale_xy)
-        matrix[:2, 2] = -np.array(record.offset_xy) / np.array(record.scale_xy)
-    return result
+    if not prediction.records:
+        return np.tile(np.eye(3), (len(prediction.depth), 1, 1))
+    return np.stack([record.source_from_processed for record in prediction.records])
 
 
 def source_intrinsics(prediction: Prediction) -> Array:

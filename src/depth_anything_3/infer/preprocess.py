@@ -104,7 +104,9 @@ def preprocess(
     names = tuple(image.name for image in resized)
     network_images, shown = _network_arrays(resized)
     if calibrations is not None:
-        calibrations = np.stack([_map_intrinsics(K, record) for K, record in zip(calibrations, records, strict=True)])
+        calibrations = np.stack(
+            [record.processed_from_source @ K for K, record in zip(calibrations, records, strict=True)]
+        )
     return ModelInputs(
         images=network_images,
         processed_images=shown,
@@ -319,12 +321,6 @@ def _stacked_masks(images: list[_Resized]) -> npt.NDArray[np.bool_] | None:
 
 
 # --- cameras -----------------------------------------------------------------------------------------------------
-
-
-def _map_intrinsics(K: Matrices, record: ResizeRecord) -> Matrices:
-    (sx, sy), (ox, oy) = record.scale_xy, record.offset_xy
-    processed_from_source = np.array([[sx, 0.0, ox], [0.0, sy, oy], [0.0, 0.0, 1.0]])
-    return processed_from_source @ K
 
 
 def check_cameras(

@@ -101,10 +101,11 @@ def refine_prediction(
 def _lenses(prediction: Prediction, records: Sequence[ResizeRecord], *, given: bool) -> Float[np.ndarray, "n 3 3"]:
     """Camera matrices in pixels of the records; a network's with pixels that are square in the caller's picture."""
     assert prediction.intrinsics is not None
-    source = np.linalg.inv(_matrices(prediction.records)) @ prediction.intrinsics.astype(np.float64)
+    back = np.stack([record.source_from_processed for record in prediction.records])
+    source = back @ prediction.intrinsics.astype(np.float64)
     if not given:
         source[:, [0, 1], [0, 1]] = np.sqrt(source[:, 0, 0] * source[:, 1, 1])[:, None]
-    return _matrices(records) @ source
+    return np.stack([record.processed_from_source for record in records]) @ source
 
 
 def _of_one_view(mode: RefineMode) -> Refinement:
@@ -125,18 +126,9 @@ def _raised(conf: Maps | None, confidence: Maps | None) -> Maps | None:
     return 1 + confidence if conf is None else conf + confidence * conf.max()
 
 
-def _matrices(records: Sequence[ResizeRecord]) -> Float[np.ndarray, "n 3 3"]:
-    """From source pixels to those of the records."""
-    found = np.tile(np.eye(3), (len(records), 1, 1))
-    for matrix, record in zip(found, records, strict=True):
-        matrix[[0, 1], [0, 1]] = record.scale_xy
-        matrix[:2, 2] = record.offset_xy
-    return found
-
-
 def _changes(old: Sequence[ResizeRecord], new: Sequence[ResizeRecord]) -> Float[np.ndarray, "n 3 3"]:
     """From pixels of the old records to pixels of the new ones."""
-    return _matrices(new) @ np.linalg.inv(_matrices(old))
+    return np.stack([n.processed_from_source @ o.source_from_processed for o, n in zip(old, new, strict=True)])
 
 
 def on_grid(prediction: Prediction, grid: Pictures) -> Prediction:

@@ -29,6 +29,18 @@ class ResizeRecord:
     offset_xy: tuple[float, float]
     exif_orientation: int = 1
 
+    @property
+    def processed_from_source(self) -> npt.NDArray[np.float64]:
+        """(3, 3): from pixels of the upright source to those of the network image."""
+        (sx, sy), (ox, oy) = self.scale_xy, self.offset_xy
+        return np.array([[sx, 0.0, ox], [0.0, sy, oy], [0.0, 0.0, 1.0]])
+
+    @property
+    def source_from_processed(self) -> npt.NDArray[np.float64]:
+        """(3, 3): the way back."""
+        (sx, sy), (ox, oy) = self.scale_xy, self.offset_xy
+        return np.array([[1 / sx, 0.0, -ox / sx], [0.0, 1 / sy, -oy / sy], [0.0, 0.0, 1.0]])
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelInputs:

@@ -62,11 +62,6 @@ class CameraPath:
         return CameraPath(np.concatenate([p.poses for p in paths]), np.concatenate([p.lenses for p in paths]))
 
 
-def possible_trajectory(name: Trajectory, views: int) -> Trajectory:
-    """``name``, or for a single view, which has no path through it, ``wander`` instead of what needs several."""
-    return "wander" if views == 1 and name not in ("wander", "dolly_zoom") else name
-
-
 def camera_path(
     name: Trajectory,
     extrinsics: Float[np.ndarray, "n 3 4"],

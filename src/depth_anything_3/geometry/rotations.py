@@ -6,7 +6,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-
 _NO_ROOT = 1e-12
 """Below this the root is taken of this: at 0 its derivative is infinite, also where the root does not count."""
 

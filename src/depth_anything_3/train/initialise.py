@@ -143,7 +143,7 @@ def begin_as_splats(head: GSDPT) -> None:
     head.scratch.output_conv1.weight[:_CARRIED] = 0
     head.scratch.output_conv1.bias[:_CARRIED] = 0
     last = head.scratch.output_conv2[2]
-    last.weight.mul_(0.1)
+    last.weight.mul_(0.01)
     last.bias.zero_()
     last.weight[:, :_CARRIED] = 0
     mean, std = (torch.from_numpy(v).to(last.bias) for v in (IMAGE_MEAN, IMAGE_STD))

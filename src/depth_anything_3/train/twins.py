@@ -37,8 +37,10 @@ _SINGLES = 4  # samples of a batch of single views
 _FOUR_BLOCKS = ("net.extra_blocks=-8", "net.out_layers=[0, 1, 2, 3]", "head.out_channels=[16, 16, 32, 32]")
 _SINGLE_VIEW = _FOUR_BLOCKS
 _ANY_VIEW = (*_FOUR_BLOCKS, "net.alt_start=1", "net.qknorm_start=1", "net.rope_start=1", "cam_enc.trunk_depth=1")
+_GAUSSIANS = (*_ANY_VIEW, "gs_head.features=32", "gs_head.out_channels=[16, 16, 32, 32]")
 _WEIGHTS = (
     "depth", "gradient", "ray", "point", "camera", "correspondence", "global_local", "normal", "sky", "anchor",
+    "picture", "structure",
 )  # fmt: skip
 
 
@@ -122,7 +124,8 @@ def twin(name: str, *, checkpoint: str | None = None, steps: int = 300) -> Train
     * the data: :class:`OpenBox`, always the same batch, no augmentation, at most two parts; fine-tuning gets another
       box than the checkpoint has learned;
     * the schedule, and the lower rate of a backbone from DINOv2, which here starts from scratch;
-    * the precision, to float32: bfloat16 is slow on some processors.
+    * the precision, to float32: bfloat16 is slow on some processors;
+    * what is frozen, where it starts from scratch: a Gaussian head learns nothing from depth that is not there.
 
     Args:
         name: of the recipe.
@@ -137,12 +140,13 @@ def twin(name: str, *, checkpoint: str | None = None, steps: int = 300) -> Train
     last = recipe.phases[-1]
     single = last.data.views[1] == 1
     pretrained = checkpoint is not None and recipe.init.start == "weights"
-    start = recipe.init if pretrained else replace(recipe.init, start="scratch", source=None)
+    start = recipe.init if pretrained else replace(recipe.init, start="scratch", source=None, only=())
+    preset, model = _network(recipe, single)
     box = OpenBox(seed=_OTHER_BOX if name == "finetune" else 0)
     return replace(
         recipe,
-        preset="da3metric-tiny" if single else "da3-tiny",
-        model=_SINGLE_VIEW if single else _ANY_VIEW,
+        preset=preset,
+        model=model,
         objective=replace(recipe.objective_of(last), correspondence_blocks=(1, 3)),
         phases=(Phase(steps=steps, learning_rate=1e-3, warmup=steps // 20, data=_views(single)),),
         sources=((box, 1.0),),
@@ -156,6 +160,15 @@ def twin(name: str, *, checkpoint: str | None = None, steps: int = 300) -> Train
         log_every=10,
         save_every=steps,
     )
+
+
+def _network(recipe: TrainConfig, single: bool) -> tuple[str, tuple[str, ...]]:
+    """Preset of a twin, and the changes that leave four blocks of it."""
+    if single:
+        return "da3metric-tiny", _SINGLE_VIEW
+    if recipe.objective.kind == "gaussians":
+        return "da3-gs-tiny", _GAUSSIANS
+    return "da3-tiny", _ANY_VIEW
 
 
 def _views(single: bool) -> ViewOptions:

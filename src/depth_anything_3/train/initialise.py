@@ -114,6 +114,7 @@ def _fill_outputs(network: nn.Module) -> None:
             parameter[3] = 1.0
 
 
+_SPLAT_CHANNELS = 38
 _CARRIED, _LIFT, _GAIN = 3, 6.0, 8.0
 _FIRST_SIZE, _FIRST_OPACITY = 0.6, 0.9  # of a Gaussian, in pixels, and of one
 
@@ -126,9 +127,9 @@ def begin_as_splats(head: GSDPT) -> None:
     and so strong that the position embedding does not count. Everything else that the head says begins near zero, the
     image features of the other channels and those of the tokens being there to learn from. It is written for the
     channels of :class:`~depth_anything_3.model.gs_adapter.GaussianAdapter` as all presets have them; a head with
-    others stays as it is.
+    others, or one that is too narrow, stays as it is.
     """
-    if head.output_dim != _SPLAT_CHANNELS:
+    if head.output_dim != _SPLAT_CHANNELS or head.images_merger[0].out_channels < _CARRIED:
         return
     c = torch.arange(_CARRIED)
     merger = [layer for layer in head.images_merger if isinstance(layer, nn.Conv2d)]
@@ -155,9 +156,6 @@ def begin_as_splats(head: GSDPT) -> None:
     last.bias[2:5] = math.log(share / (1 - share))
     last.bias[8] = 1.0
     last.bias[-1] = math.log(_FIRST_OPACITY / (1 - _FIRST_OPACITY))
-
-
-_SPLAT_CHANNELS = 38
 
 
 @torch.no_grad()

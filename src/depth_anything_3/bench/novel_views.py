@@ -296,9 +296,10 @@ def nearest_warped(split: Split) -> Pictures:
         depth = np.where(scene.depth[target] > 0, scene.depth[target], far).astype(np.float64)
         points = unproject(depth, scene.intrinsics[target], scene.extrinsics[target])
         xy, z = project(points, scene.intrinsics[source], scene.extrinsics[source])
-        xy = np.where((z > 0)[..., None], xy, pixel_centres(*depth.shape)).astype(np.float32) - np.float32(0.5)
-        made.append(cv2.remap(scene.images[source], xy, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
-    return np.stack(made) / 255.0
+        xy = np.where((z > 0)[..., None], xy, pixel_centres(*depth.shape)) - 0.5
+        column, row = (xy[..., i].astype(np.float32) for i in (0, 1))
+        made.append(cv2.remap(scene.images[source], column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
+    return np.stack(made).astype(np.float32) / 255
 
 
 def true_splats(split: Split) -> Pictures:

@@ -34,10 +34,11 @@ def frames(prediction: Prediction, options: Options) -> Iterator[Picture]:
     do not change from frame to frame.
     """
     path = flight_path(prediction, options)  # what is wrong with it is said before anything is drawn
-    return _drawn(prediction, path, options)
+    return drawn_along(path, prediction, options)
 
 
-def _drawn(prediction: Prediction, path: CameraPath, options: Options) -> Iterator[Picture]:
+def drawn_along(path: CameraPath, prediction: Prediction, options: Options) -> Iterator[Picture]:
+    """The frames of a path whose intrinsics are in pixels of the film; see :func:`frames`."""
     gaussians = cleaned(prediction, options, "gs_video")
     size = _film_size(prediction, options)
     drawing = RenderOptions(background=options.background, near=_near(prediction))
@@ -145,7 +146,7 @@ def _matrices(name: str, values: Sequence[Sequence[Sequence[float]]], shapes: tu
 def _path(extrinsics: Array, lenses: Array) -> CameraPath:
     poses = np.tile(np.eye(4), (len(extrinsics), 1, 1))
     poses[:, :3] = extrinsics
-    return CameraPath(np.linalg.inv(poses), lenses)
+    return CameraPath(np.asarray(np.linalg.inv(poses), np.float64), lenses)
 
 
 def _known(depth: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -51,7 +51,7 @@ class CameraPath:
     @property
     def extrinsics(self) -> Array:
         """(M, 3, 4) world-to-camera."""
-        return np.linalg.inv(self.poses)[:, :3]
+        return np.asarray(np.linalg.inv(self.poses)[:, :3], np.float64)
 
     def __getitem__(self, part: Any) -> CameraPath:
         return CameraPath(self.poses[part], self.lenses[part])
@@ -98,7 +98,9 @@ def camera_path(
         raise InputError("trajectory", f"{name!r} for {len(extrinsics)} view(s)", f"at least {least} views for it")
     poses = np.tile(np.eye(4), (len(extrinsics), 1, 1))
     poses[:, :3] = extrinsics
-    return _PATHS[name](CameraPath(np.linalg.inv(poses), np.asarray(intrinsics, np.float64)), unit)
+    return _PATHS[name](
+        CameraPath(np.asarray(np.linalg.inv(poses), np.float64), np.asarray(intrinsics, np.float64)), unit
+    )
 
 
 def _interpolated(views: CameraPath) -> CameraPath:
@@ -148,9 +150,9 @@ def _frame(look: Array, other: Array) -> Array:
     """Axes with z along the first line of sight and y across both."""
     for second in (other, np.array([0.0, 0, 1]), np.array([0.0, 1, 0])):
         if abs(abs(look @ second) - 1) >= _PARALLEL:
-            y = np.cross(look, second)
-            y /= np.linalg.norm(y)
             break
+    across: Array = np.cross(look, second).astype(np.float64)
+    y = across / np.linalg.norm(across)
     return np.stack((np.cross(y, look), y, look), -1)
 
 

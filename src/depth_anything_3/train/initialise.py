@@ -129,27 +129,32 @@ def begin_as_splats(head: GSDPT) -> None:
     channels of :class:`~depth_anything_3.model.gs_adapter.GaussianAdapter` as all presets have them; a head with
     others, or one that is too narrow, stays as it is.
     """
-    if head.output_dim != _SPLAT_CHANNELS or head.images_merger[0].out_channels < _CARRIED:
+    if head.output_dim != _SPLAT_CHANNELS or head.images_merger.get_parameter("0.bias").numel() < _CARRIED:
         return
-    c = torch.arange(_CARRIED)
-    merger = [layer for layer in head.images_merger if isinstance(layer, nn.Conv2d)]
-    convs = [*merger, head.scratch.output_conv2[0]]
-    for layer, factor in zip(convs, (1.0, 1.0, _GAIN, 1 / _GAIN), strict=True):
+    chosen = torch.arange(_CARRIED)
+    merger: list[Any] = [layer for layer in head.images_merger if isinstance(layer, nn.Conv2d)]
+    before: Any = head.scratch.get_submodule("output_conv1")
+    mixing: Any = head.scratch.get_submodule("output_conv2.0")
+    for layer, factor in zip((*merger, mixing), (1.0, 1.0, _GAIN, 1 / _GAIN), strict=True):
         layer.weight[:_CARRIED] = 0
         if layer is not merger[0]:
             layer.weight[_CARRIED:, :_CARRIED] = 0
-        layer.weight[c, c, 1, 1] = factor
+        layer.weight[chosen, chosen, 1, 1] = factor
         layer.bias[:_CARRIED] = 0
     merger[0].bias[:_CARRIED] = _LIFT
-    head.scratch.output_conv1.weight[:_CARRIED] = 0
-    head.scratch.output_conv1.bias[:_CARRIED] = 0
-    last = head.scratch.output_conv2[2]
+    before.weight[:_CARRIED] = 0
+    before.bias[:_CARRIED] = 0
+    _fill_splats(head.scratch.get_submodule("output_conv2.2"), chosen)
+
+
+def _fill_splats(last: Any, chosen: Tensor) -> None:
+    """The last layer: colours from the carrying channels, everything else from its biases."""
     last.weight.mul_(0.01)
     last.bias.zero_()
     last.weight[:, :_CARRIED] = 0
     mean, std = (torch.from_numpy(v).to(last.bias) for v in (IMAGE_MEAN, IMAGE_STD))
-    colour = 9 + 9 * c
-    last.weight[colour, c, 0, 0] = std / C0
+    colour = 9 + 9 * chosen
+    last.weight[colour, chosen, 0, 0] = std / C0
     last.bias[colour] = (mean - 0.5 - _LIFT * std) / C0
     # A unit size is a tenth of 1/fx + 1/fy, and 30 of them are the largest: see the adapter.
     share = _FIRST_SIZE / 0.2 / 30

@@ -142,8 +142,8 @@ def _pivot(a: Array, b: Array) -> Array:
         middle: Array = (a[:3, 3] + b[:3, 3]) / 2
         return middle
     across = [np.outer(pose[:3, 2], pose[:3, 2]) - np.eye(3) for pose in (a, b)]
-    point: Array = np.linalg.solve(sum(across), across[0] @ a[:3, 3] + across[1] @ b[:3, 3])
-    return point
+    point = np.linalg.solve(sum(across), across[0] @ a[:3, 3] + across[1] @ b[:3, 3])
+    return np.asarray(point, np.float64)
 
 
 def _frame(look: Array, other: Array) -> Array:

@@ -240,3 +240,29 @@ class FuseOptions:
         for name, low in (("truncation", 1), ("min_weight", 0), ("max_blocks", 1)):
             if not low <= getattr(self, name) < float("inf"):
                 raise InputError(name, repr(getattr(self, name)), f"at least {low}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnnxOptions:
+    """What an ONNX graph is made for.
+
+    Attributes:
+        views: number of views of a scene, which is fixed.
+        height, width: of the pictures, multiples of 14; with ``dynamic`` only those that the graph is traced with.
+        dynamic: height and width may be any multiple of 14, from 28 on.
+        rays: also return the predicted rays.
+        int8: write a second graph with 8-bit weights in its matrix products.
+    """
+
+    views: int = 1
+    height: int = 504
+    width: int = 504
+    dynamic: bool = False
+    rays: bool = False
+    int8: bool = False
+
+    def __post_init__(self) -> None:
+        for name, step, least in (("views", 1, 1), ("height", PATCH_SIZE, 28), ("width", PATCH_SIZE, 28)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < least or value % step:
+                raise InputError(name, repr(value), f"a multiple of {step}, at least {least}")

@@ -34,10 +34,9 @@ def angles_table(positions: Int[Tensor, "n 2"], head_dim: int) -> Float[Tensor, 
 @cached_table
 def local_table(grid_h: int, grid_w: int, head_dim: int, device: torch.device) -> Tensor:
     """Within a view: the special token at (0, 0), the patch in row r and column c at (r + 1, c + 1)."""
-    rows = torch.arange(1, grid_h + 1, device=device).repeat_interleave(grid_w)
-    columns = torch.arange(1, grid_w + 1, device=device).repeat(grid_h)
-    positions = torch.cat([rows.new_zeros(1, 2), torch.stack([rows, columns], -1)])
-    return angles_table(positions, head_dim)
+    rows, columns = torch.arange(1, grid_h + 1, device=device), torch.arange(1, grid_w + 1, device=device)
+    patches = torch.stack(torch.meshgrid(rows, columns, indexing="ij"), -1).flatten(0, 1)
+    return angles_table(torch.cat([patches.new_zeros(1, 2), patches]), head_dim)
 
 
 @cached_table

@@ -147,12 +147,16 @@ class DinoVisionTransformer(nn.Module):
         The resampling is given scale factors, not sizes, as the checkpoints were trained with it; the slight offset
         keeps floating point from losing a row.
         """
-        if grid_h == grid_w == TRAINED_GRID:
-            return self.pos_embed
         table = self.pos_embed.float()
         grid = table[:, 1:].transpose(1, 2).unflatten(-1, (TRAINED_GRID, TRAINED_GRID))
-        scale = ((grid_h + _GRID_OFFSET) / TRAINED_GRID, (grid_w + _GRID_OFFSET) / TRAINED_GRID)
-        grid = F.interpolate(grid, scale_factor=scale, mode="bicubic", antialias=False)
+        if torch.compiler.is_compiling():  # exporters would keep the scale factors of the size they see
+            rows, columns = _cubic_weights(grid_h, grid_w, table)
+            grid = rows @ grid @ columns.T
+        elif grid_h == grid_w == TRAINED_GRID:
+            return self.pos_embed
+        else:
+            scale = ((grid_h + _GRID_OFFSET) / TRAINED_GRID, (grid_w + _GRID_OFFSET) / TRAINED_GRID)
+            grid = F.interpolate(grid, scale_factor=scale, mode="bicubic", antialias=False)
         return torch.cat([table[:, :1], grid.flatten(2).transpose(1, 2)], 1)
 
     def insert_camera_tokens(
@@ -186,6 +190,27 @@ class DinoVisionTransformer(nn.Module):
             patches = torch.cat([local[:, :, 1:], patches], -1)
             camera = torch.cat([local[:, :, 0], camera], -1)
         return LayerFeatures(_input_order(patches, order), _input_order(camera, order))
+
+
+def _cubic_weights(
+    grid_h: int, grid_w: int, like: Tensor
+) -> tuple[Float[Tensor, "h trained"], Float[Tensor, "w trained"]]:
+    """What each row and column of a patch grid takes of the trained ones, in operations that know no size beforehand.
+
+    Cubic convolution as ``F.interpolate`` has it (a = -0.75; Keys 1981): beyond the border, the outermost row again.
+    """
+    sides = torch.stack([torch.full((), side, dtype=torch.float64, device=like.device) for side in (grid_h, grid_w)])
+    offset = torch.where((sides == TRAINED_GRID).all(), 0.0, _GRID_OFFSET)  # the trained grid stays as it is
+    taps = torch.arange(-2, TRAINED_GRID + 2, dtype=torch.float64, device=like.device)
+    found = []
+    for side, scale in zip((grid_h, grid_w), (sides + offset) / TRAINED_GRID, strict=True):
+        places = (torch.arange(side, dtype=torch.float64, device=like.device) + 0.5) / scale - 0.5
+        d = (places[:, None] - taps).abs()
+        near, far = (1.25 * d - 2.25) * d * d + 1, ((-0.75 * d + 3.75) * d - 6) * d + 3
+        weights = torch.where(d <= 1, near, torch.where(d < 2, far, 0.0))
+        first, last = weights[:, :3].sum(1, keepdim=True), weights[:, -3:].sum(1, keepdim=True)
+        found.append(torch.cat([first, weights[:, 3:-3], last], 1).to(like.dtype))
+    return found[0], found[1]
 
 
 def _input_order(x: Tensor, order: Int[Tensor, "B N"] | None) -> Tensor:

@@ -7,6 +7,7 @@ import os
 import threading
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +27,20 @@ from depth_anything_3.export.base import (
     resolve_options,
     shared_defaults,
 )
+from depth_anything_3.infer.agreement import derived_confidence
 from depth_anything_3.infer.device import DeviceLike, DtypeLike, choose_device, choose_dtype
+from depth_anything_3.infer.panorama import infer_panorama
 from depth_anything_3.infer.postprocess import to_prediction
 from depth_anything_3.infer.preprocess import check_cameras, preprocess, resize_pictures
+from depth_anything_3.infer.rigs import check_rig, snap_to_rig
 from depth_anything_3.infer.runner import Network, Reporter, run_network
-from depth_anything_3.io.images import ImageSource
+from depth_anything_3.infer.tiles import infer_tiles
+from depth_anything_3.io.images import ImageSource, decode_image
 from depth_anything_3.io.sources import as_image_list
 from depth_anything_3.registry import MODEL_REGISTRY
+from depth_anything_3.types.cameras import Lens
+from depth_anything_3.types.confidence import ConfidenceMap
+from depth_anything_3.types.inputs import ModelInputs
 from depth_anything_3.types.options import (
     CAMERA_SIGMA,
     PROCESS_RES,
@@ -45,8 +53,10 @@ from depth_anything_3.types.options import (
     RefineMode,
 )
 from depth_anything_3.types.output import NetOutput
+from depth_anything_3.types.panorama import Panorama
 from depth_anything_3.types.prediction import Prediction
 from depth_anything_3.types.progress import ProgressCallback
+from depth_anything_3.types.rig import Rig
 from depth_anything_3.zoo.cards import CARDS, warn_on_load
 from depth_anything_3.zoo.checkpoints import build_network, resolve, save
 
@@ -72,6 +82,7 @@ class DepthAnything3(nn.Module):
         process_res: side in pixels that :meth:`inference` scales images to unless told otherwise: 504 for published
             networks, less for those that were trained on smaller pictures.
         origin: ``source``, ``revision`` and, where known, ``licence`` of the weights; empty for random ones.
+        confidence_map: what its confidence is worth, or None where that was not measured.
         camera_sigma: how far off this network's cameras are, see :data:`~depth_anything_3.types.options.CAMERA_SIGMA`.
 
     Raises:
@@ -81,6 +92,7 @@ class DepthAnything3(nn.Module):
     model: Network
     process_res: int = PROCESS_RES
     camera_sigma: tuple[float, float] = CAMERA_SIGMA
+    confidence_map: ConfidenceMap | None = None
 
     def __init__(
         self,
@@ -148,6 +160,7 @@ class DepthAnything3(nn.Module):
         if checkpoint.card is not None:
             model.origin["licence"] = checkpoint.card.licence
         model.process_res, model.camera_sigma = checkpoint.process_res, checkpoint.camera_sigma
+        model.confidence_map = checkpoint.confidence_map
         return model
 
     def save_pretrained(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
@@ -159,6 +172,7 @@ class DepthAnything3(nn.Module):
             config=self.config,
             process_res=self.process_res,
             camera_sigma=self.camera_sigma,
+            confidence_map=self.confidence_map,
             overwrite=overwrite,
         )
 
@@ -231,7 +245,11 @@ class DepthAnything3(nn.Module):
         *,
         extrinsics_convention: ExtrinsicsConvention = "opencv_w2c",
         gs_source: GaussianSource = "head",
+        rig: Rig | int | None = None,
         metric_focal: MetricFocal = "given",
+        shared_intrinsics: bool = False,
+        square_pixels: bool = False,
+        derive_confidence: bool = False,
         refine: RefineMode = "off",
         alpha: AlphaMode = "composite",
         progress: ProgressCallback | None = None,
@@ -248,8 +266,12 @@ class DepthAnything3(nn.Module):
                 alone they do not influence the network, except for its metres, and are returned at processed size.
             extrinsics_convention: what ``extrinsics`` mean, if not world-to-camera with OpenCV axes; see
                 :data:`~depth_anything_3.types.options.ExtrinsicsConvention`.
+            rig: the views are those of C fixed cameras at T times, all cameras of the first time first. A known rig
+                sets unit and relative poses, with its intrinsics where it has any; at a single time it conditions the
+                network. The number of cameras of an unknown one lets it be estimated, once for all times. See
+                :mod:`depth_anything_3.infer.rigs`.
             align_to_input_ext_scale, infer_gs, gs_source, use_ray_pose, ref_view_strategy, export_feat_layers,
-                metric_focal, refine: see
+                metric_focal, shared_intrinsics, square_pixels, derive_confidence, refine: see
                 :class:`~depth_anything_3.types.options.InferOptions`. With ``refine="full"`` maps are at least 504
                 pixels long (but never longer than the pictures), whatever ``process_res`` is, unless a Gaussian head
                 has predicted for other pixels. Gaussians are in the world and the unit of depth and poses.
@@ -280,6 +302,9 @@ class DepthAnything3(nn.Module):
             export_feat_layers=tuple(export_feat_layers or ()),
             refine=refine,
             metric_focal=metric_focal,
+            shared_intrinsics=shared_intrinsics,
+            square_pixels=square_pixels,
+            derive_confidence=derive_confidence,
         )
         preprocessing = PreprocessOptions(
             process_res=self.process_res if process_res is None else process_res,
@@ -287,9 +312,14 @@ class DepthAnything3(nn.Module):
             alpha=alpha,
         )
         sources = as_image_list(image)
+        if rig is not None:
+            check_rig(rig, len(sources), with_poses=extrinsics is not None, infer_gs=infer_gs and gs_source == "head")
+            extrinsics, intrinsics = self._cameras_of_rig(rig, len(sources), intrinsics)
+            if extrinsics is None and refine != "off":
+                raise InputError("refine", f"{refine!r} with a rig", "'off': refined views would not keep the rig")
         given, _ = check_cameras(extrinsics, intrinsics, len(sources), convention=extrinsics_convention)
         all_given = given is not None and bool(np.isfinite(given).all())
-        self.check_options(options, with_poses=all_given, views=len(sources))
+        self.check_options(options, with_poses=all_given, views=len(sources), with_intrinsics=intrinsics is not None)
         if given is not None and "cameras" not in self.model.abilities:
             raise CapabilityError(
                 "extrinsics", "poses", f"none: {self.model_name} predicts no cameras to align to them"
@@ -324,6 +354,11 @@ class DepthAnything3(nn.Module):
         )
         output = run_network(self.model, inputs, options, device=self.device, dtype=self.dtype, report=report)
         prediction = to_prediction(output, inputs, options, self.model_name)
+        prediction = self._with_confidence(prediction, inputs, options, report)
+        if rig is not None and given is None:
+            prediction = snap_to_rig(prediction, rig)
+        elif isinstance(rig, Rig):
+            prediction = replace(prediction, rig=rig)
         report("postprocess", 1, 1)
         if options.refine != "off":
             report("refine", 0, 1)
@@ -334,6 +369,122 @@ class DepthAnything3(nn.Module):
         if export_dir is not None:
             self._export(prediction, Path(export_dir), formats, report)
         return prediction
+
+    def panorama(
+        self,
+        image: ImageSource,
+        *,
+        intrinsics: npt.ArrayLike | None = None,
+        lens: Lens | None = None,
+        fov_deg: float = 100.0,
+        process_res: int | None = None,
+        progress: ProgressCallback | None = None,
+        cancel: threading.Event | None = None,
+    ) -> Panorama:
+        """Distances all around one place: from an equirectangular picture, or through a lens that no pinhole replaces.
+
+        The picture is split into pinhole views with known relative poses, see :mod:`depth_anything_3.infer.panorama`.
+
+        Args:
+            image: equirectangular, 360 by 180 degrees, twice as wide as high; or through ``lens``.
+            intrinsics: 3x3 camera matrix in pixels of the picture; with ``lens`` only.
+            lens: the fisheye lens.
+            fov_deg: of the pinhole views; above 90 for panoramas.
+            process_res, progress, cancel: as in :meth:`inference`.
+
+        Raises:
+            InputError: a picture of another shape, or a lens without intrinsics.
+            ImageError: the picture cannot be read.
+            Cancelled: ``cancel`` was set.
+        """
+        conditioned = "pose_conditioning" in self.model.abilities
+
+        def predict(
+            images: Sequence[npt.NDArray[np.uint8]], extrinsics: npt.ArrayLike, intrinsics: npt.ArrayLike
+        ) -> Prediction:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message="extrinsics: one view, or views that share one place")
+                return self.inference(
+                    list(images),
+                    extrinsics if conditioned else None,
+                    intrinsics,
+                    process_res=process_res,
+                    progress=progress,
+                    cancel=cancel,
+                )
+
+        matrix = None if intrinsics is None else check_cameras(None, [intrinsics], 1)[1]
+        pixels = decode_image(image, index=0, alpha="composite").pixels
+        return infer_panorama(
+            predict, pixels, intrinsics=None if matrix is None else matrix[0], lens=lens, fov_deg=fov_deg
+        )
+
+    def tiled(
+        self,
+        image: ImageSource,
+        *,
+        intrinsics: npt.ArrayLike | None = None,
+        tile: int | None = None,
+        overlap: float = 0.25,
+        process_res: int | None = None,
+        progress: ProgressCallback | None = None,
+        cancel: threading.Event | None = None,
+    ) -> Prediction:
+        """Depth of one large picture at its own size: by tiles, with the scale of the whole picture.
+
+        Args:
+            image: the picture.
+            intrinsics: 3x3 camera matrix in its pixels.
+            tile: side of a tile in pixels of the picture; ``process_res`` if None, so that tiles are not made smaller.
+            overlap: share of a tile that its neighbour shows too, up to a half.
+            process_res, progress, cancel: as in :meth:`inference`.
+
+        Raises:
+            InputError: a number is out of range.
+            ImageError: the picture cannot be read.
+            Cancelled: ``cancel`` was set.
+        """
+
+        def predict(pixels: npt.NDArray[np.uint8], matrix: npt.NDArray[np.float64] | None) -> Prediction:
+            known = None if matrix is None else matrix[None]
+            return self.inference([pixels], intrinsics=known, process_res=process_res, progress=progress, cancel=cancel)
+
+        matrix = None if intrinsics is None else check_cameras(None, [intrinsics], 1)[1]
+        pixels = decode_image(image, index=0, alpha="composite").pixels
+        side = tile or process_res or self.process_res
+        return infer_tiles(
+            predict, pixels, tile=side, overlap=overlap, intrinsics=None if matrix is None else matrix[0]
+        )
+
+    def _with_confidence(
+        self, prediction: Prediction, inputs: ModelInputs, options: InferOptions, report: Reporter
+    ) -> Prediction:
+        """The confidence that was asked for, and what it is worth: the map is for the one that the network has."""
+        own = "conf" in self.model.abilities
+        if not options.derive_confidence:
+            return replace(prediction, confidence_map=self.confidence_map if own else None)
+
+        def predict(changed: ModelInputs) -> npt.NDArray[np.float32]:
+            again = replace(options, export_feat_layers=(), infer_gs=False, use_ray_pose=False)
+            found = run_network(self.model, changed, again, device=self.device, dtype=self.dtype, report=report)
+            depth: npt.NDArray[np.float32] = found.depth[0].float().cpu().numpy()
+            return depth
+
+        conf = derived_confidence(prediction.depth, inputs, predict)
+        return replace(prediction, conf=conf, confidence_map=None if own else self.confidence_map)
+
+    def _cameras_of_rig(
+        self, rig: Rig | int, views: int, intrinsics: npt.ArrayLike | None
+    ) -> tuple[npt.ArrayLike | None, npt.ArrayLike | None]:
+        """What a rig says of the cameras of all views: poses only where there is one time and all else is known."""
+        if "cameras" not in self.model.abilities:
+            raise CapabilityError("rig", "a rig", f"none: {self.model_name} predicts no cameras")
+        if isinstance(rig, int):
+            return None, intrinsics
+        if intrinsics is None and rig.intrinsics is not None:
+            intrinsics = np.tile(rig.intrinsics, (views // len(rig), 1, 1))
+        known = views == len(rig) and intrinsics is not None and "pose_conditioning" in self.model.abilities
+        return rig.camera_from_rig if known else None, intrinsics
 
     def _refined(
         self,
@@ -372,7 +523,9 @@ class DepthAnything3(nn.Module):
 
         export_all(prediction, folder, formats, on_file=on_file, model=self.origin)
 
-    def check_options(self, options: InferOptions, *, with_poses: bool = False, views: int = 1) -> None:
+    def check_options(
+        self, options: InferOptions, *, with_poses: bool = False, views: int = 1, with_intrinsics: bool = False
+    ) -> None:
         """Refuse what this model cannot do; warn of what will have no effect.
 
         Raises:
@@ -386,6 +539,7 @@ class DepthAnything3(nn.Module):
         self._check_gaussians(options)
         if options.refine != "off" and "cameras" not in abilities:
             raise CapabilityError("refine", repr(options.refine), f"'off': {self.model_name} predicts no cameras")
+        self._check_lens_options(options, with_intrinsics)
         if wrong := [i for i in options.export_feat_layers if i not in range(self.model.depth)]:
             raise InputError("export_feat_layers", str(wrong), f"block indices from 0 to {self.model.depth - 1}")
         if options.use_ray_pose and "rays" not in abilities:
@@ -412,6 +566,16 @@ class DepthAnything3(nn.Module):
                 with_head,
             )
 
+    def _check_lens_options(self, options: InferOptions, with_intrinsics: bool) -> None:
+        for name in ("shared_intrinsics", "square_pixels"):
+            if not getattr(options, name):
+                continue
+            if options.infer_gs and options.gs_source == "head":
+                raise InputError(name, "True with infer_gs", "one of the two, or gs_source='depth'")
+            if with_intrinsics or "cameras" not in self.model.abilities:
+                why = "intrinsics are given" if with_intrinsics else f"{self.model_name} predicts no cameras"
+                warnings.warn(f"{name} has no effect: {why}", stacklevel=4)
+
     def predicted_fields(self, options: InferOptions, *, with_intrinsics: bool = False) -> frozenset[str]:
         """Names of the fields of :class:`Prediction` that an inference with these options will fill."""
         abilities = self.model.abilities
@@ -419,7 +583,7 @@ class DepthAnything3(nn.Module):
         present = {
             "extrinsics": cameras,
             "intrinsics": cameras or with_intrinsics,
-            "conf": "conf" in abilities,
+            "conf": "conf" in abilities or options.derive_confidence,
             "sky": "sky" in abilities,
             "gaussians": options.infer_gs,
             "scale_factor": "metric" in abilities,

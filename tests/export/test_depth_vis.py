@@ -12,6 +12,7 @@ from PIL import Image
 
 from depth_anything_3.export import depth_vis
 from depth_anything_3.export._colormap import colour_depth, spectral
+from depth_anything_3.types.prediction import Prediction
 
 NEAR, FAR = [158, 1, 66], [94, 79, 162]
 
@@ -105,3 +106,19 @@ def test_failing_half_way_leaves_whole_files_only(
         depth_vis.export(make_prediction(), tmp_path / "broken", depth_vis.Options())
     whole = contents(tmp_path / "whole")
     assert contents(tmp_path / "broken") == {"depth_vis/0000.jpg": whole["depth_vis/0000.jpg"]}
+
+
+def test_one_range_and_a_bar_for_a_clip(tmp_path: Path) -> None:
+    """The same depth has the same colour in every frame, and the bar says which."""
+    depth = np.stack([np.full((60, 40), 1.0), np.full((60, 40), 2.0), np.full((60, 40), 1.0)]).astype(np.float32)
+    depth[:, :5], depth[0, 5:10] = 4.0, 2.0
+    pictures = np.zeros((3, 60, 40, 3), np.uint8)
+    prediction = Prediction(depth=depth, is_metric=True, processed_images=pictures)
+    paths = depth_vis.export(prediction, tmp_path, depth_vis.Options(shared_range=True, colour_bar=True))
+    shown = [np.asarray(Image.open(path)).astype(int) for path in paths]
+    assert {s.shape for s in shown} == {(60, 40 + 40 + 64, 3)}
+    assert np.abs(shown[0][8, 60] - shown[1][30, 60]).max() < 16, "two metres"
+    assert np.abs(shown[0][30, 60] - shown[2][30, 60]).max() < 4
+    bar = shown[0][:, 84]
+    assert np.abs(bar[2] - NEAR).max() < 30 and np.abs(bar[-3] - FAR).max() < 30
+    assert (shown[0][:, 100:] < 100).any(), "numbers"

@@ -13,6 +13,7 @@ from support.poses import centres, disturbed, in_another_world, random_poses, wi
 from torch import Tensor
 
 from depth_anything_3.geometry.alignment import align_trajectories, umeyama
+from depth_anything_3.geometry.conventions import extrinsics_from
 from depth_anything_3.geometry.encoding import decode_cameras, encode_cameras
 from depth_anything_3.geometry.gaussians import follow_views
 from depth_anything_3.geometry.harmonics import harmonic_basis
@@ -21,6 +22,7 @@ from depth_anything_3.geometry.poses import as_homogeneous, rigid_inverse
 from depth_anything_3.geometry.rotations import matrix_from_quat_xyzw, quat_xyzw_from_matrix
 from depth_anything_3.metrics.pose import rotation_angle_deg
 from depth_anything_3.types.gaussians import Gaussians
+from depth_anything_3.types.options import EXTRINSICS_CONVENTIONS
 
 seeds = st.integers(0, 2**31 - 1)
 angles = st.sampled_from([0.0, 1e-7, 1e-3, 0.5, 2.0, np.pi - 1e-6, np.pi])
@@ -138,6 +140,21 @@ PLACES = {
     "on a line": np.array([0.0, 0, 1]),
     "in one place": np.zeros(3),
 }
+
+
+@given(seeds, st.sampled_from(EXTRINSICS_CONVENTIONS))
+def test_every_convention_comes_back(seed: int, convention: str) -> None:
+    true = np.tile(np.eye(4), (3, 1, 1))
+    true[:, :3] = random_poses(seed, 3)
+    given_poses = np.linalg.inv(true) if convention in ("opencv_c2w", "opengl_c2w", "blender") else true
+    flip = np.diag([1.0, -1, -1, 1])
+    if convention in ("opengl_c2w", "blender"):
+        given_poses = given_poses @ flip
+    elif convention == "opengl_w2c":
+        given_poses = flip @ given_poses
+    before = given_poses.copy()
+    np.testing.assert_allclose(extrinsics_from(given_poses, convention), true, atol=1e-9)
+    np.testing.assert_array_equal(given_poses, before)
 
 
 @given(seeds, st.floats(-2, 2), st.integers(5, 40), st.sampled_from(sorted(PLACES)), st.sampled_from([0.0, 1e-4]))

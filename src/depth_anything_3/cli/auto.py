@@ -95,6 +95,13 @@ def auto(
     metric_focal: Annotated[
         str, typer.Option(help=f"Focal length that makes metres, of metric models: one of {', '.join(METRIC_FOCALS)}.")
     ] = InferOptions.metric_focal,
+    shared_intrinsics: Annotated[
+        bool, typer.Option(help="One predicted camera matrix for all photos.")
+    ] = InferOptions.shared_intrinsics,
+    square_pixels: Annotated[bool, typer.Option(help="Predicted cameras with fx = fy.")] = InferOptions.square_pixels,
+    derive_confidence: Annotated[
+        bool, typer.Option(help="Confidence from how well the model agrees with itself on changed photos.")
+    ] = InferOptions.derive_confidence,
     refine: Annotated[
         bool | None,
         typer.Option(
@@ -143,6 +150,9 @@ def auto(
                 export_feat_layers=_block_indices(export_feat),
                 refine="full" if refine else "off",
                 metric_focal=metric_focal,  # type: ignore[arg-type]
+                shared_intrinsics=shared_intrinsics,
+                square_pixels=square_pixels,
+                derive_confidence=derive_confidence,
             ),
             glb={
                 "conf_thresh_percentile": conf_thresh_percentile,
@@ -183,6 +193,9 @@ def auto(
                 use_ray_pose=job.inference.use_ray_pose,
                 ref_view_strategy=job.inference.ref_view_strategy,
                 metric_focal=job.inference.metric_focal,
+                shared_intrinsics=job.inference.shared_intrinsics,
+                square_pixels=job.inference.square_pixels,
+                derive_confidence=job.inference.derive_confidence,
                 export_feat_layers=job.inference.export_feat_layers,
                 export_dir=job.folder,
                 export_format=export_format,

@@ -23,6 +23,7 @@ _ANCHORS = (
 """The eleven-class diverging "Spectral" scheme of ColorBrewer."""
 
 _ENTRIES = 256
+_BAR = 64  # columns
 _MIN_VALID = 10
 _MARGIN = 1e-6
 _RELATIVE_MARGIN = 1e-9  # so that tiny depths differ too
@@ -36,11 +37,12 @@ def spectral() -> npt.NDArray[np.uint8]:
     return (table * 255).astype(np.uint8)
 
 
-def colour_depth(depth: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+def colour_depth(depth: npt.NDArray[np.float32], limits: tuple[float, float] | None = None) -> npt.NDArray[np.uint8]:
     """Colour one depth map by inverse depth, stretched between its own 2nd and 98th percentiles.
 
     Args:
         depth: (H, W) z-depth. Values that are not finite or not positive are drawn as the farthest.
+        limits: lowest and highest inverse depth of the colours instead, see :func:`inverse_limits`.
 
     Returns:
         (H, W, 3) uint8 sRGB.
@@ -48,7 +50,7 @@ def colour_depth(depth: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
     with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
         inverse = 1 / depth.astype(np.float64)
     valid = np.isfinite(depth) & (depth > 0)
-    low, high = _stretch(inverse[valid])
+    low, high = _stretch(inverse[valid]) if limits is None else limits
     nearness = np.clip((inverse[valid] - low) / (high - low), 0, 1)
     index = np.full(depth.shape, _ENTRIES - 1)
     index[valid] = np.minimum((1 - nearness) * _ENTRIES, _ENTRIES - 1)
@@ -68,6 +70,29 @@ def colour_log_depth(depth: npt.NDArray[np.float32], low: float, high: float) ->
     farness = np.log(np.where(known, depth, low) / low) / span
     coloured: npt.NDArray[np.uint8] = spectral()[(farness.clip(0, 1) * (_ENTRIES - 1)).astype(int)]
     return np.where(known[..., None], coloured, np.uint8(0))
+
+
+def inverse_limits(depth: npt.NDArray[np.float32]) -> tuple[float, float]:
+    """The 2nd and 98th percentiles of the inverse of all depth there is, which several maps are to share."""
+    valid = np.isfinite(depth) & (depth > 0)
+    with np.errstate(over="ignore"):
+        return _stretch(1 / depth[valid].astype(np.float64))
+
+
+def colour_bar(height: int, limits: tuple[float, float], unit: str) -> npt.NDArray[np.uint8]:
+    """A bar of the colours between limits, near at the top, with the depth at its ends and its middle: (H, 64, 3)."""
+    from PIL import Image, ImageDraw
+
+    inverse = np.linspace(limits[1], limits[0], height)
+    index = np.minimum(np.linspace(0, 1, height) * _ENTRIES, _ENTRIES - 1).astype(np.int64)
+    bar = np.full((height, _BAR, 3), 255, np.uint8)
+    bar[:, : _BAR // 4] = spectral()[index][:, None]
+    picture = Image.fromarray(bar)
+    draw = ImageDraw.Draw(picture)
+    for row, anchor in ((0, "lt"), (height // 2, "lm"), (height - 1, "lb")):
+        if inverse[row] > 0:
+            draw.text((_BAR // 4 + 3, row), f"{1 / inverse[row]:.3g}{unit}", fill=(0, 0, 0), anchor=anchor)
+    return np.asarray(picture)
 
 
 def _stretch(inverse: npt.NDArray[np.float64]) -> tuple[float, float]:

@@ -18,7 +18,15 @@ _QUALITY = 95
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """The format has no options. Colours are stretched per view: near is dark red, far and unknown are violet."""
+    """Colours by inverse depth: near is dark red, far and unknown are violet.
+
+    Attributes:
+        shared_range: one range of colours for all views, as for the frames of a video; else each view has its own.
+        colour_bar: a bar beside each picture says which colour is which depth.
+    """
+
+    shared_range: bool = False
+    colour_bar: bool = False
 
 
 def planned_files(count: int, options: Options) -> list[str]:
@@ -31,12 +39,17 @@ def export(prediction: Prediction, folder: Path, options: Options) -> list[Path]
     import numpy as np
     from PIL import Image
 
-    from depth_anything_3.export._colormap import colour_depth
+    from depth_anything_3.export._colormap import colour_bar, colour_depth, inverse_limits
 
     assert prediction.processed_images is not None
+    shared = inverse_limits(prediction.depth) if options.shared_range else None
     paths = [folder / name for name in planned_files(len(prediction.depth), options)]
     for path, image, depth in zip(paths, prediction.processed_images, prediction.depth, strict=True):
-        pair = np.concatenate((image, colour_depth(depth)), axis=1)
+        limits = shared or inverse_limits(depth)
+        parts = [image, colour_depth(depth, limits)]
+        if options.colour_bar:
+            parts.append(colour_bar(len(depth), limits, " m" if prediction.is_metric else ""))
+        pair = np.concatenate(parts, axis=1)
         with atomic_path(path) as temporary:
             Image.fromarray(pair).save(temporary, format="JPEG", quality=_QUALITY)
     return paths

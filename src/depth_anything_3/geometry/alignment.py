@@ -11,6 +11,7 @@ import numpy.typing as npt
 from jaxtyping import Float
 
 from depth_anything_3.geometry.pinhole import camera_centres
+from depth_anything_3.geometry.rotation_vectors import nearest_rotation
 
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -143,7 +144,7 @@ def _align_orientations(reference: Array, estimate: Array) -> Similarity:
         votes = votes + covariance / (size_y * size_x)
         # As in the full fit; the sum of singular values does not depend on the roll that is missing.
         scale = float(np.linalg.svd(covariance, compute_uv=False).sum()) / size_x**2
-    rotation = _nearest_rotation(votes)
+    rotation = nearest_rotation(votes)
     translation = target.mean(0) - scale * rotation @ source.mean(0)
     return Similarity(rotation, translation, scale, "orientations" if known else "orientations, scale unknown")
 
@@ -151,15 +152,6 @@ def _align_orientations(reference: Array, estimate: Array) -> Similarity:
 def _world_rotations(reference: Array, estimate: Array) -> Array:
     """By view, the rotation from the estimate's world to the reference's that it votes for: R_ref^T R_est."""
     return reference[:, :3, :3].swapaxes(1, 2) @ estimate[:, :3, :3]
-
-
-def _nearest_rotation(matrices: Array) -> Array:
-    """The rotations nearest to matrices (..., 3, 3) in the Frobenius norm."""
-    u, _, vt = np.linalg.svd(matrices)
-    signs = np.ones(u.shape[:-1])
-    signs[..., 2] = np.linalg.det(u) * np.linalg.det(vt)
-    rotations: Array = (u * signs[..., None, :]) @ vt
-    return rotations
 
 
 # --- views that contradict the others ----------------------------------------------------------------------------
@@ -219,7 +211,7 @@ def _pair_errors(reference: Array, estimate: Array, pairs: npt.NDArray[np.int64]
     usable = (size_y > _coincident(target)) & (size_x > _coincident(source))
     i, j, y, x, size_y, size_x = (v[usable] for v in (i, j, y, x, size_y, size_x))
     lines = y[:, :, None] * x[:, None] / (size_y * size_x)[:, None, None]
-    rotations = _nearest_rotation((turns[i] + turns[j]) / 2 + lines)
+    rotations = nearest_rotation((turns[i] + turns[j]) / 2 + lines)
     scale = (size_y / size_x)[:, None, None]
     moved = scale * source[None] @ rotations.swapaxes(1, 2)
     shift = (target[i] + target[j]) / 2 - (moved[np.arange(len(i)), i] + moved[np.arange(len(i)), j]) / 2

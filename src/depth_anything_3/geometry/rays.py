@@ -108,6 +108,32 @@ def fit_rays(
     return RayCameras(torch.cat([rotation, centre[..., None]], -1), focal, principal_point)
 
 
+def ray_residuals_deg(
+    ray: Float[Tensor, "*views h w 6"],
+    ray_conf: Float[Tensor, "*views h w"],
+    extrinsics: Float[Tensor, "*views 3 4"],
+    intrinsics: Float[Tensor, "*views 3 3"],
+    image_hw: tuple[int, int],
+) -> Float[Tensor, "*views"]:
+    """Median angle in degrees between predicted rays and those of cameras, over the more confident half of each view.
+
+    Args:
+        ray: directions (0-2) in the world of the cameras.
+        ray_conf: positive weights.
+        extrinsics: world-to-camera.
+        intrinsics: in pixels of an image of ``image_hw``, which the ray maps cover entirely.
+    """
+    h, w = ray_conf.shape[-2:]
+    xy = (image_plane(h, w, ray) + 1) / 2 * ray.new_tensor([image_hw[1], image_hw[0]])
+    pixels = torch.cat([xy, torch.ones_like(xy[:, :1])], -1)
+    expected = pixels @ torch.linalg.inv(intrinsics).mT @ extrinsics[..., :3]  # of camera to world, transposed
+    cosine = torch.cosine_similarity(expected.double(), ray[..., :3].flatten(-3, -2).double(), dim=-1)
+    angles = torch.rad2deg(torch.arccos(cosine.clamp(-1, 1)))
+    conf = ray_conf.flatten(-2)
+    trusted = conf >= conf.median(-1, keepdim=True).values
+    return torch.where(trusted, angles, torch.nan).nanmedian(-1).values.to(ray.dtype)
+
+
 def image_plane(h: int, w: int, like: Tensor) -> Float[Tensor, "M 2"]:
     """Pixel centres of an h x w image on the plane spanning [-1, 1], row by row, as (x, y)."""
     x = torch.linspace(1 / w, 2 - 1 / w, w, device=like.device, dtype=like.dtype) - 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -81,25 +82,45 @@ def _report(found: Similarity, rule: ScaleRule, given: Array, predicted: Array, 
     )
 
 
-def warn_of_poor_scale(report: Alignment, given: Float[np.ndarray, "n _ 4"]) -> None:
-    """Warn where given poses cannot set the scale of the depth, or hardly fit the predicted ones."""
+def poor_scale(report: Alignment, given: Float[np.ndarray, "n _ 4"]) -> str | None:
+    """Why given poses do not set the scale of the depth through the predicted places, or hardly; None where they do."""
     if report.rule == "unknown":
-        warnings.warn(
+        return (
             "extrinsics: one view, or views that share one place, cannot tell the scale of the given poses; "
-            "the depth keeps its own scale",
-            stacklevel=5,
+            "the depth keeps its own scale"
         )
-        return
     distances = [d for d, used in zip(report.distance, report.used, strict=True) if used and d is not None]
     off = float(np.sqrt(np.mean(np.square(distances))))
     kept = camera_centres(given[list(report.used), :3])
     spread = float(np.sqrt(((kept - kept.mean(0)) ** 2).sum(1).mean()))
-    if off > _HARDLY_FITS * spread:
-        warnings.warn(
-            f"extrinsics: the given camera positions hardly fit the predicted ones (off by {off:.3g} in a path of size "
-            f"{spread:.3g}); the scale of the depth is uncertain",
-            stacklevel=5,
-        )
+    if off <= _HARDLY_FITS * spread:
+        return None
+    return (
+        f"extrinsics: the given camera positions hardly fit the predicted ones (off by {off:.3g} in a path of size "
+        f"{spread:.3g}); the scale of the depth is uncertain"
+    )
+
+
+def with_scale(
+    found: Similarity,
+    scale: float,
+    error: float,
+    given: Float[np.ndarray, "n _ 4"],
+    predicted: Float[np.ndarray, "n _ 4"],
+) -> tuple[Similarity, Alignment]:
+    """As :func:`align_to_given`, whose rotation is kept, with a scale that depth ratios set.
+
+    Args:
+        found: from the given world to the predicted one.
+        scale: of the depth: from the predicted unit to the given one.
+        error: of the depth ratios.
+        given, predicted: as there.
+    """
+    given, predicted = (np.asarray(poses, np.float64)[:, :3] for poses in (given, predicted))
+    known: Mask = np.asarray(np.isfinite(given).all(axis=(1, 2)))
+    middle, seen = camera_centres(given[known]).mean(0), camera_centres(predicted[known]).mean(0)
+    moved = replace(found, scale=1 / scale, translation=seen - found.rotation @ middle / scale, outliers=())
+    return moved, replace(_report(moved, "depth ratios", given, predicted, known), error=error)
 
 
 # --- camera-to-world given as world-to-camera --------------------------------------------------------------------

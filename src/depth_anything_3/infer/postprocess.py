@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,8 +10,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from depth_anything_3.geometry.alignment import Similarity
 from depth_anything_3.geometry.gaussians import follow_views
-from depth_anything_3.infer.cameras import align_to_given, warn_if_inverted, warn_of_poor_scale
+from depth_anything_3.geometry.rays import ray_residuals_deg
+from depth_anything_3.infer.cameras import align_to_given, poor_scale, warn_if_inverted, with_scale
+from depth_anything_3.infer.depth_ratios import scale_from_depth_ratios
+from depth_anything_3.infer.intrinsics import constrain_intrinsics
 from depth_anything_3.model.readout import CANONICAL_FOCAL
 from depth_anything_3.types.alignment import Alignment
 from depth_anything_3.types.gaussians import Gaussians
@@ -34,6 +39,7 @@ def to_prediction(output: NetOutput, inputs: ModelInputs, options: InferOptions,
     predicted ones. Gaussians stay with the pixels of their view: they move with its camera, and their distances with
     its depth.
     """
+    output = _constrained(output, inputs, options)
     placed = _placed(output, inputs, options)
     depth, is_metric, metric_focal = _metric(placed, inputs, options, model_name)
     intrinsics = inputs.intrinsics
@@ -53,7 +59,35 @@ def to_prediction(output: NetOutput, inputs: ModelInputs, options: InferOptions,
         names=inputs.names,
         records=inputs.records,
         model_name=model_name,
+        ray_residual_deg=_ray_residuals(output, inputs),
     )
+
+
+def _constrained(output: NetOutput, inputs: ModelInputs, options: InferOptions) -> NetOutput:
+    """The output with the camera matrices that the options allow; given ones are left for later."""
+    wanted = options.shared_intrinsics or options.square_pixels
+    if not wanted or output.intrinsics is None or output.extrinsics is None or inputs.intrinsics is not None:
+        return output
+    depth, extrinsics, intrinsics = constrain_intrinsics(
+        _array(output.depth),
+        _array(output.extrinsics),
+        _array(output.intrinsics),
+        inputs.records,
+        shared=options.shared_intrinsics,
+        square=options.square_pixels,
+    )
+    maps, poses, lenses = (torch.from_numpy(value)[None] for value in (depth, extrinsics, intrinsics))
+    return replace(output, depth=maps, extrinsics=poses, intrinsics=lenses)
+
+
+def _ray_residuals(output: NetOutput, inputs: ModelInputs) -> tuple[float, ...] | None:
+    """Of the network's own cameras, in its own world."""
+    if output.ray is None or output.ray_conf is None or output.extrinsics is None or output.intrinsics is None:
+        return None
+    maps = output.ray[0].float().cpu(), output.ray_conf[0].float().cpu()
+    cameras = torch.from_numpy(_array(output.extrinsics)), torch.from_numpy(_array(output.intrinsics))
+    height, width = inputs.images.shape[2:]
+    return tuple(ray_residuals_deg(*maps, *cameras, (height, width)).tolist())
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -80,21 +114,42 @@ def _placed(output: NetOutput, inputs: ModelInputs, options: InferOptions) -> _P
     if given is None or predicted is None:
         return plain
     warn_if_inverted(given, predicted)
-    from_given, report = align_to_given(given, predicted)
+    from_given, report = _aligned(output, inputs, given, predicted)
     known = np.isfinite(given).all(axis=(1, 2), keepdims=True)
     if not options.align_to_input_ext_scale:
         moved = np.where(known, from_given.on_extrinsics(given), predicted)
         return replace(plain, extrinsics=moved.astype(np.float32), alignment=report)
-    warn_of_poor_scale(report, given)
     factor = plain.scale_factor
     return _Placed(
         depth=(plain.depth / from_given.scale).astype(np.float32),
         extrinsics=np.where(known, given[:, :3], from_given.inverse.on_extrinsics(predicted)).astype(np.float32),
-        is_metric=False,  # the unit is now the caller's, whatever it is
+        # Where given poses set no scale the depth keeps its unit; otherwise it is the caller's, whatever that is.
+        is_metric=plain.is_metric and report.rule == "unknown",
         scale_factor=None if factor is None else factor / from_given.scale,
         alignment=report,
         stretch=1 / from_given.scale,
     )
+
+
+def _aligned(
+    output: NetOutput, inputs: ModelInputs, given: npt.NDArray[np.float64], predicted: npt.NDArray[np.float32]
+) -> tuple[Similarity, Alignment]:
+    """From the given world to the predicted one: by places, or by depth ratios where places do not tell the scale."""
+    found, report = align_to_given(given, predicted)
+    problem = poor_scale(report, given)
+    if problem is None:
+        return found, report
+    known = np.isfinite(given).all(axis=(1, 2))
+    lenses = inputs.intrinsics if inputs.intrinsics is not None else _optional(output.intrinsics)
+    ratios = None
+    if lenses is not None and known.sum() > 1:
+        sky = None if output.sky is None else (_array(output.sky) >= SKY_SCORE)[known]
+        poses = given[known, :3].astype(np.float64)
+        ratios = scale_from_depth_ratios(_array(output.depth)[known], lenses[known], poses, sky)
+    if ratios is None:
+        warnings.warn(problem, stacklevel=6)
+        return found, report
+    return with_scale(found, ratios.scale, ratios.error, given, predicted)
 
 
 def _metric(

@@ -65,6 +65,7 @@ def run_network(
             options.infer_gs and options.gs_source == "head",
             options.use_ray_pose,
             options.ref_view_strategy,
+            rays=options.use_ray_pose,
             on_block=lambda done, total: report("network", done, total),
             gaussian_unit="predicted",
             **lens,

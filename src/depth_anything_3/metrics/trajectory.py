@@ -12,6 +12,7 @@ from jaxtyping import Float
 from depth_anything_3.errors import InputError
 from depth_anything_3.geometry.alignment import Similarity, align_trajectories
 from depth_anything_3.geometry.pinhole import camera_centres
+from depth_anything_3.geometry.rotation_vectors import nearest_rotation
 from depth_anything_3.metrics.pose import rotation_angle_deg
 
 Array = npt.NDArray[np.float64]
@@ -147,8 +148,7 @@ def align_by_orientations(
     """
     e_predicted, e_true = _finite_poses(predicted, true)
     votes = np.einsum("nji,njk->ik", e_true[..., :3], e_predicted[..., :3])
-    u, _, vt = np.linalg.svd(votes)
-    rotation = u @ np.diag([1.0, 1.0, np.linalg.det(u) * np.linalg.det(vt)]) @ vt
+    rotation = nearest_rotation(votes)
     shift = camera_centres(e_true).mean(0) - scale * rotation @ camera_centres(e_predicted).mean(0)
     return Similarity(rotation, shift, scale, "orientations")
 

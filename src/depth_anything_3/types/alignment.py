@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-ScaleRule = Literal["centres", "distances", "unknown", "known distance", "points", "baseline"]
-"""What set the scale. With given poses: a fit to all centres; the distances between them, where they lie on a line; or
-nothing. Otherwise what the prediction was rescaled to."""
+ScaleRule = Literal["centres", "distances", "depth ratios", "unknown", "rig", "known distance", "points", "baseline"]
+"""What set the scale. With given poses: a fit to all centres; the distances between them, where they lie on a line;
+depth that has to agree between views, where the predicted places do not tell; or nothing. With a rig: the distances
+between its cameras. Otherwise what the prediction was rescaled to."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +22,8 @@ class Alignment:
         used: views that had a say; False for views without a given pose and for those that contradict the others.
         distance: between the given camera centre and the predicted one after the alignment, in the given unit.
         angle_deg: between the orientations, in degrees.
-        error: median of ``|log(reference / prediction)|`` at known points after rescaling; None for other rules.
+        error: median of ``|log(reference / prediction)|`` after rescaling, at known points or, for depth ratios, at
+            what two views show; None for other rules.
     """
 
     rule: ScaleRule

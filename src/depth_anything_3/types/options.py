@@ -118,6 +118,12 @@ class InferOptions:
             also measures depth by comparing the views; see :mod:`depth_anything_3.refine.scene`.
         metric_focal: whether metres come from the ``given`` focal length, where there is one, or always from the
             ``predicted`` one, as published.
+        shared_intrinsics: bring predicted cameras to one camera matrix for all views, which must be pictures of one
+            size; poses and depth follow, see :func:`depth_anything_3.infer.intrinsics.constrain_intrinsics`.
+        square_pixels: bring predicted cameras to fx = fy in the pixels of the pictures as they were given, likewise.
+        derive_confidence: confidence from how well the network agrees with itself on mirrored and smaller pictures, for
+            models without one (and in the place of others'); takes about twice as long again, see
+            :mod:`depth_anything_3.infer.agreement`.
     """
 
     align_to_input_ext_scale: bool = True
@@ -128,6 +134,9 @@ class InferOptions:
     export_feat_layers: tuple[int, ...] = ()
     refine: RefineMode = "off"
     metric_focal: MetricFocal = "given"
+    shared_intrinsics: bool = False
+    square_pixels: bool = False
+    derive_confidence: bool = False
 
     def __post_init__(self) -> None:
         check_choice("gs_source", self.gs_source, GAUSSIAN_SOURCES)

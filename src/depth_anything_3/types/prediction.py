@@ -17,12 +17,14 @@ import numpy.typing as npt
 
 from depth_anything_3._attr_dict import AttrDict
 from depth_anything_3._files import atomic_path
-from depth_anything_3.errors import InputError
+from depth_anything_3.errors import CapabilityError, InputError
 from depth_anything_3.types.alignment import Alignment
+from depth_anything_3.types.confidence import ConfidenceMap
 from depth_anything_3.types.gaussians import Gaussians
 from depth_anything_3.types.inputs import ResizeRecord
 from depth_anything_3.types.options import MetricFocal
 from depth_anything_3.types.refinement import Refinement
+from depth_anything_3.types.rig import Rig
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -57,6 +59,10 @@ class Prediction:
         alignment: what given poses or lengths did to frame and unit, or None where there were none.
         metric_focal: whether the ``given`` or the ``predicted`` focal length made metres of a metric network's depth;
             None for other networks, and where neither is known.
+        rig: the given or estimated rig that the poses are those of, or None.
+        confidence_map: what ``conf`` is worth, or None where that was not measured; see :func:`probability_right`.
+        ray_residual_deg: by view, the median angle in degrees between the predicted rays and those of the cameras that
+            the network's answer was given; None where no rays were computed (they are with ``use_ray_pose``).
     """
 
     depth: npt.NDArray[np.float32]
@@ -75,6 +81,9 @@ class Prediction:
     refinement: Refinement | None = None
     alignment: Alignment | None = None
     metric_focal: MetricFocal | None = None
+    ray_residual_deg: tuple[float, ...] | None = None
+    rig: Rig | None = None
+    confidence_map: ConfidenceMap | None = None
 
     def __post_init__(self) -> None:
         depth = np.asarray(self.depth)
@@ -99,6 +108,9 @@ class Prediction:
         object.__setattr__(self, "scale_factor", None if self.scale_factor is None else float(self.scale_factor))
         if not isinstance(self.gaussians, Gaussians | None):
             raise InputError("gaussians", f"an object of type {type(self.gaussians).__name__}", "Gaussians or None")
+        if self.ray_residual_deg is not None:
+            angles = tuple(float(angle) for angle in self.ray_residual_deg)
+            object.__setattr__(self, "ray_residual_deg", _one_per_view("ray_residual_deg", angles, float, n))
         for name, kind in (("names", str), ("records", ResizeRecord)):
             object.__setattr__(self, name, _one_per_view(name, getattr(self, name), kind, n))
 
@@ -130,6 +142,19 @@ class Prediction:
         except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise InputError("path", f"{path} ({error})", "a file written by Prediction.save") from error
         return cls(**_from_arrays(arrays, str(path)))
+
+
+def probability_right(prediction: Prediction) -> npt.NDArray[np.float32]:
+    """(N, H, W) probabilities that depth is within 25 % of the truth after one scale per scene: calibrated confidence.
+
+    Measured on the procedural world, for networks whose checkpoint says so; what other pictures do to it is not known.
+
+    Raises:
+        CapabilityError: the prediction has no confidence, or its worth was not measured.
+    """
+    if prediction.conf is None or prediction.confidence_map is None:
+        raise CapabilityError("prediction", "no calibrated confidence", "one of a model whose confidence was measured")
+    return prediction.confidence_map(prediction.conf)
 
 
 def _read_only(name: str, value: Any, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
@@ -188,6 +213,9 @@ def _to_arrays(prediction: Prediction) -> dict[str, Any]:
         "refinement": None if prediction.refinement is None else prediction.refinement.as_dict(),
         "alignment": None if prediction.alignment is None else prediction.alignment.as_dict(),
         "metric_focal": prediction.metric_focal,
+        "ray_residual_deg": prediction.ray_residual_deg,
+        "confidence_map": None if prediction.confidence_map is None else dataclasses.asdict(prediction.confidence_map),
+        "rig": None if prediction.rig is None else prediction.rig.as_dict(),
     }
     arrays["metadata"] = np.frombuffer(json.dumps(metadata, sort_keys=True).encode(), np.uint8)
     return arrays
@@ -202,6 +230,11 @@ def _from_arrays(arrays: dict[str, npt.NDArray[Any]], path: str) -> dict[str, An
         metadata["refinement"] = Refinement.from_dict(metadata["refinement"])
     if metadata.get("alignment") is not None:
         metadata["alignment"] = Alignment.from_dict(metadata["alignment"])
+    if metadata.get("confidence_map") is not None:
+        values = {name: tuple(knots) for name, knots in metadata["confidence_map"].items()}
+        metadata["confidence_map"] = ConfidenceMap(**values)
+    if metadata.get("rig") is not None:
+        metadata["rig"] = Rig.from_dict(metadata["rig"])
     fields = {**metadata, **{name: arrays[name] for name in _ARRAY_FIELDS if name in arrays}}
     fields["aux"] = {name[4:]: value for name, value in arrays.items() if name.startswith("aux.")}
     if "gaussians.means" in arrays:

@@ -11,12 +11,13 @@ import os
 import re
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from depth_anything_3._files import atomic_path
 from depth_anything_3.errors import CheckpointError, InputError
+from depth_anything_3.types.confidence import ConfidenceMap
 from depth_anything_3.types.options import CAMERA_SIGMA, PATCH_SIZE, PROCESS_RES
 from depth_anything_3.zoo.bundled import bundled_folder
 from depth_anything_3.zoo.cards import CARDS, ModelCard, describe_licence, find_card, warn_on_load
@@ -70,6 +71,8 @@ class Checkpoint:
             ``process_res`` of its ``config.json``, else that of all published ones.
         camera_sigma: how far off its cameras are, see :data:`~depth_anything_3.types.options.CAMERA_SIGMA`; from the
             entry of that name.
+        confidence_map: what its confidence is worth, of models without one the derived one; from the entry of that
+            name; None where it was not measured.
     """
 
     source: str
@@ -80,6 +83,7 @@ class Checkpoint:
     revision: str | None = None
     process_res: int = PROCESS_RES
     camera_sigma: tuple[float, float] = CAMERA_SIGMA
+    confidence_map: ConfidenceMap | None = None
 
 
 @dataclass(frozen=True)
@@ -157,6 +161,7 @@ def save(
     config: Mapping[str, Any],
     process_res: int = PROCESS_RES,
     camera_sigma: tuple[float, float] = CAMERA_SIGMA,
+    confidence_map: ConfidenceMap | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Write a network as a checkpoint that :func:`resolve` and the published package can read, and return the folder.
@@ -168,7 +173,7 @@ def save(
         folder: is made if it does not exist; other files in it are left alone.
         model_name: what to call it: the preset it has the architecture of, or any name.
         config: that builds this architecture.
-        process_res, camera_sigma: as in :class:`Checkpoint`.
+        process_res, camera_sigma, confidence_map: as in :class:`Checkpoint`.
         overwrite: replace a checkpoint that is in the folder already.
 
     Raises:
@@ -184,6 +189,8 @@ def save(
         description["process_res"] = process_res
     if camera_sigma != CAMERA_SIGMA:
         description["camera_sigma"] = list(camera_sigma)
+    if confidence_map is not None:
+        description["confidence_map"] = asdict(confidence_map)
     text = _to_json(description)
     if stored_shapes(skeleton(config)) != stored_shapes(network):
         raise CheckpointError("config builds a network with other tensors than the one to save; nothing was written")
@@ -292,6 +299,7 @@ def _assemble(found: _Found, hub: _Hub) -> Checkpoint:
         found.card,
         process_res=_process_res_of(found.raw, parts, found.where),
         camera_sigma=_camera_sigma_of(found.raw, parts, found.where),
+        confidence_map=_confidence_map_of(found.raw, parts, found.where),
     )
 
 
@@ -313,6 +321,17 @@ def _camera_sigma_of(raw: Mapping[str, Any], parts: Mapping[str, Checkpoint], wh
     if not (rotation > 0 and focal > 0):
         raise CheckpointError(f"{where}: camera_sigma is {value!r}; expected two positive numbers")
     return rotation, focal
+
+
+def _confidence_map_of(raw: Mapping[str, Any], parts: Mapping[str, Checkpoint], where: str) -> ConfidenceMap | None:
+    """The checkpoint's own, or else that of its first part."""
+    value = raw.get("confidence_map")
+    if value is None:
+        return next((part.confidence_map for part in parts.values()), None)
+    try:
+        return ConfidenceMap(**{name: tuple(float(v) for v in knots) for name, knots in value.items()})
+    except (TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"{where}: confidence_map cannot be used: {error}") from error
 
 
 def _describe(found: _Found, files: tuple[WeightFile, ...], parts: Mapping[str, Checkpoint]) -> Description:

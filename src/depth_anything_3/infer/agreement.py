@@ -1,0 +1,91 @@
+"""A confidence for networks without one: whether they say the same of the picture mirrored, and of a smaller one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from jaxtyping import Float
+
+from depth_anything_3.types.inputs import ModelInputs
+from depth_anything_3.types.options import PATCH_SIZE
+
+Maps = npt.NDArray[np.float32]
+
+_SMALLER = (0.75, 0.5)
+_SPREAD = 0.05  # of log depth, at which the confidence is 2
+_FLOOR = 0.002
+_SMOOTH = 1.0  # pixels: neighbours share what makes them uncertain
+
+_MIRROR = np.diag([-1.0, 1.0, 1.0])
+
+
+def derived_confidence(
+    depth: Float[np.ndarray, "n h w"], inputs: ModelInputs, predict: Callable[[ModelInputs], Maps]
+) -> Float[np.ndarray, "n h w"]:
+    """Confidence, at least 1: one plus 0.05 over the mean difference of log depth to that of changed pictures.
+
+    The changed pictures are mirrored ones, and ones of three quarters and half the size. Each changed map is brought to
+    the scale of the other by the median ratio of its view, so that only shapes are compared.
+
+    Args:
+        depth: what the network says of ``inputs``.
+        inputs: of one scene.
+        predict: the network: (N, H', W') depth of inputs of any size.
+    """
+    height, width = depth.shape[1:]
+    spread = np.zeros(depth.shape)
+    changed = [_mirrored(inputs), *(_resized(inputs, factor) for factor in _SMALLER)]
+    for index, variant in enumerate(changed):
+        found = predict(variant)
+        found = found[:, :, ::-1] if index == 0 else _enlarged(found, (height, width))
+        spread += _difference(depth, found) / len(changed)
+    smooth = np.stack([cv2.GaussianBlur(s, (0, 0), _SMOOTH) for s in spread])
+    return (1 + _SPREAD / (smooth + _FLOOR)).astype(np.float32)
+
+
+def _difference(depth: Maps, other: Maps) -> npt.NDArray[np.float64]:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        log_ratio = np.log(other.astype(np.float64) / depth)
+    known = np.isfinite(log_ratio)
+    for view, where in zip(log_ratio, known, strict=True):
+        if where.any():
+            view -= np.median(view[where])
+    return np.where(known, np.abs(log_ratio), 1.0)
+
+
+def _mirrored(inputs: ModelInputs) -> ModelInputs:
+    width = inputs.images.shape[3]
+    poses, lenses = inputs.extrinsics, inputs.intrinsics
+    if poses is not None:
+        poses = poses.copy()
+        poses[:, :3, :3] = _MIRROR @ poses[:, :3, :3] @ _MIRROR  # the mirrored world, seen by mirrored cameras
+        poses[:, :3, 3] = poses[:, :3, 3] @ _MIRROR
+    if lenses is not None:
+        lenses = lenses.copy()
+        lenses[:, 0, 1], lenses[:, 0, 2] = -lenses[:, 0, 1], width - lenses[:, 0, 2]
+    images = np.ascontiguousarray(inputs.images[..., ::-1])
+    return replace(inputs, images=images, extrinsics=poses, intrinsics=lenses)
+
+
+def _resized(inputs: ModelInputs, factor: float) -> ModelInputs:
+    height, width = (
+        max(PATCH_SIZE, round(size * factor / PATCH_SIZE) * PATCH_SIZE) for size in inputs.images.shape[2:]
+    )
+    scale = np.diag([width / inputs.images.shape[3], height / inputs.images.shape[2], 1.0])
+    planes = [_planes(image, (width, height)) for image in inputs.images]
+    lenses = None if inputs.intrinsics is None else scale @ inputs.intrinsics
+    return replace(inputs, images=np.stack(planes), intrinsics=lenses)
+
+
+def _planes(image: Maps, size: tuple[int, int]) -> Maps:
+    """A (3, H, W) picture at another width and height."""
+    channels: Sequence[Maps] = [np.asarray(cv2.resize(c, size, interpolation=cv2.INTER_AREA)) for c in image]
+    return np.stack(channels)
+
+
+def _enlarged(depth: Maps, hw: tuple[int, int]) -> Maps:
+    return np.stack([np.asarray(cv2.resize(z, hw[::-1], interpolation=cv2.INTER_LINEAR)) for z in depth])

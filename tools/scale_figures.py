@@ -1,0 +1,264 @@
+"""How well the scale of given cameras is found, and how well metres hold: the figures of docs/scale.md.
+
+    python tools/scale_figures.py --data ../shared/data --out docs/measured/scale.md
+
+* An oracle in the place of the network, true poses plus 2 % noise in a world and unit of its own, on the real scenes
+  and the 200 held-out ones: N = 2, 3, 8 and the straightest four views.
+* The bundled any-view network on the real scenes.
+* The bundled metric network at several values of ``process_res``.
+* A stereo pair with a known baseline.
+"""
+
+from __future__ import annotations
+
+import argparse
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from depth_anything_3._files import atomic_path
+from depth_anything_3.api import DepthAnything3
+from depth_anything_3.bench.real_mini import load_views
+from depth_anything_3.bench.scenes import REAL_SCENES, EvalScene, evenly_spaced
+from depth_anything_3.geometry.pinhole import camera_centres
+from depth_anything_3.geometry.rotation_vectors import rotation_from_vector
+from depth_anything_3.infer.cameras import align_to_given, poor_scale, warn_if_inverted
+from depth_anything_3.metrics.depth import resized_nearest, valid_pixels
+from depth_anything_3.metrics.pose import rotation_angle_deg
+from depth_anything_3.refine.scale import Baseline, rescale_to
+from depth_anything_3.synth.held_out import held_out, render_held_out
+
+Array = npt.NDArray[np.float64]
+
+NOISE, UNIT, SEEDS = 0.02, 0.37, 2
+RESOLUTIONS = (112, 140, 168, 196, 224, 252)
+
+
+@dataclass
+class Tally:
+    """What came out for one kind of scenes."""
+
+    scale: list[float] = field(default_factory=list)
+    below: int = 0
+    telling: int = 0
+    warned: int = 0
+    gentle_warned: int = 0
+    false: int = 0
+    cases: int = 0
+
+    def row(self, name: str) -> str:
+        """As a row of the table."""
+        off = 100 * np.abs(np.array(self.scale) - 1)
+        figures = f"{len(off)} | {np.median(off):.2f} % | {off.max():.2f} % | {(off <= 2).mean():.1%} | {self.below}"
+        said = f"{self.warned} of {self.telling} | {self.gentle_warned} | {self.false} of {self.cases}"
+        return f"| {name} | {figures} | {said} |"
+
+
+def main() -> None:
+    """Parse, measure, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--pictures", type=int, default=20, help="held-out pictures for process_res")
+    parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=PARTS)
+    arguments = parser.parse_args()
+    scenes = [load_views(arguments.data, name)[-1] for name in REAL_SCENES]
+    tables: list[str] = []
+    for part in arguments.parts:
+        tables.append(PARTS[part](scenes, arguments.pictures))
+        with atomic_path(arguments.out) as temporary:
+            temporary.write_text("Written by `tools/scale_figures.py`.\n\n" + "\n".join(tables), encoding="utf-8")
+
+
+# --- the oracle --------------------------------------------------------------------------------------------------
+
+
+def oracle_table(scenes: list[EvalScene], _: int) -> str:
+    """Scale and convention warning with true poses plus noise."""
+    real, synthetic = Tally(), Tally()
+    for scene in scenes:
+        known = valid_pixels(scene.depth)
+        count_case(
+            real, scene.extrinsics.astype(np.float64), float(np.median(scene.depth[known])) if known.any() else None
+        )
+    for spec in held_out():
+        count_case(synthetic, spec.cameras.extrinsics.astype(np.float64), spec.stats.median_depth)
+    head = "scenes | alignments | median | worst | within 2 % | too short a baseline | inverted and >= 10 deg: warned"
+    return "\n".join(
+        [
+            "## An oracle: true poses plus 2 % noise",
+            "",
+            "Error of the scale, where the baseline exceeds 5 % of the median depth.",
+            "",
+            f"| {head} | inverted below 10 deg: warned | false warnings |",
+            "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+            real.row("real"),
+            synthetic.row("held-out"),
+            "",
+        ]
+    )
+
+
+def count_case(tally: Tally, poses: Array, median_depth: float | None) -> None:
+    """All subsets of one scene."""
+    for chosen in subsets(poses):
+        given = poses[chosen]
+        centres = camera_centres(given)
+        baseline = float(np.linalg.norm(centres[:, None] - centres[None], axis=-1).max())
+        turn = given[:, None, :, :3] @ given[None, :, :, :3].swapaxes(-1, -2)
+        telling = float(rotation_angle_deg(turn).max()) >= 10
+        for seed in range(SEEDS):
+            predicted = oracle(given, seed)
+            _, report = align_to_given(given, predicted)
+            if median_depth is not None and baseline < 0.05 * median_depth:
+                tally.below += 1
+            else:
+                tally.scale.append(report.scale / UNIT)
+            tally.cases += 1
+            tally.false += warned(given, predicted)
+            said = warned(inverted(given), predicted)
+            tally.telling += telling
+            tally.warned += said and telling
+            tally.gentle_warned += said and not telling
+
+
+def subsets(poses: Array) -> Iterator[list[int]]:
+    """Two, three, eight views, and the four that are nearest to the line from the first to the last."""
+    for count in (2, 3, 8):
+        if count <= len(poses):
+            yield evenly_spaced(len(poses), count)
+    if len(poses) >= 4:
+        away = camera_centres(poses) - camera_centres(poses)[0]
+        line = away[-1] / max(float(np.linalg.norm(away[-1])), 1e-12)
+        yield sorted(np.argsort(np.linalg.norm(away - (away @ line)[:, None] * line, axis=1))[:4].tolist())
+
+
+def oracle(poses: Array, seed: int) -> Array:
+    """Rotations off by 2 % of a radian, centres by 2 % of their mean distance from their middle; another world."""
+    rng = np.random.default_rng(seed)
+    centres = camera_centres(poses)
+    size = np.linalg.norm(centres - centres.mean(0), axis=1).mean()
+    turns = rotation_from_vector(NOISE * directions(rng, len(poses)))
+    world = rotation_from_vector(3 * rng.uniform() * directions(rng, 1)[0])
+    moved = (centres + NOISE * size * directions(rng, len(poses))) @ world.T / UNIT + rng.normal(size=3)
+    rotation = turns @ poses[:, :, :3] @ world.T
+    return np.concatenate([rotation, -rotation @ moved[..., None]], -1)
+
+
+def directions(rng: np.random.Generator, count: int) -> Array:
+    """Unit vectors."""
+    found = rng.normal(size=(count, 3))
+    return found / np.linalg.norm(found, axis=1, keepdims=True)
+
+
+def inverted(poses: Array) -> Array:
+    """Camera-to-world."""
+    turns = poses[:, :, :3].swapaxes(1, 2)
+    return np.concatenate([turns, -turns @ poses[:, :, 3:]], -1)
+
+
+def warned(given: Array, predicted: Array) -> bool:
+    """Whether the convention warning comes."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        warn_if_inverted(given, predicted)
+    return bool(caught)
+
+
+# --- networks ----------------------------------------------------------------------------------------------------
+
+
+def model_table(scenes: list[EvalScene], _: int) -> str:
+    """The bundled network without cameras, brought to the true ones afterwards."""
+    model = DepthAnything3.from_pretrained("bundled")
+    lines = ["## The bundled any-view network, brought to the true poses", ""]
+    lines += ["| scene | views | rule | fits | depth x scale / truth | warned | inverted: warned |"]
+    lines += ["| --- | --- | --- | --- | --- | --- | --- |"]
+    for scene in scenes:
+        chosen = evenly_spaced(len(scene.images), min(8, len(scene.images)))
+        found = model.inference(list(scene.images[chosen]))
+        given = scene.extrinsics[chosen].astype(np.float64)
+        assert found.extrinsics is not None
+        _, report = align_to_given(given, found.extrinsics)
+        true = scene.depth[chosen]
+        known = valid_pixels(true)
+        ratio = "no depth"
+        if known.any():
+            depth = resized_nearest(found.depth, *true.shape[1:])
+            ratio = f"{np.median(depth[known] / true[known]) * report.scale:.2f}"
+        fits = "hardly" if poor_scale(report, given) else "yes"
+        says = [warned(poses, found.extrinsics.astype(np.float64)) for poses in (given, inverted(given))]
+        answers = " | ".join("yes" if said else "no" for said in says)
+        lines.append(f"| {scene.name} | {len(chosen)} | {report.rule} | {fits} | {ratio} | {answers} |")
+    return "\n".join([*lines, ""])
+
+
+def resolution_table(scenes: list[EvalScene], pictures: int) -> str:
+    """Median depth in metres of one picture at several sizes, over that at the network's own."""
+    model = DepthAnything3.from_pretrained("bundled/da3metric-tiny")
+    shown = [(scene.images[0], scene.intrinsics[0]) for scene in scenes]
+    specs = held_out()
+    for index in np.linspace(0, len(specs) - 1, pictures).round().astype(int):
+        sample = render_held_out(specs[index])
+        shown.append((sample.rgb[0], sample.intrinsics[0]))
+    medians = np.array([[median_metres(model, *view, size) for size in RESOLUTIONS] for view in shown])
+    off = np.abs(np.log(medians / medians[:, [RESOLUTIONS.index(model.process_res)]]))
+    lines = ["## The bundled metric network at several sizes", ""]
+    lines += [f"Change of the median depth of {len(shown)} pictures against that at {model.process_res}.", ""]
+    lines += ["| process_res | median | 90 % of the pictures within | worst |", "| --- | --- | --- | --- |"]
+    for size, column in zip(RESOLUTIONS, off.T, strict=True):
+        median, most, worst = (np.expm1(v) for v in (np.median(column), np.quantile(column, 0.9), column.max()))
+        lines.append(f"| {size} | {median:.1%} | {most:.1%} | {worst:.1%} |")
+    return "\n".join([*lines, ""])
+
+
+def median_metres(model: DepthAnything3, image: npt.NDArray[np.uint8], intrinsics: Array, size: int) -> float:
+    """Of one picture."""
+    found = model.inference([image], intrinsics=intrinsics[None], process_res=size)
+    assert found.is_metric
+    return float(np.median(found.depth))
+
+
+def stereo_table(scenes: list[EvalScene], _: int) -> str:
+    """Metres of a stereo pair from its baseline, by what is used."""
+    model = DepthAnything3.from_pretrained("bundled")
+    scene = next(scene for scene in scenes if "motorcycle" in scene.name)
+    poses, lenses = scene.extrinsics[:2].astype(np.float64), scene.intrinsics[:2]
+    centres = camera_centres(poses)
+    metres = float(np.linalg.norm(centres[1] - centres[0]))
+    ways = {
+        "`rescale_to(..., Baseline)`": lambda: rescale_to(
+            model.inference(list(scene.images[:2])), Baseline(metres=metres)
+        ),
+        "the same, refined": lambda: rescale_to(
+            model.inference(list(scene.images[:2]), intrinsics=lenses, refine="full"), Baseline(metres=metres)
+        ),
+        "poses given": lambda: model.inference(list(scene.images[:2]), poses, lenses),
+        "poses given, refined": lambda: model.inference(list(scene.images[:2]), poses, lenses, refine="full"),
+    }
+    lines = [f"## A stereo pair with a known baseline ({scene.name}, {metres:.3f} m)", ""]
+    lines += ["| how | median depth / truth | within 25 % |", "| --- | --- | --- |"]
+    true = scene.depth[:2]
+    known = valid_pixels(true)
+    for name, run in ways.items():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            ratio = resized_nearest(run().depth, *true.shape[1:])[known] / true[known]
+        lines.append(f"| {name} | {np.median(ratio):.2f} | {(np.abs(np.log(ratio)) < np.log(1.25)).mean():.1%} |")
+    return "\n".join([*lines, ""])
+
+
+PARTS: dict[str, Callable[[list[EvalScene], int], str]] = {
+    "oracle": oracle_table,
+    "model": model_table,
+    "resolution": resolution_table,
+    "stereo": stereo_table,
+}
+
+
+if __name__ == "__main__":
+    main()

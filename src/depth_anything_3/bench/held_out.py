@@ -58,7 +58,7 @@ class ModelPredictor:
                 intrinsics=intrinsics,
                 process_res=self.process_res,
                 use_ray_pose=self.cameras == "rays",
-                ref_view_strategy="first" if matched and len(images) > 2 else self.ref_view,
+                ref_view_strategy=_reference(self.ref_view, matched, images, extrinsics),
                 **more,
             )
         estimate = Estimate(
@@ -68,6 +68,13 @@ class ModelPredictor:
             conf=prediction.conf,
         )
         return _from_matches(estimate, taps) if matched else estimate
+
+
+def _reference(wanted: str, matched: bool, images: Sequence[object], extrinsics: Floats | None) -> str:
+    """The strategy; without effect, and not to be asked for, with given poses or fewer than three views."""
+    if len(images) < 3 or extrinsics is not None:
+        return "saddle_balanced"
+    return "first" if matched else wanted
 
 
 def _across_views(model: DepthAnything3) -> DinoVisionTransformer:

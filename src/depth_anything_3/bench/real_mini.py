@@ -43,7 +43,8 @@ ABOUT_ROWS: Mapping[str, str] = {
 
 _ABOUT_SCENES = (
     "folders with `scene.npz` (names, K, c2w), `images/` and, where there is one, `depth/` in millimetres; "
-    "`src/depth_anything_3/datasets/benchmark/real_mini.json` lists the frames. The poses of alicevision_buddha13 and lund_door12 "
+    "`src/depth_anything_3/datasets/benchmark/real_mini.json` lists the frames. "
+    "The poses of alicevision_buddha13 and lund_door12 "
     "come from structure from motion, which favours rows that match features. tum_fr1_rpy moves by 13 cm: its "
     "rotations say more than its translations. open3d_redwood5 belongs to the sequence of redwood_livingroom1_micro"
 )

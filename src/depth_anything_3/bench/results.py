@@ -1,8 +1,8 @@
 """Results on disk: one JSON file for each scene, mode and predictor, and the plan that says which there should be.
 
-``results/<data set>/<mode>/<predictor>/<scene>.json`` holds scores or an error. ``run.json`` holds the plan, by row (data
-set, mode, predictor) the scenes with the identity that a result must have to count: of model, options and frames. A
-scene that is missing, failed, or was computed from something else is never left out of a mean in silence.
+``results/<data set>/<mode>/<predictor>/<scene>.json`` holds scores or an error. ``run.json`` holds the plan: by row
+(data set, mode, predictor) the scenes with the identity, of model, options and frames, that a result must have to
+count. A scene that is missing, failed, or was computed from something else is never left out of a mean in silence.
 """
 
 from __future__ import annotations

@@ -15,7 +15,8 @@ _REPEATS = 3
 
 def _score(task: Task) -> Scores:
     scores: Scores = {}
-    most = [count for count in VIEW_COUNTS if count <= len(task.frames)]
+    fewest = 1 if "depth" in task.contender.gives else 2  # one view alone has no relative pose
+    most = [count for count in VIEW_COUNTS if fewest <= count <= len(task.frames)]
     for count in most:
         views = list(range(count))
         task.predict(views, keep=False)  # the first call also sets things up

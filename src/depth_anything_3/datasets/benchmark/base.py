@@ -30,6 +30,7 @@ FrameRule = Literal["released", "paper"]
 FRAME_RULES: tuple[str, ...] = get_args(FrameRule)
 
 _SHUFFLE_SEED = 42
+_EXACT = 1e-6  # of a pixel: shares that stand for whole pixels must not fall below them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,8 +77,9 @@ class Crop:
     def mask(self, height: int, width: int) -> Bool[np.ndarray, "h w"]:
         """True inside."""
         inside = np.zeros((height, width), np.bool_)
-        (top, bottom), (left, right) = self.rows, self.columns
-        inside[int(top * height) : int(bottom * height), int(left * width) : int(right * width)] = True
+        rows = slice(*(int(end * height + _EXACT) for end in self.rows))
+        columns = slice(*(int(end * width + _EXACT) for end in self.columns))
+        inside[rows, columns] = True
         return inside
 
 
@@ -94,6 +96,24 @@ class Surface:
     faces: Int64[np.ndarray, "t 3"] | None = None
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ObservedVolume:
+    """Where a scanner saw: what DTU restricts its scores to. Lengths in the unit of the points.
+
+    Attributes:
+        mask: voxels that were seen.
+        low, high: corners of the box around the mask.
+        resolution: side of a voxel.
+        plane: (a, b, c, d): true points count where a x + b y + c z + d is positive.
+    """
+
+    mask: Bool[np.ndarray, "x y z"]
+    low: Float64[np.ndarray, " 3"]
+    high: Float64[np.ndarray, " 3"]
+    resolution: float
+    plane: Float64[np.ndarray, " 4"]
+
+
 class BenchDataset(Dataset):
     """A data set that methods are scored on.
 
@@ -101,7 +121,7 @@ class BenchDataset(Dataset):
         title: as in tables.
         modes: names of the benchmark modes that it has the truth for.
         fusion: see :class:`Fusion`; None where nothing is published.
-        fusion_unit: whether the lengths in ``fusion`` are in the data set's unit, or multiples of the median true depth.
+        fusion_unit: whether the lengths in ``fusion`` are in the data set's unit, or multiples of the median depth.
         depth_range: where depth is scored: above the first number, up to the second.
         crop: the part of each picture where depth is scored.
         max_frames: of a scene, by default; None takes all.
@@ -130,6 +150,14 @@ class BenchDataset(Dataset):
 
         Raises:
             CorruptSample: its file is damaged or missing.
+        """
+        return None
+
+    def observed(self, scene: str) -> ObservedVolume | None:
+        """Where the truth was measured; None where a data set does not say.
+
+        Raises:
+            CorruptSample: a file is damaged or missing.
         """
         return None
 

@@ -1,9 +1,11 @@
 """Seven small real scenes with known cameras, and depth where there is some.
 
 Layout: a folder for each scene with ``scene.npz`` (names, K, camera-to-world), ``images/`` and, where there is one,
-``depth/`` (16 bit, millimetres). ``real_mini.json`` pins the frames that are scored: one list for each of 2, 4, 8 and 16
-views, or for as many as there are. They are evenly spaced, over all frames but for ``tum_fr1_rpy``, whose camera turns
-away and back: there they come from a stretch in which every view shares much of what it shows with another one.
+``depth/`` (16 bit, millimetres).
+``real_mini.json`` pins the frames that are scored: one list for each of 2,
+4, 8 and 16 views, or for as many as there are. They are evenly spaced, over all frames but for ``tum_fr1_rpy``, whose
+camera turns away and back: there they come from a stretch in which every view shares much of what it shows with another
+one.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ class PredictionCache:
         # Half of the bytes, and far below any error of a network.
         arrays = {name: v.astype(np.float32) if name == "depth" else v for name, v in arrays.items()}
         with atomic_path(self._file(key)) as temporary, temporary.open("wb") as file:
-            np.savez(file, seconds=seconds, key=json.dumps(key, sort_keys=True, default=list), **arrays)
+            np.savez(file, seconds=seconds, key=json.dumps(key, sort_keys=True, default=list), **arrays)  # type: ignore[arg-type]
 
     def _file(self, key: Mapping[str, Any]) -> Path:
         assert self.folder is not None

@@ -16,14 +16,14 @@ _MARGIN = (46, 14, 34, 30)  # left, right, bottom, top
 
 
 def bars(summaries: Sequence[Summary]) -> str:
-    """The first score of a mode: a bar per predictor, a dot per scene, a line for the interval. Empty without means."""
+    """The first score of a mode: a bar per predictor, a dot per scene, a line for the interval."""
     if not summaries:
         return ""
     name, column = next(iter(summaries[0].columns.items()))
     if column.better == "":
         return ""
     rows = [summary for summary in summaries if name in summary.means]
-    values = [v for s in rows for v in (*_dots(s, name), s.means[name])]
+    values = [value for summary in rows for value in (*_dots(summary, name), summary.means[name])]
     if not rows or max(values) <= 0:
         return ""
     scale = (_WIDTH - _LABEL - 60) / max(values)

@@ -130,7 +130,7 @@ def weights_hash(model: DepthAnything3) -> str:
     total = hashlib.sha256()
     for name, tensor in sorted(model.model.state_dict().items()):
         total.update(name.encode())
-        total.update(np.ascontiguousarray(tensor.detach().cpu().float().numpy()))
+        total.update(np.ascontiguousarray(tensor.detach().cpu().float().numpy()).tobytes())
     return total.hexdigest()
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from depth_anything_3.bench.evaluate import Floats
+from depth_anything_3.bench.modes._observed import observed_scores
+from depth_anything_3.bench.modes._placed import Placed
 from depth_anything_3.bench.modes.base import Column, Scores
 from depth_anything_3.bench.task import Task
 from depth_anything_3.datasets.base import View
@@ -36,30 +34,22 @@ _REACH = 10.0  # thresholds outside the box of the truth, beyond which nothing i
 _RELATIVE_POINTS = 400_000  # of all true depth maps together, where they stand for the surface
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Placed:
-    """Predicted depth in the true world.
-
-    Attributes:
-        depth: (N, h, w) in the true unit.
-        intrinsics: (N, 3, 3) in pixels of the depth.
-        extrinsics: (N, 3, 4) in the true world.
-    """
-
-    depth: Floats
-    intrinsics: Floats
-    extrinsics: Floats
-
-
-def surface_scores(task: Task, placed: Placed) -> Scores:
+def surface_scores(task: Task, placed: Placed, *, merged: bool = False) -> Scores:
     """Fuse, sample and compare with the true surface, or with the true depth maps where there is none.
+
+    Data sets that say what was observed are scored as DTU is: see :mod:`depth_anything_3.bench.modes._observed`.
+
+    Args:
+        task: which scene.
+        placed: the prediction.
+        merged: of DTU, keep only points that several views agree on, as is published for true cameras.
 
     Raises:
         InputError: the data set has neither parameters nor a surface, or nothing can be fused.
     """
-    custom: Callable[[Task, Placed], Scores] | None = getattr(task.dataset, "cloud_scores", None)
-    if custom is not None:
-        return custom(task, placed)
+    volume = task.dataset.observed(task.scene)
+    if volume is not None:
+        return observed_scores(task, placed, volume, merged=merged)
     fusion, unit = _fusion(task)
     true = _true_points(task, fusion)
     points = _fused_points(task, placed, fusion, true)

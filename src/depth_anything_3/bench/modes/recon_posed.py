@@ -6,7 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from depth_anything_3.bench.evaluate import Estimate
-from depth_anything_3.bench.modes._surface import COLUMNS, Placed, surface_scores
+from depth_anything_3.bench.modes._placed import Placed
+from depth_anything_3.bench.modes._surface import COLUMNS, surface_scores
 from depth_anything_3.bench.modes.base import Mode, Scores
 from depth_anything_3.bench.task import Task
 from depth_anything_3.datasets.base import View
@@ -23,7 +24,7 @@ def _score(task: Task) -> Scores:
         intrinsics=np.stack([_at_size(task.view(i), *estimate.depth.shape[1:]) for i in range(len(task.frames))]),
         extrinsics=task.poses,
     )
-    return surface_scores(task, placed)
+    return surface_scores(task, placed, merged=True)
 
 
 def _at_size(view: View, height: int, width: int) -> npt.NDArray[np.float64]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from depth_anything_3.bench.modes._surface import COLUMNS, Placed, surface_scores
+from depth_anything_3.bench.modes._placed import Placed
+from depth_anything_3.bench.modes._surface import COLUMNS, surface_scores
 from depth_anything_3.bench.modes.base import Mode, Scores
 from depth_anything_3.bench.task import Task
 from depth_anything_3.errors import InputError

@@ -51,7 +51,9 @@ def dark(picture: Picture, number: int, strength: int, seed: int) -> Picture:
 def compressed(picture: Picture, number: int, strength: int, seed: int) -> Picture:
     """JPEG of low quality."""
     _, data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _QUALITY[strength - 1]])
-    return np.ascontiguousarray(cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1]).astype(np.uint8)
+    decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    assert decoded is not None  # what was just encoded
+    return np.ascontiguousarray(decoded[..., ::-1]).astype(np.uint8)
 
 
 def exposure_jump(picture: Picture, number: int, strength: int, seed: int) -> Picture:

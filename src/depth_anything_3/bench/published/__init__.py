@@ -39,7 +39,10 @@ def published_tables() -> Mapping[str, Mapping[str, Any]]:
     In the rows of a file, every data set has a list of numbers, in the order of ``scores``; None where nothing is
     printed. ``unit`` is what one printed unit is in ours, 0.01 for percent.
     """
-    files = sorted(p for p in resources.files(__package__).iterdir() if p.name.endswith(".json"))
+    files = sorted(
+        (file for file in resources.files(__package__).iterdir() if file.name.endswith(".json")),
+        key=lambda file: file.name,
+    )
     return {file.name.removesuffix(".json"): json.loads(file.read_text(encoding="utf-8")) for file in files}
 
 

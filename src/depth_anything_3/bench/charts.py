@@ -35,7 +35,7 @@ def bars(summaries: Sequence[Summary]) -> str:
 
 
 def curves(summaries: Sequence[Summary]) -> str:
-    """Scores over a strength or a number of views: what is named ``score@kind_1`` to ``score@kind_5``, or ``score@8``."""
+    """Scores over a strength or a number of views: what is named ``score@kind_1`` and so on, or ``score@8``."""
     families = _families(summaries)
     plots = [_plot(title, lines) for title, lines in families.items() if any(len(line) > 1 for line in lines.values())]
     return "".join(plots)

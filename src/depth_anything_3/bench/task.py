@@ -19,9 +19,10 @@ import numpy.typing as npt
 from depth_anything_3.bench.cache import PredictionCache, digest
 from depth_anything_3.bench.evaluate import Estimate, Floats
 from depth_anything_3.datasets.base import View
-from depth_anything_3.datasets.benchmark.base import BenchDataset, FrameRule, Surface
+from depth_anything_3.datasets.benchmark.base import FRAME_RULES, BenchDataset, FrameRule, Surface
 from depth_anything_3.errors import InputError
 from depth_anything_3.metrics.depth import resized_nearest
+from depth_anything_3.types.options import check_choice
 
 Images = list[npt.NDArray[np.uint8]]
 Disturb = Callable[[npt.NDArray[np.uint8], int], npt.NDArray[np.uint8]]
@@ -47,6 +48,7 @@ class BenchOptions:
     surface_points: int = 1_000_000
 
     def __post_init__(self) -> None:
+        check_choice("frames", self.frames, FRAME_RULES)
         for name, least in (("longest_side", 0), ("seed", 0), ("surface_points", 1)):
             if getattr(self, name) < least:
                 raise InputError(name, repr(getattr(self, name)), f"at least {least}")

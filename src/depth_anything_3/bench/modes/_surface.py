@@ -56,6 +56,10 @@ def surface_scores(task: Task, placed: Placed, *, merged: bool = False) -> Score
     if fusion.margin is not None:
         low, high = true.min(0) - fusion.margin, true.max(0) + fusion.margin
         points = points[((points >= low) & (points <= high)).all(1)]
+    if not len(points):  # as wrong as can be, and a number: infinity would swallow the mean
+        farthest = float(np.linalg.norm(true.max(0) - true.min(0))) / unit
+        worst = dict.fromkeys(("accuracy", "completeness", "chamfer"), farthest)
+        return {"f_score": 0.0, "precision": 0.0, "recall": 0.0, **worst}
     found = cloud_scores(points, true, threshold=fusion.threshold, voxel=fusion.voxel)
     return {
         "f_score": found.f_score,

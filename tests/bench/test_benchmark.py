@@ -124,7 +124,7 @@ def test_a_run_goes_on_where_it_was_and_knows_what_is_stale(tmp_path: Path) -> N
     contender = oracle(data)
     run_bench(tmp_path, [data], [contender], modes=["pose"])
     assert asked(contender) == 2
-    run_bench(tmp_path, [data], [contender], modes=["pose", "odometry", "recon_unposed"], options=BenchOptions())
+    run_bench(tmp_path, [data], [contender], modes=["pose", "odometry"])
     assert asked(contender) == 2, "other modes use the predictions that are there"
     run_bench(tmp_path, [data], [other := oracle(data, scale=2.0)], modes=["pose"])
     assert asked(other) == 2, "other weights under the same name are another predictor"
@@ -190,7 +190,7 @@ def test_two_runs_are_compared(perfect: Path, tmp_path: Path) -> None:
     rows = {row.score: row for row in compare(perfect, tmp_path)}
     assert set(rows) <= set(MODES["mono"].columns)
     assert rows["absrel_scale"].difference == pytest.approx(rows["absrel_scale"].second, abs=1e-5)
-    assert rows["absrel_scale"].second > 0.05
+    assert rows["absrel_scale"].second is not None and rows["absrel_scale"].second > 0.01
 
 
 def test_a_published_row_stands_beside_ours(tmp_path: Path) -> None:
@@ -247,7 +247,7 @@ def test_wrong_options_are_refused(tmp_path: Path) -> None:
 
 
 def test_harm_grows_with_its_strength_and_is_the_same_again() -> None:
-    y, x = np.mgrid[:64, :96]
+    y, x = np.mgrid[:96, :256]
     picture = np.stack([(x * 2) % 256, (y * 3) % 256, (x * y) % 256], -1).astype(np.uint8)
     for name, harm in KINDS.items():
         worse = [np.abs(harm(picture, 1, s, 0).astype(float) - picture).mean() for s in STRENGTHS]

@@ -21,7 +21,8 @@ h2 { margin-top: 2.5rem; border-bottom: 1px solid #d5dae3; } h3 { margin-top: 1.
 .wide { overflow-x: auto; } table { border-collapse: collapse; font-size: 13px; }
 th, td { padding: .25rem .6rem; text-align: right; border-bottom: 1px solid #e6e9ef; white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; } tr.published { color: #66708a; background: #f6f7fa; }
-.failed { color: #b3261e; } svg { display: inline-block; margin: .8rem .8rem .8rem 0; max-width: 100%; vertical-align: top; }
+.failed { color: #b3261e; } svg { display: inline-block; margin: .8rem .8rem .8rem 0; max-width: 100%;
+  vertical-align: top; }
 p { max-width: 60rem; }
 """
 

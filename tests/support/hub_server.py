@@ -32,10 +32,10 @@ from urllib.parse import unquote, urlsplit
 if TYPE_CHECKING:
     import pytest
 
-LARGE = (".safetensors", ".bin")
+LARGE = (".safetensors", ".bin", ".zip")
 """Files with these endings are announced as large ones: by SHA-256 instead of git's hash."""
 
-_FILE = re.compile(r"/(?P<id>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<name>.+)")
+_FILE = re.compile(r"(?:/datasets)?/(?P<id>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<name>.+)")
 _API = re.compile(r"/api/models/(?P<id>[^/]+/[^/]+?)(?:/(?P<what>revision|tree)/(?P<revision>[^/]+))?")
 
 

@@ -38,10 +38,12 @@ class TwoViewSift:
     Attributes:
         features: keypoints of a view, at most.
         given_cameras: it has nothing to do with given ones.
+        gives: poses of pairs of views.
     """
 
     features: int = 4096
     given_cameras: bool = False
+    gives: tuple[str, ...] = ("pairs",)
 
     def __call__(self, images: Images, *, extrinsics: Floats | None, intrinsics: Floats | None) -> Estimate:
         """As :class:`~depth_anything_3.bench.evaluate.Predictor`."""
@@ -79,10 +81,12 @@ class Colmap:
     Attributes:
         features: keypoints of a view, at most.
         given_cameras: it has nothing to do with given ones.
+        gives: poses of pairs of views.
     """
 
     features: int = 8192
     given_cameras: bool = False
+    gives: tuple[str, ...] = ("pairs",)
 
     def __call__(self, images: Images, *, extrinsics: Floats | None, intrinsics: Floats | None) -> Estimate:
         """As :class:`~depth_anything_3.bench.evaluate.Predictor`.

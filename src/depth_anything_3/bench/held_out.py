@@ -35,6 +35,7 @@ class ModelPredictor:
             what the matches in the network's attention and its depth say together.
         given_cameras: whether to run with given cameras, where it makes no difference where others come from.
         refine: what inference is asked for by its keyword of this name; None leaves the keyword out.
+        ref_view: likewise ``ref_view_strategy``; cameras from matches of more than two views take the first anyway.
     """
 
     model: DepthAnything3
@@ -42,6 +43,7 @@ class ModelPredictor:
     cameras: CameraSource = "decoder"
     given_cameras: bool = True
     refine: str | None = None
+    ref_view: str = "saddle_balanced"
 
     def __call__(
         self, images: list[npt.NDArray[np.uint8]], *, extrinsics: Floats | None, intrinsics: Floats | None
@@ -56,7 +58,7 @@ class ModelPredictor:
                 intrinsics=intrinsics,
                 process_res=self.process_res,
                 use_ray_pose=self.cameras == "rays",
-                ref_view_strategy="first" if matched and len(images) > 2 else "saddle_balanced",
+                ref_view_strategy=_reference(self.ref_view, matched, images, extrinsics),
                 **more,
             )
         estimate = Estimate(
@@ -66,6 +68,13 @@ class ModelPredictor:
             conf=prediction.conf,
         )
         return _from_matches(estimate, taps) if matched else estimate
+
+
+def _reference(wanted: str, matched: bool, images: Sequence[object], extrinsics: Floats | None) -> str:
+    """The strategy; without effect, and not to be asked for, with given poses or fewer than three views."""
+    if len(images) < 3 or extrinsics is not None:
+        return "saddle_balanced"
+    return "first" if matched else wanted
 
 
 def _across_views(model: DepthAnything3) -> DinoVisionTransformer:

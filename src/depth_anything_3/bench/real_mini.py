@@ -1,16 +1,13 @@
 """The protocol "real-mini": seven small real scenes with known cameras, beside what matching without a network says.
 
-``real_mini.json`` pins the frames: by scene, one list for each of 2, 4, 8 and 16 views, or for as many as there are.
-They are evenly spaced, over all frames but for ``tum_fr1_rpy``, whose camera turns away and back: there they come from
-a stretch in which every view shares much of what it shows with another one.
+Scenes and pinned frames are those of :mod:`depth_anything_3.datasets.benchmark.real_mini`.
 """
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from importlib import metadata, resources
+from importlib import metadata
 from pathlib import Path
 
 from depth_anything_3._optional import require
@@ -21,6 +18,7 @@ from depth_anything_3.bench.held_out import ModelPredictor
 from depth_anything_3.bench.report import HEADLINE_VIEWS
 from depth_anything_3.bench.scenes import EvalScene, load_real_scene, select_views
 from depth_anything_3.bench.trivial import trivial_predictors
+from depth_anything_3.datasets.benchmark.real_mini import frame_lists
 from depth_anything_3.errors import InputError, MissingExtraError
 from depth_anything_3.types.options import check_choice
 
@@ -45,16 +43,11 @@ ABOUT_ROWS: Mapping[str, str] = {
 
 _ABOUT_SCENES = (
     "folders with `scene.npz` (names, K, c2w), `images/` and, where there is one, `depth/` in millimetres; "
-    "`src/depth_anything_3/bench/real_mini.json` lists the frames. The poses of alicevision_buddha13 and lund_door12 "
+    "`src/depth_anything_3/datasets/benchmark/real_mini.json` lists the frames. "
+    "The poses of alicevision_buddha13 and lund_door12 "
     "come from structure from motion, which favours rows that match features. tum_fr1_rpy moves by 13 cm: its "
     "rotations say more than its translations. open3d_redwood5 belongs to the sequence of redwood_livingroom1_micro"
 )
-
-
-def frame_lists() -> dict[str, tuple[tuple[str, ...], ...]]:
-    """Names of the frames by scene: one list per number of views, in ascending order."""
-    text = resources.files("depth_anything_3.bench").joinpath("real_mini.json").read_text(encoding="utf-8")
-    return {scene: tuple(tuple(frames) for frames in lists) for scene, lists in json.loads(text).items()}
 
 
 def load_views(data: str | os.PathLike[str], name: str) -> list[EvalScene]:

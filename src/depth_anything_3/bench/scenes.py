@@ -11,10 +11,10 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
+from depth_anything_3.datasets.base import CorruptSample
+from depth_anything_3.datasets.benchmark.real_mini import REAL_SCENES, RealMini
 from depth_anything_3.errors import InputError
-from depth_anything_3.io.images import decode_image
 from depth_anything_3.metrics.depth import resized_nearest, valid_pixels
 
 Array = npt.NDArray[np.floating[Any]]
@@ -149,36 +149,6 @@ def at_longest_side(scene: EvalScene, pixels: int) -> EvalScene:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _RealScene:
-    """What the note beside a scene says about using it.
-
-    Attributes:
-        slices: as in :class:`EvalScene`.
-        half: to add to the principal point, where the top-left pixel's centre counts as (0, 0).
-        depth_range: depth outside of it is noise.
-    """
-
-    slices: tuple[str, ...]
-    half: float = 0.0
-    depth_range: tuple[float, float] = (0.0, np.inf)
-
-
-REAL_SCENES: dict[str, _RealScene] = {
-    "alicevision_buddha13": _RealScene(slices=("real", "object", "cameras only")),
-    # Its lens has some radial distortion, which is left in.
-    "lund_door12": _RealScene(slices=("real", "outdoor", "cameras only")),
-    # The right depth map is empty: it would only be a derived one.
-    "middlebury_motorcycle": _RealScene(slices=("real", "indoor")),
-    # Five frames of the sequence below, with other depth and poses: not an independent scene.
-    "open3d_redwood5": _RealScene(slices=("rendered", "indoor"), half=0.5),
-    "princeton_box50": _RealScene(slices=("real", "object"), depth_range=(0.2, 0.8)),
-    "redwood_livingroom1_micro": _RealScene(slices=("rendered", "indoor"), half=0.5),
-    "tum_fr1_rpy": _RealScene(slices=("real", "indoor", "rotation"), half=0.5),
-}
-"""The scenes that :func:`load_real_scene` knows, by folder name."""
-
-
 def load_real_scene(
     folder: str | os.PathLike[str], *, frames: Sequence[str], longest_side: int | None = None
 ) -> EvalScene:
@@ -195,49 +165,23 @@ def load_real_scene(
     path = Path(folder)
     if path.name not in REAL_SCENES or not (path / "scene.npz").is_file():
         raise InputError("folder", str(path), "the folder of a known scene, with its scene.npz", sorted(REAL_SCENES))
-    facts = REAL_SCENES[path.name]
-    with np.load(path / "scene.npz", allow_pickle=False) as file:
-        names, intrinsics, c2w = (file[key] for key in ("names", "K", "c2w"))
-    index = {str(name): i for i, name in enumerate(names)}
-    if unknown := [name for name in frames if name not in index]:
+    data, name = RealMini(path), f"{RealMini.name}/{path.name}"
+    if unknown := [frame for frame in frames if frame not in data.frames(name)]:
         raise InputError("frames", ", ".join(unknown), f"frames that {path / 'scene.npz'} lists")
-    chosen = [index[name] for name in frames]
-    intrinsics = intrinsics[chosen].astype(np.float64)
-    intrinsics[:, :2, 2] += facts.half
-    images = np.stack([_image(path, name, i) for name, i in zip(frames, chosen, strict=True)])
-    depth = np.stack([_depth(path, name, images.shape[1:3]) for name in frames])
-    low, high = facts.depth_range
+    try:
+        views = [data.load(name, frame) for frame in frames]
+    except CorruptSample as error:
+        raise InputError("folder", f"{error.file} {error.reason}", "a complete, undamaged scene") from error
+    images = np.stack([view.image for view in views])
     scene = EvalScene(
         name=path.name,
-        slices=facts.slices,
+        slices=REAL_SCENES[path.name].slices,
         images=images,
-        depth=np.where((depth >= low) & (depth <= high), depth, 0),
-        intrinsics=intrinsics,
-        extrinsics=np.linalg.inv(c2w[chosen].astype(np.float64))[:, :3],
+        depth=np.stack([np.zeros(images.shape[1:3], np.float32) if v.depth is None else v.depth for v in views]),
+        intrinsics=np.stack([view.intrinsics for view in views]).astype(np.float64),
+        extrinsics=np.stack([view.extrinsics for view in views if view.extrinsics is not None]).astype(np.float64),
     )
     return scene if longest_side is None else at_longest_side(scene, longest_side)
-
-
-def _image(folder: Path, name: str, index: int) -> npt.NDArray[np.uint8]:
-    # Names may hold a dot, so that `with_suffix` would cut them.
-    found = [p for p in (folder / "images" / f"{name}{end}" for end in (".png", ".jpg")) if p.is_file()]
-    if not found:
-        raise InputError("folder", f"{folder} without an image {name}", "images/NAME.png or images/NAME.jpg")
-    return decode_image(found[0], index=index, alpha="drop").pixels
-
-
-def _depth(folder: Path, name: str, size: tuple[int, ...]) -> npt.NDArray[np.float32]:
-    """Metres; 0 where there is no depth, everywhere where there is no file."""
-    file = folder / "depth" / f"{name}.png"
-    if not (folder / "depth").is_dir():
-        return np.zeros(size, np.float32)
-    if not file.is_file():
-        raise InputError("folder", f"{folder} without a depth map {name}", "depth/NAME.png for every image")
-    try:
-        with Image.open(file) as image:
-            return np.asarray(image).astype(np.float32) / np.float32(1000)
-    except OSError as error:
-        raise InputError("folder", f"{file} ({error})", "16-bit depth maps in PNG files") from error
 
 
 def _checked(name: str, value: Any, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:

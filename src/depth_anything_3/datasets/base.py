@@ -155,7 +155,7 @@ class Dataset(ABC):
 def _find_datasets() -> Registry[type[Dataset]]:
     registry: Registry[type[Dataset]] = Registry("dataset")
     for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
-        if module.name != "base" and not module.name.startswith("_"):
+        if module.name != "base" and not module.name.startswith("_") and not module.ispkg:
             registry.register_lazy(module.name, f"{__package__}.{module.name}:DATASET")
     return registry
 

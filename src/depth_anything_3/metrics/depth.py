@@ -176,6 +176,16 @@ def rmse(
     return float(np.sqrt(np.mean((p - g) ** 2)))
 
 
+def sq_rel(
+    predicted: Float[np.ndarray, "*shape"],
+    true: Float[np.ndarray, "*shape"],
+    mask: Bool[np.ndarray, "*shape"] | None = None,
+) -> float:
+    """Mean of ``(p - g)^2 / g``, in the unit of the depth. Arguments as in :func:`abs_rel`."""
+    p, g = _scored(predicted, true, mask)
+    return float(np.mean((p - g) ** 2 / g))
+
+
 def log_rmse(
     predicted: Float[np.ndarray, "*shape"],
     true: Float[np.ndarray, "*shape"],

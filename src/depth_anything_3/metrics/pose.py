@@ -171,6 +171,22 @@ def auc(errors_deg: Float[np.ndarray, " p"], max_deg: int, *, rule: AucRule = "h
     return float(np.mean(np.cumsum(counts)) / len(errors))
 
 
+def recall_within(errors_deg: Float[np.ndarray, " p"], max_deg: float) -> float:
+    """Part of the pairs with an error below a limit, from 0 to 1: RRA of rotation errors, RTA of translation errors.
+
+    Args:
+        errors_deg: one error per pair; NaN is a miss, so leave out pairs without a true direction.
+        max_deg: the limit in degrees.
+
+    Raises:
+        InputError: there is no pair.
+    """
+    if not len(errors_deg):
+        raise InputError("errors_deg", "no pair", "at least one pair of views")
+    with np.errstate(invalid="ignore"):
+        return float(np.mean(errors_deg < max_deg))
+
+
 def pose_auc(
     predicted: Float[np.ndarray, "n rows 4"],
     true: Float[np.ndarray, "n rows 4"],

@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from depth_anything_3.errors import CheckpointError, HubError
 from depth_anything_3.zoo.cache import (
@@ -46,6 +46,7 @@ __all__ = [
     "HubFiles",
     "HubUnreachableError",
     "fetch",
+    "fetch_file",
     "hub_answers",
     "hub_offline",
     "list_cached",
@@ -139,6 +140,65 @@ def fetch(
     weights = _fetch_weights(repository, optional=config is not None and _has_parts(config))
     folder = (config or weights[0]).parent
     return HubFiles(hub_id, repository.commit, folder, config, weights)
+
+
+def fetch_file(
+    hub_id: str,
+    name: str,
+    *,
+    repo_type: Literal["model", "dataset"],
+    revision: str | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    token: str | bool | None = None,
+    on_file: Callable[[HubFile], None] | None = None,
+) -> Path:
+    """Make sure that one file of a repository is in the client's cache, checked, and say where.
+
+    A download that broke off goes on where it was.
+
+    Args:
+        hub_id: ``organisation/name``.
+        name: of the file in the repository.
+        repo_type: models and data sets have different places on the hub.
+        revision: branch, tag or commit; ``main`` if None.
+        cache_dir: instead of the client's own cache folder.
+        token: access token; None or True for the stored one, False for none.
+        on_file: called when the file is there and its hash was right.
+
+    Raises:
+        HubError: it could not be obtained.
+        CheckpointError: it does not have the hash that the hub announced; it is removed again.
+    """
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+
+    if not HUB_ID.fullmatch(hub_id):
+        raise HubError(f"{hub_id!r} is no hub id; expected organisation/name")
+    cache = str(cache_folder(cache_dir))
+    known = try_to_load_from_cache(hub_id, name, cache_dir=cache, revision=revision, repo_type=repo_type)
+    try:
+        path = Path(
+            hf_hub_download(
+                hub_id,
+                name,
+                repo_type=repo_type,
+                revision=revision,
+                cache_dir=cache,
+                token=token,
+                local_files_only=hub_offline(),
+                endpoint=_endpoint(),
+            )
+        )
+    except _client_errors() as error:
+        raise HubError(
+            f"{hub_id}: {name} could not be obtained ({_one_line(error)}). What arrived is kept, and the next call "
+            "goes on from there; HF_ENDPOINT names another hub or mirror."
+        ) from error
+    downloaded = known != str(path)
+    if downloaded:
+        check_download(hub_id, path, recorded_hash(path))
+    if on_file is not None:
+        on_file(HubFile(name, path, path.stat().st_size, downloaded))
+    return path
 
 
 def shard_names(index: Path) -> list[str]:

@@ -1,0 +1,1 @@
+"""Data sets that methods are scored on, one file each: loading only."""

@@ -30,6 +30,7 @@ from depth_anything_3.infer.postprocess import to_prediction
 from depth_anything_3.infer.preprocess import check_cameras, preprocess, resize_pictures
 from depth_anything_3.infer.runner import Network, Reporter, run_network
 from depth_anything_3.io.images import ImageSource
+from depth_anything_3.io.masks import MaskSource, as_mask_list
 from depth_anything_3.io.sources import as_image_list
 from depth_anything_3.registry import MODEL_REGISTRY
 from depth_anything_3.types.options import (
@@ -39,6 +40,7 @@ from depth_anything_3.types.options import (
     ExtrinsicsConvention,
     InferOptions,
     MetricFocal,
+    MixedSizes,
     PreprocessOptions,
     RefineMode,
     VideoOptions,
@@ -49,6 +51,7 @@ from depth_anything_3.types.progress import ProgressCallback
 from depth_anything_3.zoo.cards import warn_on_load
 from depth_anything_3.zoo.checkpoints import build_network, resolve, save
 
+Masks = str | os.PathLike[str] | Sequence[MaskSource | None] | npt.NDArray[Any] | None
 Images = ImageSource | Sequence[ImageSource]
 
 
@@ -232,6 +235,8 @@ class DepthAnything3(nn.Module):
         metric_focal: MetricFocal = "given",
         refine: RefineMode = "off",
         alpha: AlphaMode = "composite",
+        masks: Masks = None,
+        mixed_sizes: MixedSizes = "crop",
         video: VideoOptions | None = None,
         progress: ProgressCallback | None = None,
         cancel: threading.Event | None = None,
@@ -253,8 +258,12 @@ class DepthAnything3(nn.Module):
                 refine: see
                 :class:`~depth_anything_3.types.options.InferOptions`. With ``refine="full"`` maps are at least 504
                 pixels long (but never longer than the pictures), whatever ``process_res`` is.
-            process_res, process_res_method, alpha: see :class:`~depth_anything_3.types.options.PreprocessOptions`; the
-                default of ``process_res`` is this model's own, :attr:`process_res`.
+            masks: what of each view to use, for refinement, lengths, points, surfaces and files; the network sees all.
+                One per view (True or white keeps a pixel; a path or an array of the size of the upright photo), None
+                in its place, or a folder with pictures named like the photos.
+            process_res, process_res_method, alpha, mixed_sizes: see
+                :class:`~depth_anything_3.types.options.PreprocessOptions`; the default of ``process_res`` is this
+                model's own, :attr:`process_res`.
             export_dir: folder for files; None writes none.
             export_format: format names joined by ``-``.
             conf_thresh_percentile, num_max_points, show_cameras, feat_vis_fps: options of the formats that have them,
@@ -284,8 +293,10 @@ class DepthAnything3(nn.Module):
             process_res=self.process_res if process_res is None else process_res,
             process_res_method=process_res_method,  # type: ignore[arg-type]
             alpha=alpha,
+            mixed_sizes=mixed_sizes,
         )
         sources = as_image_list(image, video)
+        given_masks = as_mask_list(masks, sources)
         given, _ = check_cameras(extrinsics, intrinsics, len(sources), convention=extrinsics_convention)
         all_given = given is not None and bool(np.isfinite(given).all())
         self.check_options(options, with_poses=all_given, views=len(sources))
@@ -317,6 +328,7 @@ class DepthAnything3(nn.Module):
             extrinsics=extrinsics,
             intrinsics=intrinsics,
             extrinsics_convention=extrinsics_convention,
+            masks=given_masks,
             options=preprocessing,
             on_image=lambda done, total: report("preprocess", done, total),
         )
@@ -400,12 +412,13 @@ class DepthAnything3(nn.Module):
             "intrinsics": cameras or with_intrinsics,
             "conf": "conf" in abilities,
             "sky": "sky" in abilities,
+            "sky_prob": "sky" in abilities,
             "gaussians": options.infer_gs,
             "scale_factor": "metric" in abilities,
             "aux": bool(options.export_feat_layers),
         }
         return frozenset(
-            {"depth", "processed_images", "names", "records", *(n for n, there in present.items() if there)}
+            {"depth", "valid", "processed_images", "names", "records", *(n for n, there in present.items() if there)}
         )
 
 

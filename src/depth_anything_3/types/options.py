@@ -14,6 +14,7 @@ from depth_anything_3.errors import InputError
 
 ProcessMethod = Literal["upper_bound_resize", "upper_bound_crop", "lower_bound_resize", "lower_bound_crop"]
 AlphaMode = Literal["composite", "mask", "drop"]
+MixedSizes = Literal["crop", "pad"]
 ReferenceViewStrategy = Literal["first", "middle", "saddle_balanced", "saddle_sim_range", "saddle_sim_range_others"]
 
 RefineMode = Literal["off", "poses", "full"]
@@ -28,6 +29,7 @@ MetricFocal = Literal["given", "predicted"]
 
 PROCESS_METHODS: tuple[str, ...] = get_args(ProcessMethod)
 ALPHA_MODES: tuple[str, ...] = get_args(AlphaMode)
+MIXED_SIZES: tuple[str, ...] = get_args(MixedSizes)
 REFERENCE_VIEW_STRATEGIES: tuple[str, ...] = get_args(ReferenceViewStrategy)
 REFINE_MODES: tuple[str, ...] = get_args(RefineMode)
 EXTRINSICS_CONVENTIONS: tuple[str, ...] = get_args(ExtrinsicsConvention)
@@ -66,11 +68,15 @@ class PreprocessOptions:
         alpha: what becomes of transparency: ``composite`` on white; ``mask``: the same, and the less than half
             opaque pixels are masked out; or ``drop`` (the published behaviour, which shows the colour hidden under
             transparent pixels).
+        mixed_sizes: what is done to images of one scene that differ in shape: all are cropped at the centre to what is
+            common to them (``crop``, the published behaviour), or padded with grey around it to what holds them all
+            (``pad``); padding is masked out.
     """
 
     process_res: int = PROCESS_RES
     process_res_method: ProcessMethod = "upper_bound_resize"
     alpha: AlphaMode = "composite"
+    mixed_sizes: MixedSizes = "crop"
 
     def __post_init__(self) -> None:
         if isinstance(self.process_res, bool) or not isinstance(self.process_res, int):
@@ -79,6 +85,7 @@ class PreprocessOptions:
             raise InputError("process_res", str(self.process_res), f"at least {PATCH_SIZE} pixels (one patch)")
         check_choice("process_res_method", self.process_res_method, PROCESS_METHODS)
         check_choice("alpha", self.alpha, ALPHA_MODES)
+        check_choice("mixed_sizes", self.mixed_sizes, MIXED_SIZES)
 
 
 @dataclass(frozen=True, kw_only=True)

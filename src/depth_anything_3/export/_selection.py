@@ -52,7 +52,8 @@ def pixels_to_keep(
 ) -> npt.NDArray[np.bool_]:
     """(N, H, W) mask of pixels with a depth that is valid, confident, not sky and not backdrop.
 
-    Backdrop counts as least confident in the percentiles, what is masked out not at all. Without confidence, that criterion is left out.
+    Backdrop counts as least confident in the percentiles, what is masked out not at all. Without confidence, that
+    criterion is left out.
     """
     keep = usable_pixels(prediction) & ~backdrop
     if prediction.conf is not None:

@@ -74,6 +74,7 @@ def preprocess(
     options: PreprocessOptions,
     on_image: Callable[[int, int], None] | None = None,
     max_workers: int = 8,
+    first: int = 0,
 ) -> ModelInputs:
     """Decode, resize and normalise the images of one scene, and bring their cameras along.
 
@@ -89,6 +90,7 @@ def preprocess(
         on_image: called as ``on_image(done, total)`` from the calling thread after each image, in order. An exception
             that it raises ends the work and reaches the caller.
         max_workers: number of threads that decode and resize; each holds one full-size image at a time.
+        first: position of the first image in the caller's list, for errors and the names of images without one.
 
     Returns:
         The network inputs; N, order and names as given.
@@ -106,7 +108,7 @@ def preprocess(
     if max_workers < 1:
         raise InputError("max_workers", str(max_workers), "at least 1")
     given = as_mask_list(masks, sources)
-    resized = _to_common_size(_resize_all(sources, options, on_image, max_workers, masks=given), options)
+    resized = _to_common_size(_resize_all(sources, options, on_image, max_workers, masks=given, first=first), options)
     records = tuple(image.record for image in resized)
     names = tuple(image.name for image in resized)
     network_images, shown = _network_arrays(resized)
@@ -240,6 +242,7 @@ def _resize_all(
     max_workers: int,
     most: int | None = None,
     masks: Sequence[MaskSource | None] | None = None,
+    first: int = 0,
 ) -> list[_Resized]:
     executor = ThreadPoolExecutor(min(max_workers, len(sources)), thread_name_prefix="preprocess")
     done: list[_Resized] = []
@@ -247,7 +250,7 @@ def _resize_all(
         given = [None] * len(sources) if masks is None else masks
         futures = [
             executor.submit(_resize_one, source, i, options, most, mask)
-            for i, (source, mask) in enumerate(zip(sources, given, strict=True))
+            for i, (source, mask) in enumerate(zip(sources, given, strict=True), first)
         ]
         for future in futures:
             done.append(future.result())

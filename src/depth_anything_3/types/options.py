@@ -52,7 +52,8 @@ def check_choice(argument: str, value: object, choices: Sequence[str]) -> None:
         raise InputError(argument, repr(value), "one of the valid names", choices)
 
 
-def _check_count(argument: str, value: object) -> None:
+def check_count(argument: str, value: object) -> None:
+    """Raise :class:`InputError` unless ``value`` is None or a whole number, at least 1."""
     if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
         raise InputError(argument, repr(value), "a whole number, at least 1")
 
@@ -104,7 +105,7 @@ class FolderOptions:
 
     def __post_init__(self) -> None:
         for name in ("stride", "limit"):
-            _check_count(name, getattr(self, name))
+            check_count(name, getattr(self, name))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +136,7 @@ class VideoOptions:
                 sign = "not negative" if name == "start" else "positive"
                 raise InputError(name, repr(value), f"a number of {what} that is {sign}")
         for name in ("stride", "max_frames"):
-            _check_count(name, getattr(self, name))
+            check_count(name, getattr(self, name))
         if self.end is not None and self.end <= (self.start or 0.0):
             raise InputError(
                 "end", f"{self.end:g} with start {self.start or 0:g}", "a time after the start, in seconds"

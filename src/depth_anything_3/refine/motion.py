@@ -10,7 +10,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import numpy.typing as npt
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 
 from depth_anything_3.errors import InputError
 from depth_anything_3.refine.consistency import residuals
@@ -51,9 +51,7 @@ def still_pixels(
     assert prediction.extrinsics is not None and prediction.intrinsics is not None
     keep = usable_pixels(prediction)
     still, moved = np.zeros((2, *keep.shape), np.float32)
-    for pair in residuals(
-        prediction.depth, prediction.intrinsics, prediction.extrinsics, keep, neighbours=neighbours
-    ):
+    for pair in residuals(prediction.depth, prediction.intrinsics, prediction.extrinsics, keep, neighbours=neighbours):
         allowed = _allowed(pair.residual) if tolerance is None else float(np.log1p(tolerance))
         with np.errstate(invalid="ignore"):
             still[pair.view][keep[pair.view]] += np.abs(pair.residual) <= allowed
@@ -77,7 +75,7 @@ def _regions(
     """Moving pixels of one view: more votes for it than against it around them on their surface; no specks."""
     for_it, against = _summed_on_surface(moved, still, np.where(keep, depth, 0))
     moving = (keep & (for_it > against)).astype(np.uint8)
-    moving = cv2.morphologyEx(moving, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    moving = np.asarray(cv2.morphologyEx(moving, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)), np.uint8)
     moving |= _untold(moving, still, depth, keep)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(moving, connectivity=8)
     large = stats[:, cv2.CC_STAT_AREA] >= max(4, _LEAST_AREA * moving.size)

@@ -50,6 +50,9 @@ OWN_ARGUMENTS = {
     "derive_confidence",
     "rig",
     "gs_source",
+    "video",
+    "masks",
+    "mixed_sizes",
 }
 
 # Named glb options of the API; the others are reached through export_kwargs.

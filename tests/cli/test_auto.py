@@ -648,7 +648,7 @@ def make_colmap(path: Path) -> Path:
     [
         (make_empty_folder, r"\(an empty folder\); expected a photo, or a folder of photos \(valid: .*\.jpg.*\.png"),
         (make_folder_of_text, r"none of them a photo, for example notes\.txt\)"),
-        (make_video, r"\(a video\); .*videos are not yet supported"),
+        (make_video, r"no video stream that can be decoded"),
         (make_text, r"\(not an image\); .*\(valid: .*\.jpg"),
         (make_colmap, r"COLMAP reconstruction"),
     ],

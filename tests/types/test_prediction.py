@@ -24,7 +24,7 @@ from depth_anything_3.types.inputs import ResizeRecord
 from depth_anything_3.types.prediction import Prediction
 
 N, H, W = 3, 4, 5
-ARRAYS = ("depth", "sky", "conf", "extrinsics", "intrinsics", "processed_images")
+ARRAYS = ("depth", "sky", "conf", "extrinsics", "intrinsics", "processed_images", "sky_prob", "valid")
 
 
 def records(count: int = N) -> tuple[ResizeRecord, ...]:
@@ -67,6 +67,12 @@ def fields(**changes: Any) -> dict[str, Any]:
         "names": ("Straße 1.png", "写真.jpg", "ein 'name' \" mit \n allem 🙂"),
         "records": records(),
         "model_name": "da3nested-giant-large",
+        "refinement": None,
+        "alignment": None,
+        "metric_focal": "given",
+        "timestamps": (0.0, 1 / 3, 2.5),
+        "sky_prob": rng.random((N, H, W), np.float32),
+        "valid": rng.random((N, H, W)) < 0.5,
         **changes,
     }
 
@@ -90,7 +96,7 @@ def assert_bit_exact(a: Prediction, b: Prediction) -> None:
     for field in dataclasses.fields(Gaussians) if a.gaussians and b.gaussians else ():
         x, y = getattr(a.gaussians, field.name), getattr(b.gaussians, field.name)
         assert x.dtype == y.dtype and torch.equal(x, y)
-    for name in ("is_metric", "scale_factor", "names", "records", "model_name"):
+    for name in ("is_metric", "scale_factor", "names", "records", "model_name", "metric_focal", "timestamps"):
         x, y = getattr(a, name), getattr(b, name)
         assert type(x) is type(y) and x == y, name
 
@@ -118,7 +124,8 @@ def test_the_published_fields_come_first_and_in_their_order() -> None:
     ]
     names = [field.name for field in dataclasses.fields(Prediction)]
     assert names[:10] == [*published, "scale_factor"]
-    assert names[10:] == ["names", "records", "model_name", "refinement", "alignment", "metric_focal"]
+    assert names[10:17] == ["names", "records", "model_name", "refinement", "alignment", "metric_focal", "timestamps"]
+    assert names[17:] == ["sky_prob", "valid"]
 
 
 def test_fields_may_be_given_by_position() -> None:

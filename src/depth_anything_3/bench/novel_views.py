@@ -42,7 +42,7 @@ from depth_anything_3.metrics.pose import rotation_angle_deg
 from depth_anything_3.splat.base import render
 from depth_anything_3.splat.from_depth import gaussians_from_depth
 from depth_anything_3.types.gaussians import Gaussians
-from depth_anything_3.types.options import GaussianSource
+from depth_anything_3.types.options import GaussianSource, RefineMode
 
 Array = npt.NDArray[np.float64]
 Pictures = npt.NDArray[np.floating]
@@ -331,7 +331,7 @@ class ModelPainter:
     model: DepthAnything3
     source: GaussianSource = "head"
     process_res: int | None = None
-    refine: str = "off"
+    refine: RefineMode = "off"
 
     def __call__(self, split: Split) -> Pictures:
         """See :class:`Painter`."""
@@ -343,7 +343,7 @@ class ModelPainter:
             infer_gs=True,
             gs_source=self.source,
             process_res=self.process_res,
-            refine=self.refine,  # type: ignore[arg-type]
+            refine=self.refine,
         )
         assert prediction.gaussians is not None
         return draw_targets(prediction.gaussians, split)

@@ -27,6 +27,7 @@ from depth_anything_3.types.options import (
     ALPHA_MODES,
     GAUSSIAN_SOURCES,
     METRIC_FOCALS,
+    MIXED_SIZES,
     PROCESS_METHODS,
     PROCESS_RES,
     REFERENCE_VIEW_STRATEGIES,
@@ -83,6 +84,9 @@ def auto(
     alpha: Annotated[
         str, typer.Option(help=f"Transparency: one of {', '.join(ALPHA_MODES)}.")
     ] = PreprocessOptions.alpha,
+    mixed_sizes: Annotated[
+        str, typer.Option(help=f"Photos of different shapes: one of {', '.join(MIXED_SIZES)}, to a common one.")
+    ] = PreprocessOptions.mixed_sizes,
     export_feat: Annotated[str, typer.Option(help="Transformer blocks whose features to keep, as in '5,11'.")] = "",
     use_ray_pose: Annotated[bool, typer.Option(help="Cameras from the predicted rays.")] = InferOptions.use_ray_pose,
     ref_view_strategy: Annotated[
@@ -140,6 +144,7 @@ def auto(
                 process_res=PROCESS_RES if process_res is None else process_res,
                 process_res_method=process_res_method,  # type: ignore[arg-type]
                 alpha=alpha,  # type: ignore[arg-type]
+                mixed_sizes=mixed_sizes,  # type: ignore[arg-type]
             ),
             inference=InferOptions(
                 align_to_input_ext_scale=align_to_input_ext_scale,
@@ -190,6 +195,7 @@ def auto(
                 alpha=job.preprocessing.alpha,
                 infer_gs=job.inference.infer_gs,
                 gs_source=job.inference.gs_source,
+                mixed_sizes=job.preprocessing.mixed_sizes,
                 use_ray_pose=job.inference.use_ray_pose,
                 ref_view_strategy=job.inference.ref_view_strategy,
                 metric_focal=job.inference.metric_focal,
@@ -219,9 +225,9 @@ class _Job:
     @property
     def given(self) -> list[str]:
         """What is known of the cameras."""
-        through_lens = any(
-            image is not photo for image, photo in zip(self.views.images, self.views.photos, strict=True)
-        )
+        from depth_anything_3.io.images import LensPhoto
+
+        through_lens = any(isinstance(image, LensPhoto) for image in self.views.images)
         known = {
             "intrinsics": self.views.intrinsics is not None,
             "poses": self.views.extrinsics is not None,
@@ -346,14 +352,15 @@ def _show_plan(job: _Job, model: dict[str, object], as_json: bool) -> None:
 
 def _processed_size(job: _Job) -> tuple[int, int]:
     """Common width and height after preprocessing, from the headers alone."""
-    from depth_anything_3.infer.preprocess import plan_resize
+    from depth_anything_3.infer.preprocess import common_size, plan_resize
     from depth_anything_3.io.images import image_size
 
     sizes = [
         plan_resize(image_size(path, index=i), job.preprocessing, index=i, name=path.name).processed_hw
         for i, path in enumerate(job.views.photos)
     ]
-    return min(width for _, width in sizes), min(height for height, _ in sizes)
+    height, width = common_size(sizes, job.preprocessing)
+    return width, height
 
 
 def _process_res_of(source: str, revision: str | None) -> int:

@@ -40,11 +40,12 @@ def export(prediction: Prediction, folder: Path, options: Options) -> list[Path]
     from PIL import Image
 
     from depth_anything_3.export._colormap import colour_bar, colour_depth, inverse_limits
+    from depth_anything_3.types.prediction import known_depth
 
     assert prediction.processed_images is not None
-    shared = inverse_limits(prediction.depth) if options.shared_range else None
+    shared = inverse_limits(known_depth(prediction)) if options.shared_range else None
     paths = [folder / name for name in planned_files(len(prediction.depth), options)]
-    for path, image, depth in zip(paths, prediction.processed_images, prediction.depth, strict=True):
+    for path, image, depth in zip(paths, prediction.processed_images, known_depth(prediction), strict=True):
         limits = shared or inverse_limits(depth)
         parts = [image, colour_depth(depth, limits)]
         if options.colour_bar:

@@ -43,7 +43,7 @@ class Prediction:
     Attributes:
         depth: (N, H, W) float32.
         is_metric: True where depth and translations are metres.
-        sky: (N, H, W) bool, or None for models without a sky branch.
+        sky: (N, H, W) bool, where ``sky_prob`` is at least 0.5; or None for models without a sky branch.
         conf: (N, H, W) float32 confidence, at least 1, or None for models without one. Sky in nested models is
             exactly 1, the lowest value.
         extrinsics: (N, 3, 4) float32, or None for models without cameras.
@@ -53,6 +53,7 @@ class Prediction:
         aux: ``feat_layer_<i>`` (N, H/14, W/14, C) float32 patch features, in input order.
         scale_factor: the factor that made a nested prediction metric, or None.
         names: N display names of the inputs.
+        timestamps: N times in seconds from the start of the video that the views come from; empty for photos.
         records: N resize records that lead back to the caller's pixels.
         model_name: the preset that made the prediction, or "" where unknown.
         refinement: what refinement did, or None where there was none.
@@ -63,6 +64,9 @@ class Prediction:
         confidence_map: what ``conf`` is worth, or None where that was not measured; see :func:`probability_right`.
         ray_residual_deg: by view, the median angle in degrees between the predicted rays and those of the cameras that
             the network's answer was given; None where no rays were computed (they are with ``use_ray_pose``).
+        sky_prob: (N, H, W) float32 in [0, 1], the sky score cut off at 1; or None for models without a sky branch.
+        valid: (N, H, W) bool, False where a pixel has no depth: masked out, padding, or a depth that is not finite and
+            positive; None stands for the last of these. Sky is told apart, in ``sky``. See :func:`usable_pixels`.
     """
 
     depth: npt.NDArray[np.float32]
@@ -84,6 +88,9 @@ class Prediction:
     ray_residual_deg: tuple[float, ...] | None = None
     rig: Rig | None = None
     confidence_map: ConfidenceMap | None = None
+    timestamps: tuple[float, ...] = ()
+    sky_prob: npt.NDArray[np.float32] | None = None
+    valid: npt.NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         depth = np.asarray(self.depth)
@@ -93,6 +100,8 @@ class Prediction:
         expected: dict[str, tuple[tuple[int, ...], npt.DTypeLike]] = {
             "depth": ((n, h, w), np.float32),
             "sky": ((n, h, w), np.bool_),
+            "sky_prob": ((n, h, w), np.float32),
+            "valid": ((n, h, w), np.bool_),
             "conf": ((n, h, w), np.float32),
             "extrinsics": ((n, 3, 4), np.float32),
             "intrinsics": ((n, 3, 3), np.float32),
@@ -111,7 +120,7 @@ class Prediction:
         if self.ray_residual_deg is not None:
             angles = tuple(float(angle) for angle in self.ray_residual_deg)
             object.__setattr__(self, "ray_residual_deg", _one_per_view("ray_residual_deg", angles, float, n))
-        for name, kind in (("names", str), ("records", ResizeRecord)):
+        for name, kind in (("names", str), ("records", ResizeRecord), ("timestamps", float)):
             object.__setattr__(self, name, _one_per_view(name, getattr(self, name), kind, n))
 
     @property
@@ -157,6 +166,41 @@ def probability_right(prediction: Prediction) -> npt.NDArray[np.float32]:
     return prediction.confidence_map(prediction.conf)
 
 
+def valid_pixels(prediction: Prediction) -> npt.NDArray[np.bool_]:
+    """(N, H, W): where there is a depth, finite and positive, that is neither masked out nor padding."""
+    known: npt.NDArray[np.bool_] = np.isfinite(prediction.depth) & (prediction.depth > 0)
+    return known if prediction.valid is None else known & prediction.valid
+
+
+def usable_pixels(prediction: Prediction) -> npt.NDArray[np.bool_]:
+    """(N, H, W): :func:`valid_pixels` that are not sky, which is what lengths, points and surfaces are made of."""
+    valid = valid_pixels(prediction)
+    return valid if prediction.sky is None else valid & ~prediction.sky
+
+
+def known_depth(prediction: Prediction) -> npt.NDArray[np.float32]:
+    """(N, H, W) float32: the depth, NaN where ``valid`` says that there is none."""
+    if prediction.valid is None:
+        return prediction.depth
+    return np.where(prediction.valid, prediction.depth, np.float32(np.nan))
+
+
+def masked_out(prediction: Prediction, keep: npt.NDArray[np.bool_]) -> Prediction:
+    """The prediction with more pixels masked out.
+
+    Args:
+        prediction: any.
+        keep: (N, H, W), False for what is to be masked out.
+
+    Raises:
+        InputError: another shape or dtype.
+    """
+    if np.shape(keep) != prediction.depth.shape or np.asarray(keep).dtype != np.bool_:
+        got = f"shape {np.shape(keep)} and dtype {np.asarray(keep).dtype}"
+        raise InputError("keep", got, f"shape {prediction.depth.shape} and dtype bool")
+    return dataclasses.replace(prediction, valid=valid_pixels(prediction) & keep)
+
+
 def _read_only(name: str, value: Any, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     array = np.asarray(value)
     if array.shape != shape:
@@ -191,7 +235,7 @@ def _frozen_view(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return view
 
 
-_ARRAY_FIELDS = ("depth", "sky", "conf", "extrinsics", "intrinsics", "processed_images")
+_ARRAY_FIELDS = ("depth", "sky", "conf", "extrinsics", "intrinsics", "processed_images", "sky_prob", "valid")
 _GAUSSIAN_FIELDS = tuple(field.name for field in dataclasses.fields(Gaussians))
 
 
@@ -208,6 +252,7 @@ def _to_arrays(prediction: Prediction) -> dict[str, Any]:
         "is_metric": prediction.is_metric,
         "scale_factor": prediction.scale_factor,
         "names": list(prediction.names),
+        "timestamps": list(prediction.timestamps),
         "records": [dataclasses.asdict(record) for record in prediction.records],
         "model_name": prediction.model_name,
         "refinement": None if prediction.refinement is None else prediction.refinement.as_dict(),

@@ -156,7 +156,9 @@ def test_a_folder_gives_what_the_api_gives(run: Run, checkpoint: Path, folder: P
         "model_name": "da3-small",
         "device": "cpu",
         "dtype": "float32",
-        "processed_size": [direct.depth.shape[2], direct.depth.shape[1]],
+        "views": 3,
+        "processed_size": [56, 42],
+        "map_size": [direct.depth.shape[2], direct.depth.shape[1]],
         "scale": "relative",
         "refinement": direct.refinement.as_dict(),
         "alignment": None,
@@ -203,7 +205,7 @@ def test_photos_of_several_sizes_and_orientations(run: Run, tmp_path: Path) -> N
     write_photo(tmp_path / "mixed" / "c.jpg", size=(60, 80))
     plan = as_json(run(tmp_path / "mixed", "--dry-run", "--json"))
     result = run(
-        tmp_path / "mixed", "--export-dir", tmp_path / "out", "--export-format", "npz", "--json", "--no-refine"
+        tmp_path / "mixed", "--export-dir", tmp_path / "out", "--export-format", "npz", "--json", "--refine", "off"
     )
     assert result.exit_code == 0, result.stderr
     assert as_json(result)["processed_size"] == plan["processed_size"] == [42, 42]
@@ -236,7 +238,7 @@ def test_the_console_script(checkpoint: Path, photo: Path, working_directory: Pa
 class Spy:
     """Stands for the model: notes what it was asked for and returns the least that can be summarised."""
 
-    device, dtype = torch.device("cpu"), torch.float32
+    device, dtype, process_res = torch.device("cpu"), torch.float32, 504
     model = SimpleNamespace(abilities=frozenset({"cameras"}))
     source: Any = None
     loading: dict[str, Any] = {}  # noqa: RUF012
@@ -286,6 +288,10 @@ PUBLISHED = {
     "conf_thresh_percentile": 40.0,
     "num_max_points": 1_000_000,
     "show_cameras": True,
+    "feat_vis_fps": 15,
+    "clean": None,
+    "export_kwargs": None,
+    "infer_gs": False,
 }
 HOW_TO_LOAD = {"revision": None, "local_files_only": False, "device": "auto", "dtype": "auto"}
 
@@ -364,7 +370,11 @@ def test_a_dry_run_without_a_named_model_asks_nobody(photo: Path, monkeypatch: p
         (["--conf-thresh-percentile", "12.5"], {"conf_thresh_percentile": 12.5}),
         (["--num-max-points", "7"], {"num_max_points": 7}),
         (["--no-show-cameras"], {"show_cameras": False}),
-        (["--refine"], {"refine": "full"}),
+        (["--refine", "poses"], {"refine": "poses"}),
+        (["--infer-gs", "--export-format", "gs_ply"], {"infer_gs": True, "export_format": "gs_ply"}),
+        (["--clean", "strict"], {"clean": "strict"}),
+        (["--export-format", "feat_vis", "--feat-vis-fps", "5"], {"export_format": "feat_vis", "feat_vis_fps": 5}),
+        (["--export-kwargs", "glb:camera_size:0.1"], {"export_kwargs": {"glb": {"camera_size": 0.1}}}),
     ],
 )
 def test_a_switch_reaches_the_model(spy: type[Spy], photo: Path, switches: list[str], change: dict[str, Any]) -> None:
@@ -452,7 +462,7 @@ def test_a_dry_run_lists_exactly_what_the_run_writes(
     run: Run, folder: Path, working_directory: Path, tmp_path: Path, formats: str
 ) -> None:
     out = tmp_path / "out"
-    arguments = (folder, "--export-dir", out, "--export-format", formats, "--no-refine")
+    arguments = (folder, "--export-dir", out, "--export-format", formats, "--refine", "off")
     text, plan = run(*arguments, "--dry-run"), run(*arguments, "--dry-run", "--json")
     assert text.exit_code == plan.exit_code == 0
     assert text.stderr == plan.stderr == ""
@@ -474,7 +484,7 @@ def test_a_dry_run_lists_exactly_what_the_run_writes(
 
 def test_a_dry_run_describes_the_model(run: Run, checkpoint: Path, photo: Path) -> None:
     plan = as_json(run(photo, "--dry-run", "--json"))
-    assert list(plan) == ["inputs", "given", "processed_size", "model", "export_dir", "files"]
+    assert list(plan) == ["inputs", "views", "given", "processed_size", "map_size", "model", "export_dir", "files"]
     parameters = sum(p.numel() for p in DepthAnything3.from_pretrained(checkpoint, device="cpu").parameters())
     assert plan["model"] == {
         "name": str(checkpoint),
@@ -566,15 +576,15 @@ def test_a_dry_run_says_that_an_unknown_model_is_unknown(photo: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--device", "gpu"], r"^device: got 'gpu'; expected the name of a device \(valid: auto, cpu, cuda"),
-        (["--dtype", "int8"], r"^dtype: got 'int8'; .*\(valid: auto, float32, bfloat16, float16\)"),
-        (["--export-feat", "12"], r"^export_feat_layers: got \[12\]; expected block indices from 0 to 11"),
+        (["--device", "gpu"], r"^--device: got 'gpu'; expected the name of a device \(valid: auto, cpu, cuda"),
+        (["--dtype", "int8"], r"^--dtype: got 'int8'; .*\(valid: auto, float32, bfloat16, float16\)"),
+        (["--export-feat", "12"], r"^--export-feat: got \[12\]; expected block indices from 0 to 11"),
         (
             ["--model-dir", "depth-anything/DA3METRIC-LARGE"],
-            r"^export_format: got 'glb', which needs extrinsics .*\(valid: .*depth_vis.*npz",
+            r"^--export-format: got 'glb', which needs extrinsics .*\(valid: .*depth_vis.*npz",
         ),
-        (["--model-dir", "DA3-BASE"], r"^source: .*\(valid: depth-anything/DA3-BASE\)"),
-        (["--model-dir", "./nothing"], r"^source: got './nothing', a path that does not exist"),
+        (["--model-dir", "DA3-BASE"], r"^--model-dir: .*\(valid: depth-anything/DA3-BASE\)"),
+        (["--model-dir", "./nothing"], r"^--model-dir: got './nothing', a path that does not exist"),
     ],
 )
 def test_a_dry_run_finds_what_the_run_would_refuse(photo: Path, arguments: list[str], message: str) -> None:
@@ -587,17 +597,17 @@ def test_a_dry_run_finds_what_the_run_would_refuse(photo: Path, arguments: list[
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--export-format", "obj"], rf"^export_format: got 'obj'; .*\(valid: {FORMATS}\)"),
-        (["--export-format", "glb-"], r"^export_format: got 'glb-'; .*valid: "),
-        (["--export-format", ""], r"^export_format: got ''; .*valid: "),
-        (["--process-res-method", "resize"], r"^process_res_method: got 'resize'; .*upper_bound_resize.*lower_bound"),
-        (["--process-res", "13"], r"^process_res: got 13; expected at least 14 pixels"),
-        (["--alpha", "white"], r"^alpha: got 'white'; .*\(valid: composite, mask, drop\)"),
-        (["--ref-view-strategy", "empty"], r"^ref_view_strategy: got 'empty'; .*\(valid: first, middle, saddle_bal"),
+        (["--export-format", "obj"], rf"^--export-format: got 'obj'; .*\(valid: {FORMATS}\)"),
+        (["--export-format", "glb-"], r"^--export-format: got 'glb-'; .*valid: "),
+        (["--export-format", ""], r"^--export-format: got ''; .*valid: "),
+        (["--process-res-method", "resize"], r"^--process-res-method: got 'resize'; .*upper_bound_resize.*lower_bound"),
+        (["--process-res", "13"], r"^--process-res: got 13; expected at least 14 pixels"),
+        (["--alpha", "white"], r"^--alpha: got 'white'; .*\(valid: composite, mask, drop\)"),
+        (["--ref-view-strategy", "empty"], r"^--ref-view-strategy: got 'empty'; .*\(valid: first, middle, saddle_bal"),
         (["--export-feat", "5,x"], r"^--export-feat: got '5,x'; expected block indices joined by commas"),
         (["--export-feat", "1.5"], r"^--export-feat: got '1\.5'"),
-        (["--conf-thresh-percentile", "140"], r"^conf_thresh_percentile: got 140\.0; .*from 0 to 100"),
-        (["--num-max-points", "0"], r"^num_max_points: got 0; expected at least 1"),
+        (["--conf-thresh-percentile", "140"], r"^--conf-thresh-percentile: got 140\.0; .*from 0 to 100"),
+        (["--num-max-points", "0"], r"^--num-max-points: got 0; expected at least 1"),
     ],
 )
 @pytest.mark.parametrize("dry", [True, False])
@@ -676,7 +686,7 @@ def test_an_unreadable_image_is_named(run: Run, folder: Path, working_directory:
 
 def test_a_feature_layer_that_the_model_lacks(run: Run, photo: Path, working_directory: Path) -> None:
     message = error(run(photo, "--export-feat", "3,99"))
-    assert message == "export_feat_layers: got [99]; expected block indices from 0 to 11"
+    assert message == "--export-feat: got [99]; expected block indices from 0 to 11"
     assert files_under(working_directory) == []
 
 
@@ -689,7 +699,7 @@ def test_an_unknown_device_or_precision_is_found_before_the_weights_are_read(
 
     monkeypatch.setattr("depth_anything_3.api.resolve", refuse)
     message = error(run(photo, option, value))
-    assert message.startswith(f"{option.removeprefix('--')}: got '{value}'; expected ") and "valid: auto" in message
+    assert message.startswith(f"{option}: got '{value}'; expected ") and "valid: auto" in message
 
 
 def test_errors_as_json(spy: type[Spy], tmp_path: Path) -> None:
@@ -930,9 +940,9 @@ def test_known_cameras_reach_the_model(spy: type[Spy], scene: Path) -> None:
     np.testing.assert_array_equal(spy.asked["intrinsics"], views.intrinsics)
 
 
-@pytest.mark.parametrize(("switch", "mode"), [(None, "full"), ("--refine", "full"), ("--no-refine", "off")])
-def test_several_photos_are_refined_by_default(spy: type[Spy], folder: Path, switch: str | None, mode: str) -> None:
-    assert invoke(folder, *([switch] if switch else [])).exit_code == 0
+@pytest.mark.parametrize(("typed", "mode"), [(None, "full"), ("auto", "full"), ("poses", "poses"), ("off", "off")])
+def test_several_photos_are_refined_by_default(spy: type[Spy], folder: Path, typed: str | None, mode: str) -> None:
+    assert invoke(folder, *(["--refine", typed] if typed else [])).exit_code == 0
     assert spy.asked["refine"] == mode
 
 
@@ -947,7 +957,7 @@ def test_what_gives_no_cameras_is_not_refined_unless_asked_for(
 def test_a_part_of_a_folder(spy: type[Spy], folder: Path) -> None:
     assert invoke(folder, "--limit", 2).exit_code == 0
     assert spy.images == [folder / "IMG1.PNG", folder / "img2.png"]
-    assert error(invoke(folder, "--stride", 0)) == "stride: got 0; expected a whole number, at least 1"
+    assert error(invoke(folder, "--stride", 0)) == "--stride: got 0; expected a whole number, at least 1"
 
 
 @pytest.mark.parametrize("switches", [("--poses", "{}/gone.json"), ("--intrinsics", "{}/gone.json")])

@@ -191,6 +191,13 @@ def plan_resize(source_hw: Size, options: PreprocessOptions, *, index: int = 0, 
     return ResizePlan(source_hw, bounded, bounded, cropped)
 
 
+def at_most(options: PreprocessOptions, source_hw: Size, most: int) -> PreprocessOptions:
+    """The options for the same picture with a longest side of ``most`` pixels, but never larger than it came."""
+    ending = options.process_res_method.rpartition("_")[2]
+    method: Any = f"upper_bound_{ending}"
+    return dataclasses.replace(options, process_res=min(most, max(source_hw)), process_res_method=method)
+
+
 def _scaled(hw: Size, scale: float) -> Size:
     # round() takes ties to the even number; neither side comes to 0, because the aspect ratio is bounded
     return round(hw[0] * scale), round(hw[1] * scale)
@@ -236,9 +243,7 @@ def _resize_one(source: ImageSource, index: int, options: PreprocessOptions, mos
     image = decode_image(source, index=index, alpha=options.alpha)
     source_hw = (image.pixels.shape[0], image.pixels.shape[1])
     if most is not None:
-        ending = options.process_res_method.rpartition("_")[2]
-        method: Any = f"upper_bound_{ending}"
-        options = dataclasses.replace(options, process_res=min(most, max(source_hw)), process_res_method=method)
+        options = at_most(options, source_hw, most)
     plan = plan_resize(source_hw, options, index=index, name=image.name)
     pixels = _resize(_resize(image.pixels, plan.bounded_hw), plan.resized_hw)
     record = ResizeRecord(

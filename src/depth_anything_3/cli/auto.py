@@ -25,6 +25,7 @@ from depth_anything_3.export.base import EXPORTERS, shared_defaults
 from depth_anything_3.export.glb import Options as GlbOptions
 from depth_anything_3.types.options import (
     ALPHA_MODES,
+    GAUSSIAN_SOURCES,
     METRIC_FOCALS,
     PROCESS_METHODS,
     PROCESS_RES,
@@ -87,6 +88,10 @@ def auto(
     ref_view_strategy: Annotated[
         str, typer.Option(help=f"One of {', '.join(REFERENCE_VIEW_STRATEGIES)}.")
     ] = InferOptions.ref_view_strategy,
+    infer_gs: Annotated[bool, typer.Option(help="Predict 3D Gaussians, for the gs_* formats.")] = InferOptions.infer_gs,
+    gs_source: Annotated[
+        str, typer.Option(help=f"What makes Gaussians: one of {', '.join(GAUSSIAN_SOURCES)}.")
+    ] = InferOptions.gs_source,
     metric_focal: Annotated[
         str, typer.Option(help=f"Focal length that makes metres, of metric models: one of {', '.join(METRIC_FOCALS)}.")
     ] = InferOptions.metric_focal,
@@ -131,6 +136,8 @@ def auto(
             ),
             inference=InferOptions(
                 align_to_input_ext_scale=align_to_input_ext_scale,
+                infer_gs=infer_gs,
+                gs_source=gs_source,  # type: ignore[arg-type]
                 use_ray_pose=use_ray_pose,
                 ref_view_strategy=ref_view_strategy,  # type: ignore[arg-type]
                 export_feat_layers=_block_indices(export_feat),
@@ -171,6 +178,8 @@ def auto(
                 process_res=process_res,
                 process_res_method=job.preprocessing.process_res_method,
                 alpha=job.preprocessing.alpha,
+                infer_gs=job.inference.infer_gs,
+                gs_source=job.inference.gs_source,
                 use_ray_pose=job.inference.use_ray_pose,
                 ref_view_strategy=job.inference.ref_view_strategy,
                 metric_focal=job.inference.metric_focal,

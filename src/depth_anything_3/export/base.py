@@ -165,8 +165,8 @@ def shared_defaults(arguments: Mapping[str, object]) -> dict[str, dict[str, obje
     """General arguments as defaults for :func:`resolve_options`, for every format that they are meant for.
 
     Args:
-        arguments: some of ``conf_thresh_percentile``, ``num_max_points``, ``show_cameras``, ``feat_vis_fps`` and
-            ``export_feat_layers``.
+        arguments: some of ``conf_thresh_percentile``, ``num_max_points``, ``show_cameras``, ``feat_vis_fps``,
+            ``export_feat_layers``, ``render_exts``, ``render_ixts`` and ``render_hw``.
     """
     meant_for = {
         "conf_thresh_percentile": ("glb", "ply", "colmap", "nerfstudio", "rerun"),
@@ -174,8 +174,17 @@ def shared_defaults(arguments: Mapping[str, object]) -> dict[str, dict[str, obje
         "show_cameras": ("glb",),
         "feat_vis_fps": ("feat_vis",),
         "export_feat_layers": ("feat_vis",),
+        "render_exts": ("gs_video",),
+        "render_ixts": ("gs_video",),
+        "render_hw": ("gs_video",),
     }
-    spelled = {"feat_vis_fps": "fps", "export_feat_layers": "layers"}
+    spelled = {
+        "feat_vis_fps": "fps",
+        "export_feat_layers": "layers",
+        "render_exts": "extrinsics",
+        "render_ixts": "intrinsics",
+        "render_hw": "out_image_hw",
+    }
     result: dict[str, dict[str, object]] = {}
     for argument, value in arguments.items():
         for name in meant_for[argument]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import threading
 import warnings
@@ -36,6 +37,7 @@ from depth_anything_3.types.options import (
     PROCESS_RES,
     AlphaMode,
     ExtrinsicsConvention,
+    GaussianSource,
     InferOptions,
     MetricFocal,
     PreprocessOptions,
@@ -44,7 +46,7 @@ from depth_anything_3.types.options import (
 from depth_anything_3.types.output import NetOutput
 from depth_anything_3.types.prediction import Prediction
 from depth_anything_3.types.progress import ProgressCallback
-from depth_anything_3.zoo.cards import warn_on_load
+from depth_anything_3.zoo.cards import CARDS, warn_on_load
 from depth_anything_3.zoo.checkpoints import build_network, resolve, save
 
 Images = ImageSource | Sequence[ImageSource]
@@ -227,6 +229,7 @@ class DepthAnything3(nn.Module):
         export_kwargs: Mapping[str, Mapping[str, Any]] | None = None,
         *,
         extrinsics_convention: ExtrinsicsConvention = "opencv_w2c",
+        gs_source: GaussianSource = "head",
         metric_focal: MetricFocal = "given",
         refine: RefineMode = "off",
         alpha: AlphaMode = "composite",
@@ -245,19 +248,21 @@ class DepthAnything3(nn.Module):
                 alone they do not influence the network, except for its metres, and are returned at processed size.
             extrinsics_convention: what ``extrinsics`` mean, if not world-to-camera with OpenCV axes; see
                 :data:`~depth_anything_3.types.options.ExtrinsicsConvention`.
-            align_to_input_ext_scale, infer_gs, use_ray_pose, ref_view_strategy, export_feat_layers, metric_focal,
-                refine: see
+            align_to_input_ext_scale, infer_gs, gs_source, use_ray_pose, ref_view_strategy, export_feat_layers,
+                metric_focal, refine: see
                 :class:`~depth_anything_3.types.options.InferOptions`. With ``refine="full"`` maps are at least 504
-                pixels long (but never longer than the pictures), whatever ``process_res`` is.
+                pixels long (but never longer than the pictures), whatever ``process_res`` is, unless a Gaussian head
+                has predicted for other pixels. Gaussians are in the world and the unit of depth and poses.
             process_res, process_res_method, alpha: see :class:`~depth_anything_3.types.options.PreprocessOptions`; the
                 default of ``process_res`` is this model's own, :attr:`process_res`.
             export_dir: folder for files; None writes none.
             export_format: format names joined by ``-``.
             conf_thresh_percentile, num_max_points, show_cameras, feat_vis_fps, clean: options of the formats that have
-                them; ``clean`` names a preset of :data:`~depth_anything_3.types.options.CLEAN_PRESETS`, see :func:`~depth_anything_3.export.base.shared_defaults`.
+                them, see :func:`~depth_anything_3.export.base.shared_defaults`; ``clean`` names a preset of
+                :data:`~depth_anything_3.types.options.CLEAN_PRESETS`.
             export_kwargs: format -> options; wins over the arguments above.
-            render_exts, render_ixts, render_hw: of formats that this version does not have; without
-                effect, and a warning says so.
+            render_exts, render_ixts, render_hw: world-to-camera poses (M, 3, 4) or (M, 4, 4), intrinsics (M, 3, 3) and
+                height and width of the pictures of ``gs_video``: the frames of a trajectory of your own.
             progress: called after each image and transformer block, and before and after each format.
             cancel: set it from another thread to stop; :class:`~depth_anything_3.errors.Cancelled` is raised.
 
@@ -270,6 +275,7 @@ class DepthAnything3(nn.Module):
         options = InferOptions(
             align_to_input_ext_scale=align_to_input_ext_scale,
             infer_gs=infer_gs,
+            gs_source=gs_source,
             use_ray_pose=use_ray_pose,
             ref_view_strategy=ref_view_strategy,  # type: ignore[arg-type]
             export_feat_layers=tuple(export_feat_layers or ()),
@@ -289,10 +295,10 @@ class DepthAnything3(nn.Module):
             raise CapabilityError(
                 "extrinsics", "poses", f"none: {self.model_name} predicts no cameras to align to them"
             )
+        frames = _frames_to_render(render_exts, render_ixts, render_hw)
+        drawn = export_dir is not None and "gs_video" in str(export_format)
         _warn_of_unused(
-            render_exts=render_exts,
-            render_ixts=render_ixts,
-            render_hw=render_hw,
+            **{name: None if drawn else value for name, value in frames.items()},
             feat_vis_fps=feat_vis_fps if feat_vis_fps != 15 and "feat_vis" not in str(export_format) else None,
             export_kwargs=export_kwargs if export_dir is None else None,
         )
@@ -305,6 +311,7 @@ class DepthAnything3(nn.Module):
                 "feat_vis_fps": feat_vis_fps,
                 "clean": clean,
                 "export_feat_layers": options.export_feat_layers,
+                **frames,
             }
             formats = resolve_options(parse_formats(export_format), export_kwargs, shared_defaults(general))
             check_exportable(formats, self.predicted_fields(options, with_intrinsics=intrinsics is not None))
@@ -324,6 +331,8 @@ class DepthAnything3(nn.Module):
             report("refine", 0, 1)
             prediction = self._refined(prediction, sources, options, preprocessing, given=all_given)
             report("refine", 1, 1)
+        if options.infer_gs and options.gs_source == "depth":
+            prediction = _with_plain_gaussians(prediction)
         if export_dir is not None:
             self._export(prediction, Path(export_dir), formats, report)
         return prediction
@@ -344,7 +353,7 @@ class DepthAnything3(nn.Module):
             pixels, records = resize_pictures(sources, most=most, options=preprocessing)
             return Pictures(pixels=pixels, records=records)
 
-        small = max(prediction.depth.shape[1:]) < PROCESS_RES
+        small = max(prediction.depth.shape[1:]) < PROCESS_RES and prediction.gaussians is None
         return refine_prediction(
             prediction,
             pictures(FEATURE_SIZE),
@@ -365,24 +374,41 @@ class DepthAnything3(nn.Module):
         """Refuse what this model cannot do; warn of what will have no effect.
 
         Raises:
-            CapabilityError: poses without a pose encoder, Gaussians without a Gaussian head.
+            CapabilityError: poses without a pose encoder, Gaussians without a Gaussian head, or plain ones without
+                cameras.
             InputError: feature layers that do not exist.
         """
         abilities = self.model.abilities
         if with_poses and "pose_conditioning" not in abilities:
             raise CapabilityError("extrinsics", "poses", f"none: {self.model_name} has no pose encoder")
-        if options.infer_gs and "gaussians" not in abilities:
-            raise CapabilityError("infer_gs", "True", f"False: {self.model_name} has no Gaussian head")
+        self._check_gaussians(options)
         if options.refine != "off" and "cameras" not in abilities:
             raise CapabilityError("refine", repr(options.refine), f"'off': {self.model_name} predicts no cameras")
-        if options.refine != "off" and options.infer_gs:
-            raise InputError("refine", f"{options.refine!r} with infer_gs", "one of the two: Gaussians do not follow")
         if wrong := [i for i in options.export_feat_layers if i not in range(self.model.depth)]:
             raise InputError("export_feat_layers", str(wrong), f"block indices from 0 to {self.model.depth - 1}")
         if options.use_ray_pose and "rays" not in abilities:
             warnings.warn(f"use_ray_pose has no effect: {self.model_name} predicts no rays", stacklevel=3)
         if options.ref_view_strategy != InferOptions.ref_view_strategy and (with_poses or views < 3):
             warnings.warn("ref_view_strategy has no effect with given poses or fewer than three views", stacklevel=3)
+
+    def _check_gaussians(self, options: InferOptions) -> None:
+        if not options.infer_gs:
+            if options.gs_source != InferOptions.gs_source:
+                warnings.warn("gs_source has no effect without infer_gs=True", stacklevel=4)
+            return
+        abilities = self.model.abilities
+        if "cameras" not in abilities:
+            raise CapabilityError(
+                "infer_gs", "True", f"False: {self.model_name} has no Gaussian head and no cameras to place any with"
+            )
+        if options.gs_source == "head" and "gaussians" not in abilities:
+            with_head = [card.hub_id for card in CARDS if card.gaussians and not card.deprecated]
+            raise CapabilityError(
+                "infer_gs",
+                "True",
+                f"False: {self.model_name} has no Gaussian head. gs_source='depth' makes plain Gaussians of its depth",
+                with_head,
+            )
 
     def predicted_fields(self, options: InferOptions, *, with_intrinsics: bool = False) -> frozenset[str]:
         """Names of the fields of :class:`Prediction` that an inference with these options will fill."""
@@ -400,6 +426,23 @@ class DepthAnything3(nn.Module):
         return frozenset(
             {"depth", "processed_images", "names", "records", *(n for n, there in present.items() if there)}
         )
+
+
+def _frames_to_render(
+    extrinsics: npt.ArrayLike | None, intrinsics: npt.ArrayLike | None, size: tuple[int, int] | None
+) -> dict[str, object]:
+    """What to render, as plain data."""
+    return {
+        "render_exts": None if extrinsics is None else np.asarray(extrinsics).tolist(),
+        "render_ixts": None if intrinsics is None else np.asarray(intrinsics).tolist(),
+        "render_hw": None if size is None else tuple(size),
+    }
+
+
+def _with_plain_gaussians(prediction: Prediction) -> Prediction:
+    from depth_anything_3.splat.from_depth import plain_gaussians
+
+    return dataclasses.replace(prediction, gaussians=plain_gaussians(prediction))
 
 
 def _warn_of_unused(**arguments: object) -> None:

@@ -292,6 +292,7 @@ PUBLISHED = {
     "clean": None,
     "export_kwargs": None,
     "infer_gs": False,
+    "gs_source": "head",
 }
 HOW_TO_LOAD = {"revision": None, "local_files_only": False, "device": "auto", "dtype": "auto"}
 

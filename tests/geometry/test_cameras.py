@@ -14,8 +14,9 @@ from torch import Tensor
 
 from depth_anything_3.geometry.alignment import align_trajectories, umeyama
 from depth_anything_3.geometry.encoding import decode_cameras, encode_cameras
-from depth_anything_3.geometry.gaussians import transform_gaussians
+from depth_anything_3.geometry.gaussians import follow_views
 from depth_anything_3.geometry.harmonics import harmonic_basis
+from depth_anything_3.geometry.pinhole import unproject
 from depth_anything_3.geometry.poses import as_homogeneous, rigid_inverse
 from depth_anything_3.geometry.rotations import matrix_from_quat_xyzw, quat_xyzw_from_matrix
 from depth_anything_3.metrics.pose import rotation_angle_deg
@@ -187,6 +188,35 @@ def test_a_similarity_and_its_inverse(seed: int, log_scale: float) -> None:
     assert back.scale == pytest.approx(1 / there.scale)
 
 
+def test_gaussians_stay_in_the_pixels_of_their_view() -> None:
+    """Two views with other cameras, lenses and distances afterwards: each Gaussian in its old pixel, deeper."""
+    rng = np.random.default_rng(3)
+    shape = (2, 3, 4)
+
+    def cameras() -> tuple[np.ndarray, np.ndarray]:
+        lens = np.zeros((2, 3, 3))
+        lens[:, [0, 1], [0, 1]], lens[:, :2, 2], lens[:, 2, 2] = rng.uniform(3, 6, (2, 2)), [2.2, 1.4], 1
+        return random_poses(int(rng.integers(99)), 2), lens
+
+    (pose, lens), (new_pose, new_lens) = cameras(), cameras()
+    depth, stretch = rng.uniform(1, 3, shape), rng.uniform(0.5, 2, shape)
+    means = unproject(depth, lens, pose).reshape(1, -1, 3)
+    count = means.shape[1]
+    gaussians = Gaussians(
+        means=torch.from_numpy(means),
+        scales=torch.ones(1, count, 3, dtype=torch.float64),
+        rotations=torch.ones(1, count, 4, dtype=torch.float64),
+        harmonics=torch.ones(1, count, 3, 4, dtype=torch.float64),
+        opacities=torch.ones(1, count, dtype=torch.float64),
+    )
+    before, after = ((torch.from_numpy(p), torch.from_numpy(k)) for p, k in ((pose, lens), (new_pose, new_lens)))
+    moved = follow_views(gaussians, before, after, torch.from_numpy(stretch))
+    expected = unproject(depth * stretch, new_lens, new_pose).reshape(1, -1, 3)
+    np.testing.assert_allclose(moved.means, expected, atol=1e-9)
+    focal = np.sqrt(lens[:, 0, 0] * lens[:, 1, 1] / (new_lens[:, 0, 0] * new_lens[:, 1, 1]))
+    np.testing.assert_allclose(moved.scales[0, :, 0], (stretch * focal[:, None, None]).ravel())
+
+
 def test_moved_gaussians_look_the_same_from_a_moved_point() -> None:
     rng = np.random.default_rng(11)
     generator = torch.Generator().manual_seed(0)
@@ -199,7 +229,9 @@ def test_moved_gaussians_look_the_same_from_a_moved_point() -> None:
         opacities=torch.rand(1, 4, generator=generator, dtype=torch.float64),
     )
     rotation, translation = torch.from_numpy(random_rotation(rng)), torch.from_numpy(rng.normal(size=3))
-    out = transform_gaussians(gaussians, rotation, translation, 2.0)
+    lens = torch.tensor([[[30.0, 1, 2], [0, 40, 3], [0, 0, 1]]], dtype=torch.float64)
+    pose, moved = torch.eye(3, 4, dtype=torch.float64), torch.column_stack((rotation.T, -rotation.T @ translation))
+    out = follow_views(gaussians, (pose[None], lens), (moved[None], lens), torch.full((1, 2, 2), 2.0))
 
     def covariance(g: Gaussians) -> Tensor:
         axes = matrix_from_quat_xyzw(g.rotations.roll(-1, -1)) * g.scales[..., None, :]

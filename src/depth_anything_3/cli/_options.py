@@ -214,6 +214,7 @@ FLAGS: dict[str, Flag] = {
     "process_res_method": Flag(help="What is bounded, and how sides become multiples of 14."),
     "alpha": Flag(help="What becomes of transparency."),
     "infer_gs": Flag(help="Also predict 3D Gaussians, for the formats that begin with gs_."),
+    "gs_source": Flag(help="What makes them: the model's own head, or its depth alone."),
     "use_ray_pose": Flag(help="Cameras from the predicted rays."),
     "ref_view_strategy": Flag(help="How the reference view is chosen."),
     "metric_focal": Flag(help="Which focal length makes metres of what a metric model says."),

@@ -236,7 +236,8 @@ def map_size(sizes: Sequence[Size], options: PreprocessOptions, inference: Infer
     from depth_anything_3.infer.preprocess import at_most, plan_resize
 
     read = processed_size(sizes, options)
-    if inference.refine != "full" or len(sizes) < 2 or max(read) >= PROCESS_RES:
+    with_head = inference.infer_gs and inference.gs_source == "head"  # its Gaussians belong to what was read
+    if inference.refine != "full" or len(sizes) < 2 or max(read) >= PROCESS_RES or with_head:
         return read
     planned = [plan_resize(size, at_most(options, size, PROCESS_RES)).processed_hw for size in sizes]
     return min(height for height, _ in planned), min(width for _, width in planned)

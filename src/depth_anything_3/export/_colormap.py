@@ -56,6 +56,20 @@ def colour_depth(depth: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
     return coloured
 
 
+def colour_log_depth(depth: npt.NDArray[np.float32], low: float, high: float) -> npt.NDArray[np.uint8]:
+    """(H, W, 3) colours of depth by its logarithm between two depths, the same for all frames of a film.
+
+    Args:
+        depth: (H, W) z-depth; what is not positive is black.
+        low, high: positive; drawn as the nearest and the farthest.
+    """
+    known = np.isfinite(depth) & (depth > 0)
+    span = max(float(np.log(high / low)), _MARGIN)
+    farness = np.log(np.where(known, depth, low) / low) / span
+    coloured: npt.NDArray[np.uint8] = spectral()[(farness.clip(0, 1) * (_ENTRIES - 1)).astype(int)]
+    return np.where(known[..., None], coloured, np.uint8(0))
+
+
 def _stretch(inverse: npt.NDArray[np.float64]) -> tuple[float, float]:
     if inverse.size <= _MIN_VALID:
         return -_MARGIN, _MARGIN

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from depth_anything_3._files import atomic_path
-from depth_anything_3.errors import DA3Error, InputError
+from depth_anything_3.errors import InputError
+from depth_anything_3.export._film import write_film
 from depth_anything_3.export.feat_vis import Options, planned_files
 from depth_anything_3.types.prediction import Prediction
 
@@ -36,7 +36,7 @@ def write_layers(prediction: Prediction, folder: Path, options: Options) -> list
             with atomic_path(path) as temporary:
                 Image.fromarray(pair).save(temporary, format="JPEG", quality=_QUALITY)
         if options.video:
-            _write_film(files[-1], pairs, options.fps)
+            write_film(files[-1], pairs, options.fps)
         paths += files
     return paths
 
@@ -65,15 +65,3 @@ def _beside(images: Pictures, colours: Pictures) -> Pictures:
     row = np.arange(height) * colours.shape[1] // height
     column = np.arange(width) * colours.shape[2] // width
     return np.concatenate((images, colours[:, row][:, :, column]), axis=2)
-
-
-def _write_film(path: Path, pictures: Pictures, fps: float) -> None:
-    """MPEG-4 Part 2, which every build of OpenCV writes; sides are cut to even numbers of pixels."""
-    height, width = (side - side % 2 for side in pictures.shape[1:3])
-    with atomic_path(path) as temporary:
-        film = cv2.VideoWriter(str(temporary), cv2.VideoWriter.fourcc(*"mp4v"), fps, (width, height))
-        if not film.isOpened():
-            raise DA3Error("this build of OpenCV cannot write mp4; feat_vis with video=False writes pictures only")
-        for picture in pictures:
-            film.write(np.ascontiguousarray(picture[:height, :width, ::-1]))
-        film.release()

@@ -166,7 +166,8 @@ def shared_defaults(arguments: Mapping[str, object]) -> dict[str, dict[str, obje
 
     Args:
         arguments: some of ``conf_thresh_percentile``, ``num_max_points``, ``show_cameras``, ``feat_vis_fps``,
-            ``clean`` (None leaves every format its own) and ``export_feat_layers``.
+            ``clean`` (None leaves every format its own), ``export_feat_layers``, ``render_exts``, ``render_ixts`` and
+            ``render_hw``.
     """
     meant_for = {
         "conf_thresh_percentile": ("glb", "ply", "colmap", "nerfstudio", "rerun"),
@@ -175,8 +176,17 @@ def shared_defaults(arguments: Mapping[str, object]) -> dict[str, dict[str, obje
         "clean": ("glb", "ply", "colmap", "mesh", "nerfstudio", "rerun"),
         "feat_vis_fps": ("feat_vis",),
         "export_feat_layers": ("feat_vis",),
+        "render_exts": ("gs_video",),
+        "render_ixts": ("gs_video",),
+        "render_hw": ("gs_video",),
     }
-    spelled = {"feat_vis_fps": "fps", "export_feat_layers": "layers"}
+    spelled = {
+        "feat_vis_fps": "fps",
+        "export_feat_layers": "layers",
+        "render_exts": "extrinsics",
+        "render_ixts": "intrinsics",
+        "render_hw": "out_image_hw",
+    }
     result: dict[str, dict[str, object]] = {}
     for argument, value in arguments.items():
         if argument == "clean" and value is None:

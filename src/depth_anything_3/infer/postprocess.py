@@ -9,8 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from depth_anything_3.geometry.alignment import Similarity
-from depth_anything_3.geometry.gaussians import transform_gaussians
+from depth_anything_3.geometry.gaussians import follow_views
 from depth_anything_3.infer.cameras import align_to_given, warn_if_inverted, warn_of_poor_scale
 from depth_anything_3.model.readout import CANONICAL_FOCAL
 from depth_anything_3.types.alignment import Alignment
@@ -32,7 +31,8 @@ def to_prediction(output: NetOutput, inputs: ModelInputs, options: InferOptions,
 
     With given poses, intrinsics are the given ones, and pose and depth are brought together by a similarity: in the
     given frame and scale (``align_to_input_ext_scale``), or in the predicted one. Given intrinsics alone replace the
-    predicted ones.
+    predicted ones. Gaussians stay with the pixels of their view: they move with its camera, and their distances with
+    its depth.
     """
     placed = _placed(output, inputs, options)
     depth, is_metric, metric_focal = _metric(placed, inputs, options, model_name)
@@ -47,7 +47,7 @@ def to_prediction(output: NetOutput, inputs: ModelInputs, options: InferOptions,
         extrinsics=placed.extrinsics,
         intrinsics=_optional(output.intrinsics) if intrinsics is None else intrinsics.astype(np.float32),
         processed_images=inputs.processed_images,
-        gaussians=placed.gaussians,
+        gaussians=_following(output, placed, inputs),
         aux={name: _array(feature) for name, feature in output.aux.items()},
         scale_factor=placed.scale_factor,
         names=inputs.names,
@@ -58,22 +58,21 @@ def to_prediction(output: NetOutput, inputs: ModelInputs, options: InferOptions,
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Placed:
-    """Fields of a prediction that depend on given poses."""
+    """Fields of a prediction that depend on given poses. The depth was multiplied by ``stretch``."""
 
     depth: npt.NDArray[np.float32]
     extrinsics: npt.NDArray[np.float32] | None
-    gaussians: Gaussians | None
     is_metric: bool
     scale_factor: float | None
     alignment: Alignment | None = None
+    stretch: float = 1.0
 
 
 def _placed(output: NetOutput, inputs: ModelInputs, options: InferOptions) -> _Placed:
-    """Depth, poses and Gaussians in the given frame, or the given poses in the predicted one."""
+    """Depth and poses in the given frame, or the given poses in the predicted one."""
     plain = _Placed(
         depth=_array(output.depth),
         extrinsics=_optional(output.extrinsics),
-        gaussians=output.gaussians,
         is_metric=output.is_metric,
         scale_factor=_scale_factor(output),
     )
@@ -91,10 +90,10 @@ def _placed(output: NetOutput, inputs: ModelInputs, options: InferOptions) -> _P
     return _Placed(
         depth=(plain.depth / from_given.scale).astype(np.float32),
         extrinsics=np.where(known, given[:, :3], from_given.inverse.on_extrinsics(predicted)).astype(np.float32),
-        gaussians=None if plain.gaussians is None else _moved_back(plain.gaussians, from_given),
         is_metric=False,  # the unit is now the caller's, whatever it is
         scale_factor=None if factor is None else factor / from_given.scale,
         alignment=report,
+        stretch=1 / from_given.scale,
     )
 
 
@@ -129,10 +128,16 @@ def _scale_factor(output: NetOutput) -> float | None:
     return float(output.scale_factor[0])
 
 
-def _moved_back(gaussians: Gaussians, from_given: Similarity) -> Gaussians:
-    """Gaussians from the predicted world into the given one."""
-    rotation = from_given.rotation.T
-    translation = -rotation @ from_given.translation / from_given.scale
-    return transform_gaussians(
-        gaussians, torch.from_numpy(rotation.copy()), torch.from_numpy(translation), 1 / from_given.scale
+def _following(output: NetOutput, placed: _Placed, inputs: ModelInputs) -> Gaussians | None:
+    """Gaussians moved from the predicted cameras to those of the prediction."""
+    unmoved = inputs.extrinsics is None and inputs.intrinsics is None
+    if output.gaussians is None or unmoved or placed.extrinsics is None:
+        return output.gaussians
+    assert output.extrinsics is not None and output.intrinsics is not None
+    lenses = output.intrinsics[0] if inputs.intrinsics is None else torch.from_numpy(inputs.intrinsics)
+    return follow_views(
+        output.gaussians,
+        (output.extrinsics[0], output.intrinsics[0]),
+        (torch.from_numpy(placed.extrinsics), lenses),
+        torch.full_like(output.depth[0], placed.stretch),
     )

@@ -62,10 +62,11 @@ def run_network(
             extrinsics,
             intrinsics,
             options.export_feat_layers,
-            options.infer_gs,
+            options.infer_gs and options.gs_source == "head",
             options.use_ray_pose,
             options.ref_view_strategy,
             on_block=lambda done, total: report("network", done, total),
+            gaussian_unit="predicted",
             **lens,
         )
     return output

@@ -10,7 +10,7 @@ Letters: B scenes, N views, H W pixels (multiples of 14), C channels of the back
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -35,6 +35,7 @@ from depth_anything_3.types.options import PATCH_SIZE
 from depth_anything_3.types.output import NetOutput
 
 BlockCallback = Callable[[int, int], None]
+GaussianUnit = Literal["given", "predicted"]
 
 
 class Encoded(NamedTuple):
@@ -120,6 +121,7 @@ class DepthAnything3Net(nn.Module):
         ray_samples: Tensor | None = None,
         ray_decomposition: Decomposition = "published",
         on_block: BlockCallback | None = None,
+        gaussian_unit: GaussianUnit = "given",
     ) -> NetOutput:
         """Depth, cameras and more of B scenes.
 
@@ -136,6 +138,8 @@ class DepthAnything3Net(nn.Module):
             ray_samples: the (100, 8) table that the ray solver tries instead of drawing one.
             ray_decomposition: ``published``, or ``exact`` where principal points are not at the image centre.
             on_block: called with (blocks done, blocks) after each transformer block.
+            gaussian_unit: unit of Gaussians where ``extrinsics`` condition the network: that of these poses, as
+                published, or that of the predicted poses and the depth.
 
         Raises:
             InputError: wrong shapes, an unknown strategy or block index, extrinsics without intrinsics.
@@ -159,6 +163,7 @@ class DepthAnything3Net(nn.Module):
                 use_ray_pose=use_ray_pose,
                 ray_samples=ray_samples,
                 ray_decomposition=ray_decomposition,
+                gaussian_unit=gaussian_unit,
             )
         if not rays:
             output.ray = output.ray_conf = None
@@ -207,6 +212,7 @@ class DepthAnything3Net(nn.Module):
         use_ray_pose: bool = False,
         ray_samples: Tensor | None = None,
         ray_decomposition: Decomposition = "published",
+        gaussian_unit: GaussianUnit = "given",
     ) -> NetOutput:
         """Cameras from the decoder or the rays, sky filled, Gaussians placed in the world."""
         depth, image_hw = encoded.depth, (encoded.depth.shape[-2], encoded.depth.shape[-1])
@@ -234,8 +240,9 @@ class DepthAnything3Net(nn.Module):
         if cameras is not None:
             output.extrinsics, output.intrinsics = cameras
             if encoded.raw_gaussians is not None and self.gs_adapter is not None:
+                unit = extrinsics if gaussian_unit == "given" else None
                 output.gaussians = self.gs_adapter(
-                    encoded.raw_gaussians, encoded.opacity, depth, *cameras, given_extrinsics=extrinsics
+                    encoded.raw_gaussians, encoded.opacity, depth, *cameras, given_extrinsics=unit
                 )
         return output
 
@@ -324,6 +331,7 @@ class NestedDepthAnything3Net(nn.Module):
         ray_samples: Tensor | None = None,
         ray_decomposition: Decomposition = "published",
         on_block: BlockCallback | None = None,
+        gaussian_unit: GaussianUnit = "given",
         metric_intrinsics: Float[Tensor, "B N 3 3"] | None = None,
     ) -> NetOutput:
         """As :meth:`DepthAnything3Net.forward`, in metres; ``sky`` is the metric network's score.
@@ -345,6 +353,7 @@ class NestedDepthAnything3Net(nn.Module):
             ray_samples=ray_samples,
             ray_decomposition=ray_decomposition,
             on_block=None if on_block is None else lambda done, _: on_block(done, depth_total),
+            gaussian_unit=gaussian_unit,
         )
         metric = self.da3_metric(
             x, on_block=None if on_block is None else lambda done, _: on_block(self.da3.depth + done, depth_total)

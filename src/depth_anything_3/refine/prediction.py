@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float, UInt8
 
 from depth_anything_3.errors import InputError
+from depth_anything_3.geometry.gaussians import follow_views
 from depth_anything_3.refine.reconstruct import Prior
 from depth_anything_3.refine.scene import refine_scene
 from depth_anything_3.types.inputs import ResizeRecord
@@ -46,7 +47,7 @@ def refine_prediction(
     cameras_given: bool = False,
     device: torch.device | str = "cpu",
 ) -> Prediction:
-    """The prediction with refined cameras and depth, in the same world frame and unit.
+    """The prediction with refined cameras and depth, in the same world frame and unit; Gaussians follow their pixels.
 
     Confidence is the network's, and where other views confirm a measured depth it grows by up to the largest value that
     the network gave.
@@ -61,12 +62,13 @@ def refine_prediction(
         device: where depth is measured.
 
     Raises:
-        InputError: the prediction has no cameras or no records, or has Gaussians, which would not follow.
+        InputError: the prediction has no cameras or no records, or Gaussians that ``grid`` would part from their
+            pixels.
     """
     if prediction.extrinsics is None or prediction.intrinsics is None or not prediction.records:
         raise InputError("prediction", "no cameras, or no resize records", "a prediction of a model with cameras")
-    if prediction.gaussians is not None:
-        raise InputError("prediction", "3D Gaussians", "a prediction without them: they do not follow a refinement")
+    if prediction.gaussians is not None and grid is not None:
+        raise InputError("grid", "other pixels", "None: Gaussians belong to the pixels that they were predicted for")
     if len(prediction.depth) == 1:
         return replace(prediction, refinement=_of_one_view(mode))
     moved = prediction if grid is None else on_grid(prediction, grid)
@@ -88,7 +90,7 @@ def refine_prediction(
         masks=None if moved.sky is None else ~moved.sky,
         device=device,
     )
-    return replace(
+    refined = replace(
         moved,
         depth=found.depth,
         extrinsics=found.extrinsics.astype(np.float32),
@@ -96,6 +98,34 @@ def refine_prediction(
         conf=_raised(moved.conf, found.confidence),
         refinement=found.report,
     )
+    return with_gaussians_of(moved, refined)
+
+
+def with_gaussians_of(before: Prediction, after: Prediction) -> Prediction:
+    """``after`` with the Gaussians of ``before``, moved with their views and stretched with the depth of their pixels.
+
+    Args:
+        before: with cameras; without Gaussians nothing is done.
+        after: the same views and pixels. Where either depth is not known, the distance stays.
+
+    Raises:
+        InputError: the Gaussians are not one per pixel.
+    """
+    gaussians = before.gaussians
+    if gaussians is None:
+        return after
+    if gaussians.means.shape[1] != before.depth.size:
+        got = f"{gaussians.means.shape[1]} for {before.depth.size} pixels"
+        raise InputError("prediction.gaussians", got, "one Gaussian per pixel, as they were predicted")
+    known = (before.depth > 0) & (after.depth > 0) & np.isfinite(before.depth) & np.isfinite(after.depth)
+    ratio = np.divide(after.depth, before.depth, out=np.ones_like(before.depth), where=known)
+    moved = follow_views(gaussians, _cameras(before), _cameras(after), torch.from_numpy(ratio))
+    return replace(after, gaussians=moved)
+
+
+def _cameras(prediction: Prediction) -> tuple[torch.Tensor, torch.Tensor]:
+    assert prediction.extrinsics is not None and prediction.intrinsics is not None
+    return torch.tensor(prediction.extrinsics), torch.tensor(prediction.intrinsics)
 
 
 def _lenses(prediction: Prediction, records: Sequence[ResizeRecord], *, given: bool) -> Float[np.ndarray, "n 3 3"]:

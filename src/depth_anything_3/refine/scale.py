@@ -95,7 +95,7 @@ def pin_to_points(
     best that it has not seen: see :func:`~depth_anything_3.refine.depth_alignment.align_depth`.
 
     Args:
-        prediction: any without Gaussians.
+        prediction: any; Gaussians follow the depth of their pixels.
         points: in pixels of the pictures as they were given, in metres.
         options: when a view gets a field, and when it keeps the common scale.
 
@@ -103,11 +103,9 @@ def pin_to_points(
         the prediction, and the report with residuals before and after.
 
     Raises:
-        InputError: the points do not fit the prediction, none of them meets a known depth, or there are Gaussians,
-            which would not follow.
+        InputError: the points do not fit the prediction, none of them meets a known depth, or Gaussians are not one
+            per pixel.
     """
-    if prediction.gaussians is not None:
-        raise InputError("prediction", "3D Gaussians", "a prediction without them: they do not follow the depth")
     scaled = rescale_to(prediction, points)
     there = replace(points, xy=_in_maps(prediction, points.view, points.xy))
     masks = None if prediction.sky is None else ~prediction.sky
@@ -116,7 +114,12 @@ def pin_to_points(
     assert scaled.alignment is not None
     error = float(np.nanmedian(report.residual_after))
     alignment = replace(scaled.alignment, error=error)
-    return replace(scaled, depth=report.depth.astype(np.float32), alignment=alignment), report
+    pinned = replace(scaled, depth=report.depth.astype(np.float32), alignment=alignment)
+    if scaled.gaussians is not None:
+        from depth_anything_3.refine.prediction import with_gaussians_of
+
+        pinned = with_gaussians_of(scaled, pinned)
+    return pinned, report
 
 
 def _rescaled(prediction: Prediction, factor: float, rule: ScaleRule, error: float | None) -> Prediction:
@@ -125,7 +128,9 @@ def _rescaled(prediction: Prediction, factor: float, rule: ScaleRule, error: flo
         extrinsics = np.concatenate([extrinsics[..., :3], extrinsics[..., 3:] * np.float32(factor)], -1)
     gaussians = prediction.gaussians
     if gaussians is not None:
-        gaussians = replace(gaussians, means=gaussians.means * factor, scales=gaussians.scales * factor)
+        from depth_anything_3.geometry.gaussians import scale_gaussians
+
+        gaussians = scale_gaussians(gaussians, gaussians.means.new_tensor([factor]))
     before = prediction.alignment
     return replace(
         prediction,

@@ -6,10 +6,11 @@ import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 
-from depth_anything_3.errors import InputError
+from depth_anything_3.errors import CapabilityError, InputError
 from depth_anything_3.geometry.harmonics import C0
 from depth_anything_3.geometry.pinhole import unproject
 from depth_anything_3.types.gaussians import Gaussians
+from depth_anything_3.types.prediction import Prediction
 
 
 def gaussians_from_depth(
@@ -49,3 +50,15 @@ def gaussians_from_depth(
         harmonics=(colours - 0.5) / C0,
         opacities=torch.from_numpy(known.astype(np.float32) * np.float32(opacity)).reshape(1, -1),
     )
+
+
+def plain_gaussians(prediction: Prediction) -> Gaussians:
+    """:func:`gaussians_from_depth` of all pixels of a prediction, in view-row-column order.
+
+    Raises:
+        CapabilityError: the prediction has no cameras or no pictures.
+    """
+    images, lenses, poses = prediction.processed_images, prediction.intrinsics, prediction.extrinsics
+    if images is None or lenses is None or poses is None:
+        raise CapabilityError("prediction", "no cameras, or no pictures", "a prediction of a model with cameras")
+    return gaussians_from_depth(prediction.depth, images, lenses, poses)

@@ -5,8 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from depth_anything_3.errors import InputError
+
+Trajectory = Literal[
+    "original", "smooth", "interpolate", "interpolate_smooth", "extend", "wander", "dolly_zoom", "wobble_inter"
+]
+"""Paths for a camera, see :func:`depth_anything_3.splat.trajectories.camera_path`."""
+
+TRAJECTORIES: tuple[str, ...] = get_args(Trajectory)
 
 
 @dataclass(frozen=True, kw_only=True)

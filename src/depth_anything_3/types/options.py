@@ -23,6 +23,9 @@ ExtrinsicsConvention = Literal["opencv_w2c", "opencv_c2w", "opengl_w2c", "opengl
 down, z forward) or OpenGL (x right, y up, z backward). COLMAP's is ``opencv_w2c``, Blender's and nerfstudio's
 ``opengl_c2w``."""
 
+GaussianSource = Literal["head", "depth"]
+"""What 3D Gaussians are made by: the network's Gaussian head, or its depth and the colours of the pixels alone."""
+
 MetricFocal = Literal["given", "predicted"]
 """Which focal length makes metres of what a metric network says."""
 
@@ -31,6 +34,7 @@ ALPHA_MODES: tuple[str, ...] = get_args(AlphaMode)
 REFERENCE_VIEW_STRATEGIES: tuple[str, ...] = get_args(ReferenceViewStrategy)
 REFINE_MODES: tuple[str, ...] = get_args(RefineMode)
 EXTRINSICS_CONVENTIONS: tuple[str, ...] = get_args(ExtrinsicsConvention)
+GAUSSIAN_SOURCES: tuple[str, ...] = get_args(GaussianSource)
 METRIC_FOCALS: tuple[str, ...] = get_args(MetricFocal)
 
 PATCH_SIZE = 14
@@ -106,7 +110,9 @@ class InferOptions:
     Attributes:
         align_to_input_ext_scale: with given poses, return them unchanged and bring the depth to their scale (True),
             or return them moved into the predicted frame with the depth untouched (False).
-        infer_gs: also predict 3D Gaussians (models with a Gaussian head only).
+        infer_gs: also predict 3D Gaussians.
+        gs_source: whether they come from the Gaussian ``head``, which few models have, or are plain balls, one per
+            pixel, from the ``depth``, which takes a model with cameras.
         use_ray_pose: cameras from the predicted rays instead of the camera decoder.
         ref_view_strategy: how the reference view is chosen among three or more views without given poses.
         export_feat_layers: indices of transformer blocks whose patch features are returned in ``aux``.
@@ -118,6 +124,7 @@ class InferOptions:
 
     align_to_input_ext_scale: bool = True
     infer_gs: bool = False
+    gs_source: GaussianSource = "head"
     use_ray_pose: bool = False
     ref_view_strategy: ReferenceViewStrategy = "saddle_balanced"
     export_feat_layers: tuple[int, ...] = ()
@@ -125,6 +132,7 @@ class InferOptions:
     metric_focal: MetricFocal = "given"
 
     def __post_init__(self) -> None:
+        check_choice("gs_source", self.gs_source, GAUSSIAN_SOURCES)
         check_choice("metric_focal", self.metric_focal, METRIC_FOCALS)
         check_choice("refine", self.refine, REFINE_MODES)
         check_choice("ref_view_strategy", self.ref_view_strategy, REFERENCE_VIEW_STRATEGIES)

@@ -197,9 +197,9 @@ class _Job:
     @property
     def given(self) -> list[str]:
         """What is known of the cameras."""
-        through_lens = any(
-            image is not photo for image, photo in zip(self.views.images, self.views.photos, strict=True)
-        )
+        from depth_anything_3.io.images import LensPhoto
+
+        through_lens = any(isinstance(image, LensPhoto) for image in self.views.images)
         known = {
             "intrinsics": self.views.intrinsics is not None,
             "poses": self.views.extrinsics is not None,

@@ -14,8 +14,9 @@ import pytest
 import torch
 from PIL import Image
 from support.networks import build, fill_weights, miniature, node, small_gaussians, small_metric
+from support.videos import write_video
 
-from depth_anything_3 import DepthAnything3, Prediction
+from depth_anything_3 import DepthAnything3, Prediction, VideoOptions
 from depth_anything_3.errors import Cancelled, CapabilityError, ImageError, InputError
 from depth_anything_3.types.progress import Progress
 
@@ -401,6 +402,15 @@ def test_what_has_no_effect_is_said(model: DepthAnything3, arguments: dict[str, 
 def test_unknown_preset_lists_the_known_ones() -> None:
     with pytest.raises(KeyError, match=r"model_name: got 'da3-tiny-x'.*da3-base.*da3nested-giant-large"):
         DepthAnything3("da3-tiny-x")
+
+
+def test_the_views_of_a_video_have_names_and_times(model: DepthAnything3, tmp_path: Path) -> None:
+    clip = write_video(tmp_path / "clip.mp4", 9, fps=4.0)
+    prediction = model.inference([clip], process_res=RES, video=VideoOptions(fps=1))
+    assert prediction.timestamps == pytest.approx((0, 1, 2))
+    assert prediction.names == ("clip_000000", "clip_000004", "clip_000008")
+    mixed = model.inference([clip, photos(1)[0]], process_res=RES, video=VideoOptions(fps=1))
+    assert len(mixed.depth) == 4 and mixed.timestamps == ()
 
 
 def _two_photographs() -> list[np.ndarray]:

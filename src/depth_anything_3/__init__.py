@@ -19,6 +19,7 @@ __all__ = [
     "PreprocessOptions",
     "Progress",
     "ResizeRecord",
+    "VideoOptions",
     "__version__",
 ]
 
@@ -31,13 +32,14 @@ _HOMES = {
     "PreprocessOptions": "depth_anything_3.types.options",
     "Progress": "depth_anything_3.types.progress",
     "ResizeRecord": "depth_anything_3.types.inputs",
+    "VideoOptions": "depth_anything_3.types.options",
 }
 
 if TYPE_CHECKING:
     from depth_anything_3.api import DepthAnything3
     from depth_anything_3.types.gaussians import Gaussians
     from depth_anything_3.types.inputs import ResizeRecord
-    from depth_anything_3.types.options import InferOptions, PreprocessOptions
+    from depth_anything_3.types.options import InferOptions, PreprocessOptions, VideoOptions
     from depth_anything_3.types.output import NetOutput
     from depth_anything_3.types.prediction import Prediction
     from depth_anything_3.types.progress import Progress

@@ -42,6 +42,7 @@ from depth_anything_3.types.options import (
     MetricFocal,
     PreprocessOptions,
     RefineMode,
+    VideoOptions,
 )
 from depth_anything_3.types.output import NetOutput
 from depth_anything_3.types.prediction import Prediction
@@ -234,13 +235,16 @@ class DepthAnything3(nn.Module):
         refine: RefineMode = "off",
         alpha: AlphaMode = "composite",
         clean: str | None = None,
+        video: VideoOptions | None = None,
         progress: ProgressCallback | None = None,
         cancel: threading.Event | None = None,
     ) -> Prediction:
         """Depth, cameras and more for the views of one scene. Everything is checked before the network runs.
 
         Args:
-            image: the N views: paths, arrays, PIL images, bytes; or the path of a folder of photos.
+            image: the N views: paths, arrays, PIL images, bytes; or the path of a folder of photos. The path of a video
+                stands for frames of it.
+            video: which frames; None takes 32, spread evenly.
             extrinsics: (N, 3, 4) or (N, 4, 4) world-to-camera poses, OpenCV axes, to condition on and to return. None
                 or NaN for a view whose pose is not known: then none conditions the network, and the result is aligned
                 to the given ones.
@@ -287,7 +291,7 @@ class DepthAnything3(nn.Module):
             process_res_method=process_res_method,  # type: ignore[arg-type]
             alpha=alpha,
         )
-        sources = as_image_list(image)
+        sources = as_image_list(image, video)
         given, _ = check_cameras(extrinsics, intrinsics, len(sources), convention=extrinsics_convention)
         all_given = given is not None and bool(np.isfinite(given).all())
         self.check_options(options, with_poses=all_given, views=len(sources))

@@ -38,7 +38,8 @@ PUBLISHED_SIGNATURE = {
     "feat_vis_fps": 15,
     "export_kwargs": None,  # published: a mutable {}, which leaks from one call into the next
 }
-OWN_ARGUMENTS = {"alpha", "progress", "cancel", "refine", "extrinsics_convention", "metric_focal", "gs_source"}
+OWN_ARGUMENTS = {"alpha", "progress", "cancel", "refine", "extrinsics_convention", "metric_focal", "gs_source", "video"}
+OWN_ARGUMENTS |= {"clean"}
 
 # Named glb options of the API; the others are reached through export_kwargs.
 GLB_ARGUMENTS = {"conf_thresh_percentile", "num_max_points", "show_cameras"}

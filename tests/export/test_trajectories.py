@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,14 @@ def test_trajectories_come_back(room: Prediction, tmp_path: Path, frame: Any) ->
     assert "# unit: metre" in path.read_text()
     (path,) = kitti.export(room, tmp_path, kitti.Options(frame=frame))
     np.testing.assert_allclose(read_cameras(path).extrinsics, expected, atol=1e-9)
+
+
+def test_views_of_a_video_keep_their_times(room: Prediction, tmp_path: Path) -> None:
+    timed = dataclasses.replace(room, timestamps=(0.0, 0.04, 2.5))
+    (path,) = tum.export(timed, tmp_path, tum.Options())
+    np.testing.assert_allclose(read_cameras(path).times, [0, 0.04, 2.5])
+    (path,) = tum.export(timed, tmp_path, tum.Options(views_per_second=2.0))
+    np.testing.assert_allclose(read_cameras(path).times, [0, 0.5, 1])
 
 
 def test_a_pose_that_is_missing_is_no_row_less(make_prediction: Any, tmp_path: Path) -> None:

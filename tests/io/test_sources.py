@@ -128,10 +128,10 @@ def test_file_that_is_no_photo(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["clip.mp4", "CLIP.MOV", "a.webm"])
-def test_videos_are_announced_as_not_supported(tmp_path: Path, name: str) -> None:
+def test_videos_are_no_photos(tmp_path: Path, name: str) -> None:
     fill(tmp_path, name)
-    assert "video" in refusal(tmp_path / name) and "not yet supported" in refusal(tmp_path / name)
-    assert "video" in refusal(tmp_path) and "not yet supported" in refusal(tmp_path)
+    assert "(a video)" in refusal(tmp_path / name)
+    assert "a folder with videos and no photos" in refusal(tmp_path)
 
 
 def test_the_photos_of_colmap_folders_are_pointed_at(tmp_path: Path) -> None:

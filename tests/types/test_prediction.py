@@ -67,6 +67,10 @@ def fields(**changes: Any) -> dict[str, Any]:
         "names": ("Straße 1.png", "写真.jpg", "ein 'name' \" mit \n allem 🙂"),
         "records": records(),
         "model_name": "da3nested-giant-large",
+        "refinement": None,
+        "alignment": None,
+        "metric_focal": "given",
+        "timestamps": (0.0, 1 / 3, 2.5),
         **changes,
     }
 
@@ -90,7 +94,7 @@ def assert_bit_exact(a: Prediction, b: Prediction) -> None:
     for field in dataclasses.fields(Gaussians) if a.gaussians and b.gaussians else ():
         x, y = getattr(a.gaussians, field.name), getattr(b.gaussians, field.name)
         assert x.dtype == y.dtype and torch.equal(x, y)
-    for name in ("is_metric", "scale_factor", "names", "records", "model_name"):
+    for name in ("is_metric", "scale_factor", "names", "records", "model_name", "metric_focal", "timestamps"):
         x, y = getattr(a, name), getattr(b, name)
         assert type(x) is type(y) and x == y, name
 
@@ -118,7 +122,7 @@ def test_the_published_fields_come_first_and_in_their_order() -> None:
     ]
     names = [field.name for field in dataclasses.fields(Prediction)]
     assert names[:10] == [*published, "scale_factor"]
-    assert names[10:] == ["names", "records", "model_name", "refinement", "alignment", "metric_focal"]
+    assert names[10:] == ["names", "records", "model_name", "refinement", "alignment", "metric_focal", "timestamps"]
 
 
 def test_fields_may_be_given_by_position() -> None:

@@ -28,14 +28,15 @@ class Options:
 
     Attributes:
         frame: ``input`` (the world of the poses), ``first_camera``, or ``z_up``.
-        views_per_second: predictions know no time; view i is stamped i / views_per_second seconds.
+        views_per_second: view i is stamped i / views_per_second seconds. None takes the times of the prediction where
+            it has any (views of a video), else 1.
     """
 
     frame: Frame = "input"
-    views_per_second: float = 1.0
+    views_per_second: float | None = None
 
     def __post_init__(self) -> None:
-        if not 0 < self.views_per_second < math.inf:
+        if self.views_per_second is not None and not 0 < self.views_per_second < math.inf:
             raise InputError("views_per_second", str(self.views_per_second), "a positive number")
 
 
@@ -60,10 +61,16 @@ def export(prediction: Prediction, folder: Path, options: Options) -> list[Path]
     lines = [*header(prediction, options.frame), "# time tx ty tz qx qy qz qw"]
     for view, (pose, quaternion) in enumerate(zip(poses, quaternions, strict=True)):
         numbers = (*pose[:, 3].tolist(), *quaternion)
-        lines.append(f"{view / options.views_per_second:.6f} " + " ".join(f"{number:.12g}" for number in numbers))
+        lines.append(f"{_time(prediction, view, options):.6f} " + " ".join(f"{number:.12g}" for number in numbers))
     with atomic_path(folder / FILE) as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
     return [folder / FILE]
+
+
+def _time(prediction: Prediction, view: int, options: Options) -> float:
+    if options.views_per_second is None and prediction.timestamps:
+        return prediction.timestamps[view]
+    return view / (options.views_per_second or 1.0)
 
 
 EXPORTER = Exporter(options=Options, export=export, planned_files=planned_files, needs=NEEDS)

@@ -51,6 +51,7 @@ def to_prediction(output: NetOutput, inputs: ModelInputs, options: InferOptions,
         aux={name: _array(feature) for name, feature in output.aux.items()},
         scale_factor=placed.scale_factor,
         names=inputs.names,
+        timestamps=inputs.timestamps,
         records=inputs.records,
         model_name=model_name,
     )

@@ -115,7 +115,14 @@ def preprocess(
         extrinsics=poses,
         intrinsics=calibrations,
         masks=_stacked_masks(resized),
+        timestamps=_timestamps(resized),
     )
+
+
+def _timestamps(images: Sequence[_Resized]) -> tuple[float, ...]:
+    """One per view, or none where a view has none."""
+    known = tuple(image.timestamp for image in images if image.timestamp is not None)
+    return known if len(known) == len(images) else ()
 
 
 def resize_pictures(
@@ -217,6 +224,7 @@ class _Resized:
     name: str
     record: ResizeRecord
     mask: npt.NDArray[np.bool_] | None
+    timestamp: float | None
 
 
 def _resize_all(
@@ -254,7 +262,7 @@ def _resize_one(source: ImageSource, index: int, options: PreprocessOptions, mos
         exif_orientation=image.exif_orientation,
     )
     mask = None if image.mask is None else _resize_mask(image.mask, plan.resized_hw)
-    return _centre_crop(_Resized(pixels, image.name, record, mask), plan.processed_hw)
+    return _centre_crop(_Resized(pixels, image.name, record, mask, image.timestamp), plan.processed_hw)
 
 
 def _resize(pixels: Pixels, hw: Size) -> Pixels:
@@ -280,7 +288,8 @@ def _centre_crop(image: _Resized, hw: Size) -> _Resized:
     x, y = image.record.offset_xy
     record = dataclasses.replace(image.record, processed_hw=hw, offset_xy=(x - left, y - top))
     kept = np.s_[top : top + hw[0], left : left + hw[1]]
-    return _Resized(image.pixels[kept], image.name, record, None if image.mask is None else image.mask[kept])
+    mask = None if image.mask is None else image.mask[kept]
+    return dataclasses.replace(image, pixels=image.pixels[kept], record=record, mask=mask)
 
 
 def _crop_to_common_size(images: list[_Resized]) -> list[_Resized]:

@@ -21,28 +21,29 @@ from PIL import Image, UnidentifiedImageError, features
 from depth_anything_3._optional import require
 from depth_anything_3.errors import ImageError, MissingExtraError
 from depth_anything_3.geometry.distortion import undistort_image
+from depth_anything_3.io.video import VideoFrame, is_video, probe_video
 from depth_anything_3.types.cameras import Lens
 from depth_anything_3.types.options import AlphaMode
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LensPhoto:
-    """An image file that is to be freed from lens distortion when it is read.
+    """A photo that is to be freed from lens distortion when it is read.
 
     Attributes:
-        path: the file.
+        photo: the file, or a frame of a video.
         intrinsics: (3, 3) camera matrix of the upright photo as taken.
         lens: what it was taken with.
         target: (3, 3) camera matrix of the photo without distortion; it keeps its size.
     """
 
-    path: Path
+    photo: Path | VideoFrame
     intrinsics: npt.NDArray[np.float64]
     lens: Lens
     target: npt.NDArray[np.float64]
 
 
-ImageSource = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | npt.NDArray[Any] | LensPhoto
+ImageSource = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | npt.NDArray[Any] | LensPhoto | VideoFrame
 """Everything that :func:`decode_image` reads."""
 
 ACCEPTED_SOURCES = (
@@ -51,6 +52,7 @@ ACCEPTED_SOURCES = (
     "a binary file object",
     "a PIL image",
     "a numpy array of shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)",
+    "a frame of a video (io.video)",
 )
 """The kinds of :data:`ImageSource`, in words."""
 
@@ -102,12 +104,14 @@ class DecodedImage:
         exif_orientation: the EXIF orientation tag that was applied (1 = none).
         mask: (H, W) bool, True where the image is at least half opaque, read-only; only with ``alpha="mask"``, and
             None where the image has no transparency.
+        timestamp: seconds from the start of the video, for its frames.
     """
 
     pixels: Pixels
     name: str
     exif_orientation: int = 1
     mask: Mask | None = None
+    timestamp: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -143,8 +147,13 @@ def decode_image(source: ImageSource, *, index: int, alpha: AlphaMode) -> Decode
         MissingExtraError: it is a HEIF image, and the package that reads those is not installed.
     """
     label = f"image[{index}]"
+    if isinstance(source, VideoFrame):
+        pixels = _array_pixels(np.asarray(source.image), label, f"a frame of shape {np.shape(source.image)}")
+        return DecodedImage(
+            pixels=_frozen(pixels[:, :, :3]), name=source.name or f"image_{index:04d}", timestamp=source.timestamp
+        )
     if isinstance(source, LensPhoto):
-        return _through_no_lens(source, decode_image(source.path, index=index, alpha=alpha))
+        return _through_no_lens(source, decode_image(source.photo, index=index, alpha=alpha))
     name, orientation = f"image_{index:04d}", 1
     if isinstance(source, np.ndarray):
         array = np.asarray(source)
@@ -194,7 +203,7 @@ def read_header(path: str | os.PathLike[str], *, index: int) -> ImageHeader:
     """What an image file says before its pixels.
 
     Args:
-        path: the file.
+        path: the file. Of a video, what holds for each frame.
         index: position of the image in the caller's list, for errors.
 
     Raises:
@@ -202,6 +211,8 @@ def read_header(path: str | os.PathLike[str], *, index: int) -> ImageHeader:
         MissingExtraError: see :func:`decode_image`.
     """
     label, shown = f"image[{index}]", str(os.fspath(path))
+    if is_video(path):
+        return ImageHeader(size=probe_video(path, argument=label).size, exif_orientation=1, exif={})
     with _parser_errors(label, shown):
         with open(path, "rb") as stream:  # noqa: PTH123 - a Path raises on names that are too long
             _need_heif(stream.read(64))

@@ -1,9 +1,11 @@
-"""What a path or the argument ``image`` stands for: one photo, a folder of photos, arrays."""
+"""What a path or the argument ``image`` stands for: one photo, a folder of photos, a video, arrays."""
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
+import warnings
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -22,15 +24,13 @@ from depth_anything_3.io.images import (
     describe_type,
     readable_formats,
 )
-from depth_anything_3.types.options import FolderOptions
+from depth_anything_3.io.video import VIDEO_EXTENSIONS, VideoFrame, is_video, probe_video, read_video
+from depth_anything_3.types.options import FolderOptions, VideoOptions
 
-VIDEO_EXTENSIONS = frozenset(
-    {".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".webm", ".wmv"}
-)
-"""Lower-case file name extensions that are taken for videos."""
+VIEWS_OF_A_VIDEO = 32
+"""So many frames, spread over the whole, are the views of a video where nothing says which: a scene is one pass."""
 
 _SUPPORTED = "a photo, or a folder of photos"
-_NOT_YET = "not yet supported in this version"
 
 # PFM holds float maps (depth, disparity); beside photos it is not one of them.
 _NOT_PHOTOS = frozenset({".pfm"})
@@ -59,7 +59,7 @@ def list_images(path: str | os.PathLike[str], *, recursive: bool = False, argume
         argument: the name by which the caller knows ``path``, for errors.
 
     Raises:
-        InputError: nothing is there, it holds no photos, or it is a video, which this version does not read yet.
+        InputError: nothing is there, it holds no photos, or it is a video (see :func:`video_views`).
     """
     root = Path(path)
     if not os.fspath(path):  # would mean the current folder
@@ -69,7 +69,7 @@ def list_images(path: str | os.PathLike[str], *, recursive: bool = False, argume
     if not os.path.exists(root):  # noqa: PTH110 - see _is_folder
         raise InputError(argument, f"{root} (no such file or folder)", _SUPPORTED)
     if root.suffix.lower() in VIDEO_EXTENSIONS:
-        raise InputError(argument, f"{root} (a video)", f"{_SUPPORTED}; videos are {_NOT_YET}")
+        raise InputError(argument, f"{root} (a video)", _SUPPORTED)
     if root.suffix.lower() not in image_extensions() and not _looks_like_image(root):
         raise InputError(argument, f"{root} (not an image)", _SUPPORTED, sorted(image_extensions()))
     return [root]
@@ -87,6 +87,32 @@ def take_photos(photos: Sequence[Path], options: FolderOptions) -> list[Path]:
         found = sorted({photo.suffix.lower() for photo in photos})
         raise InputError("extensions", ", ".join(sorted(wanted)), "extensions of photos that are there", found)
     return of_kind[:: options.stride][: options.limit]
+
+
+def video_views(
+    path: str | os.PathLike[str], options: VideoOptions | None = None, *, argument: str = "INPUT"
+) -> tuple[VideoFrame, ...]:
+    """The frames of a video that become the views of one scene.
+
+    Args:
+        path: the file.
+        options: which frames; None takes :data:`VIEWS_OF_A_VIDEO` of them, spread evenly, and says so.
+        argument: the name by which the caller knows ``path``, for errors.
+
+    Raises:
+        InputError: see :func:`~depth_anything_3.io.video.iterate_video`.
+    """
+    if options is None:
+        options = VideoOptions(max_frames=VIEWS_OF_A_VIDEO)
+        frames = probe_video(path, argument=argument).frames
+        if frames is None or frames > VIEWS_OF_A_VIDEO:
+            warnings.warn(
+                f"{Path(path).name}: {VIEWS_OF_A_VIDEO} frames, spread over the video, are taken. Say which with "
+                "fps, start, end, stride or max_frames.",
+                UserWarning,
+                stacklevel=3,
+            )
+    return read_video(path, **dataclasses.asdict(options), argument=argument)
 
 
 def _is_folder(path: str | os.PathLike[str]) -> bool:
@@ -112,7 +138,7 @@ def _is_visible_file(file: Path, folder: Path) -> bool:
 
 def _what_is_there(folder: Path, files: list[Path]) -> str:
     if any(file.suffix.lower() in VIDEO_EXTENSIONS for file in files):
-        return f"a folder with videos and no photos; videos are {_NOT_YET}"
+        return "a folder with videos and no photos; a video can be given by itself"
     if files:
         return f"a folder with {len(files)} files, none of them a photo, for example {min(files).name}"
     try:
@@ -143,24 +169,36 @@ def _looks_like_image(file: Path) -> bool:
         return False
 
 
-def as_image_list(image: object) -> list[ImageSource]:
+def as_image_list(image: object, video: VideoOptions | None = None) -> list[ImageSource]:
     """The argument ``image`` of the Python API as a list with one entry per view.
 
     Args:
         image: a list or tuple of sources, one source (see :data:`~depth_anything_3.io.images.ACCEPTED_SOURCES`), the
-            path of a folder of photos, or an array of shape (N, H, W, C) with C of 1, 3 or 4.
+            path of a folder of photos, or an array of shape (N, H, W, C) with C of 1, 3 or 4. The path of a video,
+            alone or in a list, stands for its frames.
+        video: which frames; see :func:`video_views`.
 
     Raises:
-        InputError: there is no image, or something in it is no image source. Files are not opened here.
+        InputError: there is no image, or something in it is no image source, or a video cannot be read, or ``video``
+            came without one. Files of photos are not opened here.
     """
     if isinstance(image, (list, tuple)):
-        sources = [_checked(source, f"image[{index}]") for index, source in enumerate(image)]
+        given = [_checked(source, f"image[{index}]") for index, source in enumerate(image)]
     elif isinstance(image, np.ndarray):
-        sources = _views(image)
+        given = _views(image)
     elif isinstance(image, (str, os.PathLike)) and _is_folder(image):
-        sources = list(list_images(os.fsdecode(image), argument="image"))
+        given = list(list_images(os.fsdecode(image), argument="image"))
     else:
-        sources = [_checked(image, "image")]
+        given = [_checked(image, "image")]
+    videos = [isinstance(source, (str, os.PathLike)) and is_video(source) for source in given]
+    if video is not None and not any(videos):
+        raise InputError("video", "options", "None, because no video is among the images")
+    sources: list[ImageSource] = []
+    for index, source in enumerate(given):
+        if videos[index]:
+            sources += video_views(cast(str, source), video, argument=f"image[{index}]")
+        else:
+            sources.append(source)
     if not sources:
         raise InputError("image", "no images", "at least one image")
     return sources
@@ -175,7 +213,8 @@ def _views(array: npt.NDArray[Any]) -> list[ImageSource]:
 
 
 def _checked(source: object, argument: str) -> ImageSource:
-    known = isinstance(source, (str, os.PathLike, bytes, Image.Image, np.ndarray, LensPhoto)) or hasattr(source, "read")
+    kinds = (str, os.PathLike, bytes, Image.Image, np.ndarray, LensPhoto, VideoFrame)
+    known = isinstance(source, kinds) or hasattr(source, "read")
     if not known:
         raise InputError(argument, describe_type(source), "an image, or a list or tuple of them", ACCEPTED_SOURCES)
     return cast(ImageSource, source)

@@ -54,6 +54,8 @@ class ModelInputs:
         extrinsics: (N, 4, 4) float64 world-to-camera, OpenCV axes, as given; or None.
         intrinsics: (N, 3, 3) float64 in pixels of the processed images; or None.
         masks: (N, H, W) bool, False where a view is masked out; or None where no view has a mask.
+        timestamps: N times in seconds from the start of the video that the views come from; empty where they come from
+            no video.
     """
 
     images: npt.NDArray[np.float32]
@@ -63,3 +65,4 @@ class ModelInputs:
     extrinsics: npt.NDArray[np.float64] | None = None
     intrinsics: npt.NDArray[np.float64] | None = None
     masks: npt.NDArray[np.bool_] | None = None
+    timestamps: tuple[float, ...] = ()

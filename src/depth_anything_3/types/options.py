@@ -54,6 +54,11 @@ def check_choice(argument: str, value: object, choices: Sequence[str]) -> None:
         raise InputError(argument, repr(value), "one of the valid names", choices)
 
 
+def _check_count(argument: str, value: object) -> None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        raise InputError(argument, repr(value), "a whole number, at least 1")
+
+
 @dataclass(frozen=True, kw_only=True)
 class PreprocessOptions:
     """How images become network inputs.
@@ -98,9 +103,44 @@ class FolderOptions:
 
     def __post_init__(self) -> None:
         for name in ("stride", "limit"):
+            _check_count(name, getattr(self, name))
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoOptions:
+    """Which frames of a video are taken.
+
+    Attributes:
+        start: from this time on, in seconds from the start of the video; None for its start.
+        end: before this time; None for its end.
+        fps: at most so many frames per second: the first at or after each tick of a clock that starts with the span.
+            Times are compared to within a millisecond.
+        stride: every how many-th frame of the span, from the first on; in place of ``fps``.
+        max_frames: at most so many of the frames that the others leave, spread evenly over them.
+    """
+
+    start: float | None = None
+    end: float | None = None
+    fps: float | None = None
+    stride: int | None = None
+    max_frames: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, what in (("start", "seconds"), ("end", "seconds"), ("fps", "frames per second")):
             value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-                raise InputError(name, repr(value), "a whole number, at least 1")
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            least = 0.0 if name == "start" else 1e-9
+            if value is not None and not (number and least <= value < float("inf")):
+                sign = "not negative" if name == "start" else "positive"
+                raise InputError(name, repr(value), f"a number of {what} that is {sign}")
+        for name in ("stride", "max_frames"):
+            _check_count(name, getattr(self, name))
+        if self.end is not None and self.end <= (self.start or 0.0):
+            raise InputError(
+                "end", f"{self.end:g} with start {self.start or 0:g}", "a time after the start, in seconds"
+            )
+        if self.fps is not None and self.stride is not None:
+            raise InputError("stride", f"{self.stride} with fps {self.fps:g}", "one of the two")
 
 
 @dataclass(frozen=True, kw_only=True)

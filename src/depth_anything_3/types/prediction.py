@@ -51,6 +51,7 @@ class Prediction:
         aux: ``feat_layer_<i>`` (N, H/14, W/14, C) float32 patch features, in input order.
         scale_factor: the factor that made a nested prediction metric, or None.
         names: N display names of the inputs.
+        timestamps: N times in seconds from the start of the video that the views come from; empty for photos.
         records: N resize records that lead back to the caller's pixels.
         model_name: the preset that made the prediction, or "" where unknown.
         refinement: what refinement did, or None where there was none.
@@ -75,6 +76,7 @@ class Prediction:
     refinement: Refinement | None = None
     alignment: Alignment | None = None
     metric_focal: MetricFocal | None = None
+    timestamps: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         depth = np.asarray(self.depth)
@@ -99,7 +101,7 @@ class Prediction:
         object.__setattr__(self, "scale_factor", None if self.scale_factor is None else float(self.scale_factor))
         if not isinstance(self.gaussians, Gaussians | None):
             raise InputError("gaussians", f"an object of type {type(self.gaussians).__name__}", "Gaussians or None")
-        for name, kind in (("names", str), ("records", ResizeRecord)):
+        for name, kind in (("names", str), ("records", ResizeRecord), ("timestamps", float)):
             object.__setattr__(self, name, _one_per_view(name, getattr(self, name), kind, n))
 
     @property
@@ -183,6 +185,7 @@ def _to_arrays(prediction: Prediction) -> dict[str, Any]:
         "is_metric": prediction.is_metric,
         "scale_factor": prediction.scale_factor,
         "names": list(prediction.names),
+        "timestamps": list(prediction.timestamps),
         "records": [dataclasses.asdict(record) for record in prediction.records],
         "model_name": prediction.model_name,
         "refinement": None if prediction.refinement is None else prediction.refinement.as_dict(),

@@ -27,7 +27,12 @@ _TURNS = {6: np.array([[0.0, -1], [1, 0]]), 8: np.array([[0.0, 1], [-1, 0]])}
 
 
 def cameras_of(
-    cameras: Cameras, photos: Sequence[Path], *, among: Sequence[Path] | None = None, argument: str = "cameras"
+    cameras: Cameras,
+    photos: Sequence[Path],
+    *,
+    among: Sequence[Path] | None = None,
+    times: Sequence[float] | None = None,
+    argument: str = "cameras",
 ) -> Cameras:
     """One camera for each photo, in the order of the photos.
 
@@ -40,6 +45,7 @@ def cameras_of(
         cameras: of a file.
         photos: files of images.
         among: all photos of the folder, where ``photos`` are a part of them; it is they whose order counts.
+        times: of the photos in seconds, where their names do not say them.
         argument: the name by which the caller knows the file of the cameras, for errors.
 
     Raises:
@@ -47,8 +53,8 @@ def cameras_of(
     """
     if cameras.names is not None:
         chosen = [_by_name(cameras, photo, argument) for photo in photos]
-    elif cameras.times is not None and (times := _times_of(photos, cameras.times)) is not None:
-        chosen = [_by_time(cameras, time, photo, argument) for time, photo in zip(times, photos, strict=True)]
+    elif cameras.times is not None and (told := times or _times_of(photos, cameras.times)) is not None:
+        chosen = [_by_time(cameras, time, photo, argument) for time, photo in zip(told, photos, strict=True)]
     else:
         chosen = _by_order(cameras, photos, photos if among is None else among, argument)
     return cameras.take(chosen)
@@ -186,4 +192,8 @@ def _fits(size: tuple[int, int], wanted: tuple[int, int]) -> bool:
 
 def read_headers(photos: Sequence[Path]) -> list[ImageHeader]:
     """Headers of the photos, in order."""
-    return [read_header(photo, index=i) for i, photo in enumerate(photos)]
+    known: dict[Path, ImageHeader] = {}  # the frames of a video share theirs
+    for i, photo in enumerate(photos):
+        if photo not in known:
+            known[photo] = read_header(photo, index=i)
+    return [known[photo] for photo in photos]

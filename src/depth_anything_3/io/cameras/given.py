@@ -18,9 +18,10 @@ from depth_anything_3.io.cameras.base import find_reader, read_cameras
 from depth_anything_3.io.cameras.fields_of_view import intrinsics_from_exif, intrinsics_from_fov
 from depth_anything_3.io.cameras.fitting import at_sizes_of, cameras_of, read_headers
 from depth_anything_3.io.images import ImageHeader, ImageSource, LensPhoto
-from depth_anything_3.io.sources import list_images, natural_key, take_photos
+from depth_anything_3.io.sources import list_images, natural_key, take_photos, video_views
+from depth_anything_3.io.video import VideoFrame, is_video
 from depth_anything_3.types.cameras import Cameras
-from depth_anything_3.types.options import FolderOptions
+from depth_anything_3.types.options import FolderOptions, VideoOptions
 
 _FIELD_OF_VIEW = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?deg")
 
@@ -30,7 +31,7 @@ class GivenViews:
     """The photos of one scene, and what is known of their cameras.
 
     Attributes:
-        photos: N files.
+        photos: N files; of a video, N times that file.
         images: what to give to :meth:`depth_anything_3.api.DepthAnything3.inference`: the files, or files through a
             lens, which come out as a pinhole would have taken them.
         intrinsics: (N, 3, 3) in pixels of the upright photos without distortion; None where not known.
@@ -49,18 +50,21 @@ def open_views(
     poses: str | os.PathLike[str] | None = None,
     intrinsics: str | os.PathLike[str] | None = None,
     options: FolderOptions | None = None,
+    video: VideoOptions | None = None,
     argument: str = "INPUT",
 ) -> GivenViews:
     """Photos with the cameras that came with them.
 
     Args:
-        path: a photo, a folder of photos, or a folder with a COLMAP model, ``transforms.json`` or ``cameras.json``:
-            of that one, the photos that have a camera.
+        path: a photo, a folder of photos, a video, or a folder with a COLMAP model, ``transforms.json`` or
+            ``cameras.json``: of that one, the photos that have a camera.
         poses: a file with poses, see :func:`~depth_anything_3.io.cameras.base.read_cameras`; its intrinsics and lenses
             are taken too, where it has any.
         intrinsics: a file with intrinsics, a horizontal field of view such as ``60deg``, or ``exif``. It wins over
             what comes with the poses.
-        options: which photos of a folder to take.
+        options: which photos of a folder to take. Of a video, ``stride`` and ``limit`` stand for the ``stride`` and
+            ``max_frames`` of ``video``.
+        video: which frames of a video to take; see :func:`~depth_anything_3.io.sources.video_views`.
         argument: the name by which the caller knows ``path``, for errors; the other two are called ``--poses`` and
             ``--intrinsics``.
 
@@ -69,79 +73,105 @@ def open_views(
     """
     options = FolderOptions() if options is None else options
     folder = Path(path)
-    known, every = _scene_in(folder, options, argument)
-    photos = take_photos(every, options)
+    known: Cameras | None = None
+    if is_video(folder) and folder.is_file():
+        taken = _frames_of(folder, _of_a_video(options, video), argument)
+    else:
+        if video is not None:
+            raise InputError("video", "options", f"None, because {folder} is no video")
+        known, every = _scene_in(folder, options, argument)
+        photos = take_photos(every, options)
+        taken = _Taken(sources=tuple(photos), files=tuple(photos), names=tuple(photos), every=tuple(every))
     if known is None and poses is None and intrinsics is None:
-        return GivenViews(photos=tuple(photos), images=tuple(photos))
-    headers = read_headers(photos)
-    cameras = (
-        Cameras() if known is None else at_sizes_of(known.take(_places(photos, every)), headers, argument=argument)
-    )
+        return GivenViews(photos=taken.files, images=taken.sources)
+    headers = read_headers(taken.files)
+    cameras = Cameras()
+    if known is not None:
+        place = {photo: i for i, photo in enumerate(taken.every)}
+        cameras = at_sizes_of(known.take([place[name] for name in taken.names]), headers, argument=argument)
     if poses is not None:
-        cameras = _read(poses, photos, every, headers, "--poses")
+        cameras = _read(poses, taken, headers, "--poses")
         if cameras.extrinsics is None:
             raise CameraFileError("--poses", cameras.source, "no poses in it", "a file with poses, or --intrinsics")
     if intrinsics is not None:
-        cameras = _with_intrinsics(cameras, str(intrinsics), photos, every, headers)
+        cameras = _with_intrinsics(cameras, str(intrinsics), taken, headers)
     if cameras.intrinsics is None:
         raise InputError("--intrinsics", f"nothing, and {cameras.source} has none", "intrinsics beside poses", _WAYS)
-    return _through_lenses(photos, cameras)
+    return _through_lenses(taken, cameras)
 
 
 _WAYS = ("a file", "a field of view such as 60deg", "exif")
 
 
-def _places(photos: Sequence[Path], every: Sequence[Path]) -> list[int]:
-    place = {photo: i for i, photo in enumerate(every)}
-    return [place[photo] for photo in photos]
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Taken:
+    """N views: what is decoded, the files it is in, the names cameras go by, all names among which order counts."""
+
+    sources: tuple[Path | VideoFrame, ...]
+    files: tuple[Path, ...]
+    names: tuple[Path, ...]
+    every: tuple[Path, ...]
+    times: tuple[float, ...] | None = None
 
 
-def _read(
-    path: str | os.PathLike[str],
-    photos: Sequence[Path],
-    every: Sequence[Path],
-    headers: Sequence[ImageHeader],
-    argument: str,
-) -> Cameras:
-    cameras = cameras_of(read_cameras(path, argument=argument), photos, among=every, argument=argument)
+def _frames_of(file: Path, video: VideoOptions | None, argument: str) -> _Taken:
+    frames = video_views(file, video, argument=argument)
+    names = tuple(Path(f"{frame.name}.png") for frame in frames)
+    times = tuple(frame.timestamp for frame in frames)
+    return _Taken(sources=frames, files=(file,) * len(frames), names=names, every=names, times=times)
+
+
+def _of_a_video(folder: FolderOptions, video: VideoOptions | None) -> VideoOptions | None:
+    """The options of a video, where those of a folder may stand in their place."""
+    if folder.recursive:
+        raise InputError("recursive", "True for a video", "False")
+    asked: dict[str, int] = {} if folder.stride == 1 else {"stride": folder.stride}
+    asked |= {} if folder.limit is None else {"max_frames": folder.limit}
+    for name, value in asked.items():
+        if video is not None and getattr(video, name) not in (None, value):
+            raise InputError(name, f"{getattr(video, name)} and {value}", "one of the two")
+    return replace(video or VideoOptions(), **asked) if asked else video
+
+
+def _read(path: str | os.PathLike[str], taken: _Taken, headers: Sequence[ImageHeader], argument: str) -> Cameras:
+    cameras = read_cameras(path, argument=argument)
+    cameras = cameras_of(cameras, taken.names, among=taken.every, times=taken.times, argument=argument)
     return at_sizes_of(cameras, headers, argument=argument)
 
 
-def _with_intrinsics(
-    cameras: Cameras, given: str, photos: Sequence[Path], every: Sequence[Path], headers: Sequence[ImageHeader]
-) -> Cameras:
+def _with_intrinsics(cameras: Cameras, given: str, taken: _Taken, headers: Sequence[ImageHeader]) -> Cameras:
     angle = _FIELD_OF_VIEW.fullmatch(given)
     if given == "exif":
-        found = Cameras(source=given, intrinsics=intrinsics_from_exif(photos, headers))
+        found = Cameras(source=given, intrinsics=intrinsics_from_exif(taken.files, headers))
     elif angle is not None:
         found = Cameras(source=given, intrinsics=intrinsics_from_fov(float(angle[1]), [h.size for h in headers]))
     else:
-        found = _read(given, photos, every, headers, "--intrinsics")
+        found = _read(given, taken, headers, "--intrinsics")
     if found.intrinsics is None:
         raise CameraFileError("--intrinsics", found.source, "no intrinsics in it", "one of", _WAYS)
     return replace(found, extrinsics=cameras.extrinsics)
 
 
-def _through_lenses(photos: Sequence[Path], cameras: Cameras) -> GivenViews:
-    """The photos as pinholes would have taken them, with the intrinsics of those."""
+def _through_lenses(taken: _Taken, cameras: Cameras) -> GivenViews:
+    """The views as pinholes would have taken them, with the intrinsics of those."""
     assert cameras.intrinsics is not None
     images: list[ImageSource] = []
     matrices = []
-    for i, photo in enumerate(photos):
+    for i, source in enumerate(taken.sources):
         intrinsics, lens = cameras.intrinsics[i], cameras.lenses[i]
         if lens.is_pinhole:
-            images.append(photo)
+            images.append(source)
             matrices.append(intrinsics)
             continue
         assert cameras.sizes is not None
         target = pinhole_intrinsics(intrinsics, lens, *map(int, cameras.sizes[i]))
         if not np.isfinite(target).all():
-            reason = f"a lens that cannot be undone over all of {photo.name}: {lens.model} {lens.coefficients}"
+            reason = f"a lens that cannot be undone over all of {taken.names[i].name}: {lens.model} {lens.coefficients}"
             raise CameraFileError("cameras", cameras.source, reason, "a lens that is valid up to the corners")
-        images.append(LensPhoto(path=photo, intrinsics=intrinsics, lens=lens, target=target))
+        images.append(LensPhoto(photo=source, intrinsics=intrinsics, lens=lens, target=target))
         matrices.append(target)
     return GivenViews(
-        photos=tuple(photos), images=tuple(images), intrinsics=np.array(matrices), extrinsics=cameras.extrinsics
+        photos=taken.files, images=tuple(images), intrinsics=np.array(matrices), extrinsics=cameras.extrinsics
     )
 
 

@@ -45,10 +45,10 @@ class Material(Protocol):
         """Height and width of every picture."""
 
     def __len__(self) -> int:
-        """How many pictures."""
+        """How many pictures, as far as that is known."""
 
-    def own_files(self) -> list[str]:
-        """Files that :meth:`load` writes, relative to the folder of the results."""
+    def own_files(self, count: int) -> list[str]:
+        """Files that :meth:`load` writes for so many pictures, relative to the folder of the results."""
 
     def load(self, folder: Path, progress: ProgressCallback | None) -> GivenViews:
         """The pictures for :meth:`depth_anything_3.api.DepthAnything3.inference`."""
@@ -67,9 +67,9 @@ class Photos:
 
     @property
     def given(self) -> list[str]:
-        through_lens = any(
-            image is not photo for image, photo in zip(self.views.images, self.views.photos, strict=True)
-        )
+        from depth_anything_3.io.images import LensPhoto
+
+        through_lens = any(isinstance(image, LensPhoto) for image in self.views.images)
         known = {
             "intrinsics": self.with_intrinsics,
             "poses": self.with_poses,
@@ -93,7 +93,7 @@ class Photos:
     def __len__(self) -> int:
         return len(self.views.photos)
 
-    def own_files(self) -> list[str]:
+    def own_files(self, count: int) -> list[str]:
         return []
 
     def load(self, folder: Path, progress: ProgressCallback | None) -> GivenViews:

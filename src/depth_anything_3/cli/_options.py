@@ -21,7 +21,7 @@ from depth_anything_3.errors import InputError
 from depth_anything_3.export.base import EXPORTERS
 from depth_anything_3.export.feat_vis import Options as FeatureOptions
 from depth_anything_3.export.glb import Options as GlbOptions
-from depth_anything_3.types.options import CLEAN_PRESETS, REFINE_MODES, FolderOptions, InferOptions, PreprocessOptions
+from depth_anything_3.types.options import CLEAN_PRESETS, FolderOptions, InferOptions, PreprocessOptions, VideoOptions
 
 
 # --- what only the command line has -----------------------------------------------------------------------------------
@@ -175,8 +175,8 @@ _COMPLETIONS: dict[str, Callable[[str], list[str]]] = {"export_format": _formats
 FLAGS: dict[str, Flag] = {
     # which pictures
     "recursive": Flag(help="Also take the photos in the folders below INPUT."),
-    "stride": Flag(help="Take every how many-th photo of a folder."),
-    "limit": Flag(help="Take at most that many photos of a folder. Default: all.", shown=False),
+    "stride": Flag(help="Take every how many-th photo of a folder, or frame of a video."),
+    "limit": Flag(help="Take at most that many photos of a folder, or frames of a video. Default: all.", shown=False),
     "extensions": Flag(
         help="Take only photos with these file name extensions, joined by commas. Default: all that can be read.",
         name="image-extensions",
@@ -184,6 +184,13 @@ FLAGS: dict[str, Flag] = {
         read=lambda text: tuple(part.strip() for part in text.split(",") if part.strip()),
         shown=False,
     ),
+    # which frames
+    "start": Flag(help="From this time on, in seconds. Default: the start of the video.", shown=False),
+    "end": Flag(help="Before this time, in seconds. Default: the end of the video.", shown=False),
+    "fps": Flag(
+        help="Take so many frames a second, evenly by their times. Default: 1, or all that --stride takes.", shown=False
+    ),
+    "max_frames": Flag(help="Take at most that many frames, spread evenly. Default: all.", shown=False),
     # cameras
     "poses": Flag(
         help="Known cameras: a COLMAP model, transforms.json, cameras.json, or a trajectory of TUM or KITTI. Lens "
@@ -265,6 +272,7 @@ FLAGS: dict[str, Flag] = {
 
 PANELS: dict[type, str] = {
     FolderOptions: "Which pictures",
+    VideoOptions: "Which pictures",
     KnownCameras: "Cameras",
     ModelOptions: "Model",
     PreprocessOptions: "Inference",

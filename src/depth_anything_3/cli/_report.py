@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def show_plan(job: Job, model: dict[str, object], read: Size, returned: Size) -> None:
     """What would be done."""
-    material, files = job.material, [str(job.folder / name) for name in job.files]
+    material, files = job.material, [str(job.folder / name) for name in job.files(len(job.material))]
     if job.scene.report.as_json:
         plan = {
             "inputs": material.inputs,
@@ -49,7 +49,7 @@ def show_result(outcome: Outcome) -> None:
     job, prediction, model = outcome.job, outcome.prediction, outcome.model
     views, height, width = prediction.depth.shape
     dtype = str(model.dtype).removeprefix("torch.")
-    files = [job.folder / name for name in job.files]
+    files = [job.folder / name for name in job.files(views)]
     if job.scene.report.as_json:
         result = {
             "inputs": job.material.inputs,

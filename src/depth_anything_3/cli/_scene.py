@@ -30,10 +30,9 @@ class Job:
     formats: dict[str, Any]
     scene: Scene
 
-    @property
-    def files(self) -> list[str]:
-        """What will be written, relative to the folder."""
-        return [*self.material.own_files(), *planned_files(len(self.material), self.formats)]
+    def files(self, count: int) -> list[str]:
+        """What will be written for so many pictures, relative to the folder."""
+        return [*self.material.own_files(count), *planned_files(count, self.formats)]
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,7 @@ def plan(material: Material, scene: Scene) -> Job:
     warn_without_effect(formats, scene.inference, files, with_poses=material.with_poses)
     folder = gallery_folder(material.origin) if files.export_dir is None else files.export_dir
     job = Job(material, folder, formats, scene)
-    check_folder(folder, job.files, overwrite=files.overwrite)
+    check_folder(folder, job.files(len(material)), overwrite=files.overwrite)
     return job
 
 

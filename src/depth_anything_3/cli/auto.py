@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from depth_anything_3.cli._options import Scene, With, command
-from depth_anything_3.types.options import FolderOptions
+from depth_anything_3.cli._options import KnownCameras, Scene, With, command
+from depth_anything_3.cli._sparse import SparseOption, model_of
+from depth_anything_3.types.options import FolderOptions, VideoOptions
+
+if TYPE_CHECKING:
+    from depth_anything_3.cli._material import Material
 
 
 @command
@@ -22,10 +28,31 @@ def auto(
         ),
     ],
     photos: Annotated[FolderOptions, With("recursive", "stride", "limit")],
+    frames: Annotated[VideoOptions, With("fps", "start", "end")],
     scene: Scene,
+    sparse_subdir: SparseOption = "",
 ) -> None:
     """Reconstruct a photo, a folder of photos, a video or a COLMAP folder."""
-    from depth_anything_3.cli._material import photos_in
     from depth_anything_3.cli._scene import reconstruct
 
-    reconstruct(photos_in(input_path, photos, scene.cameras), scene)
+    reconstruct(_material(input_path, photos, frames, sparse_subdir, scene.cameras), scene)
+
+
+def _material(
+    path: Path, photos: FolderOptions, frames: VideoOptions, sparse_subdir: str, cameras: KnownCameras
+) -> Material:
+    from depth_anything_3.cli._film import film_of
+    from depth_anything_3.cli._material import photos_in
+    from depth_anything_3.io.video import is_video
+
+    if is_video(path) and path.is_file():
+        if photos.recursive or sparse_subdir:
+            warnings.warn("--recursive, --sparse-subdir: no effect on a video", stacklevel=2)
+        stride = None if photos.stride == 1 else photos.stride
+        return film_of(path, replace(frames, stride=stride, max_frames=photos.limit), cameras)
+    if typed := [f"--{name}" for name in ("fps", "start", "end") if getattr(frames, name) is not None]:
+        warnings.warn(f"{', '.join(typed)}: no effect on photos", stacklevel=2)
+    if not sparse_subdir:
+        return photos_in(path, photos, cameras)
+    images, cameras = model_of(path, sparse_subdir, cameras, argument="INPUT")
+    return photos_in(path, photos, cameras, within=images)

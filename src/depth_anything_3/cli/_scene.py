@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from depth_anything_3.api import DepthAnything3
     from depth_anything_3.cli._material import Material, Size
     from depth_anything_3.types.prediction import Prediction
+    from depth_anything_3.types.progress import ProgressCallback
 
 
 @dataclass(frozen=True)
@@ -58,21 +59,27 @@ def reconstruct(material: Material, scene: Scene) -> None:
     started = time.perf_counter()
     with progress_bars(quiet=scene.report.quiet or scene.report.as_json) as progress:
         model = load_model(scene.model, source, local=local)
-        views = material.load(job.folder, progress)
-        several = len(views.images) > 1 and "cameras" in model.model.abilities
-        prediction = model.inference(
-            list(views.images),
-            extrinsics=views.extrinsics,
-            intrinsics=views.intrinsics,
-            **asdict(scene.preprocessing) | asdict(scene.inference) | decided(scene, several=several),
-            export_dir=job.folder,
-            export_format=scene.files.export_format,
-            **{name: value for name, value in scene.files.general.items()},
-            export_kwargs=scene.files.export_kwargs or None,
-            progress=progress,
-        )
+        prediction = run(job, model, progress)
     if scene.report.as_json or not scene.report.quiet:
         show_result(Outcome(job, model, source, prediction, time.perf_counter() - started))
+
+
+def run(job: Job, model: DepthAnything3, progress: ProgressCallback | None) -> Prediction:
+    """Read the pictures, run the model, write the files."""
+    scene = job.scene
+    views = job.material.load(job.folder, progress)
+    several = len(views.images) > 1 and "cameras" in model.model.abilities
+    return model.inference(
+        list(views.images),
+        extrinsics=views.extrinsics,
+        intrinsics=views.intrinsics,
+        **asdict(scene.preprocessing) | asdict(scene.inference) | decided(scene, several=several),
+        export_dir=job.folder,
+        export_format=scene.files.export_format,
+        **scene.files.general,
+        export_kwargs=scene.files.export_kwargs or None,
+        progress=progress,
+    )
 
 
 def decided(scene: Scene, *, several: bool) -> dict[str, Any]:
@@ -85,7 +92,8 @@ def plan(material: Material, scene: Scene) -> Job:
     """Everything that can be found out, and can be wrong, before a model is loaded."""
     files = scene.files
     formats = chosen_formats(files, scene.inference)
-    warn_without_effect(formats, scene.inference, files, with_poses=material.with_poses)
+    warn_without_effect(formats, scene.inference, with_poses=material.with_poses)
+    warn_unused(formats, files)
     folder = gallery_folder(material.origin) if files.export_dir is None else files.export_dir
     job = Job(material, folder, formats, scene)
     check_folder(folder, job.files(len(material)), overwrite=files.overwrite)
@@ -99,20 +107,19 @@ def chosen_formats(files: FileOptions, inference: InferOptions | None = None) ->
     return resolve_options(parse_formats(files.export_format), files.export_kwargs, general)
 
 
-def warn_without_effect(
-    formats: dict[str, Any], inference: InferOptions, files: FileOptions, *, with_poses: bool
-) -> None:
-    """Say which options do nothing for these formats and inputs."""
+def warn_without_effect(formats: dict[str, Any], inference: InferOptions, *, with_poses: bool) -> None:
+    """Say which options of the inference do nothing for these formats and inputs."""
     if not inference.align_to_input_ext_scale and not with_poses:
         warnings.warn("--no-align-to-input-ext-scale: no effect without poses", stacklevel=2)
-    unused = []
-    if inference.export_feat_layers and not any("aux" in EXPORTERS[name].needs for name in formats):
-        unused.append("--export-feat")
-    if inference.infer_gs and not any("gaussians" in EXPORTERS[name].needs for name in formats):
-        unused.append("--infer-gs")
-    for name, value in files.general.items():
-        if value != getattr(FileOptions, name) and not shared_defaults({name: value}).keys() & formats.keys():
-            unused.append(flag_name(name))
+    for name, needed in (("export_feat_layers", "aux"), ("infer_gs", "gaussians")):
+        if getattr(inference, name) and not any(needed in EXPORTERS[other].needs for other in formats):
+            warnings.warn(f"{flag_name(name)}: no effect on {', '.join(formats)}", stacklevel=2)
+
+
+def warn_unused(formats: dict[str, Any], files: FileOptions) -> None:
+    """Say which general options none of the formats has."""
+    changed = {name: value for name, value in files.general.items() if value != getattr(FileOptions, name)}
+    unused = [flag_name(name) for name in changed if not shared_defaults({name: changed[name]}).keys() & formats.keys()]
     if unused:
         warnings.warn(f"{', '.join(unused)}: no effect on {', '.join(formats)}", stacklevel=2)
 

@@ -420,17 +420,36 @@ def test_an_empty_folder_is_used(run: Run, photo: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("switch", ["--overwrite", "--auto-cleanup"])
 def test_overwriting_replaces_only_what_is_ours(run: Run, photo: Path, tmp_path: Path, switch: str) -> None:
     out = tmp_path / "out"
-    (out / "depth_vis").mkdir(parents=True)
-    foreign = {"thesis.txt": b"mine", "depth_vis/0001.jpg": b"of another run", "exports/x/y.npz": b"mine"}
-    for name, content in {**foreign, "scene.glb": b"old", "depth_vis/0000.jpg": b"old"}.items():
+    foreign = {"thesis.txt": b"mine", "exports/x/y.npz": b"mine"}
+    for name, content in foreign.items():
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         (out / name).write_bytes(content)
+    assert run(photo, "--export-dir", out, switch, "--export-format", "glb-mini_npz").exit_code == 0
+    (out / "scene.glb").write_bytes(b"old")
+    (out / "depth_vis" / "notes").mkdir()
     result = run(photo, "--export-dir", out, switch)
     assert result.exit_code == 0, result.stderr
-    assert files_under(out) == sorted([*foreign, *GLB_FILES])
+    assert "1 file(s) of an earlier result stay" in result.stderr and "mini_npz/results.npz" in result.stderr
+    assert files_under(out) == sorted([*foreign, *GLB_FILES, "exports/mini_npz/results.npz"])
     assert all((out / name).read_bytes() == content for name, content in foreign.items())
     assert (out / "scene.glb").read_bytes()[:4] == b"glTF"
-    assert (out / "depth_vis" / "0000.jpg").read_bytes()[:2] == b"\xff\xd8"
+    assert (out / "depth_vis" / "notes").is_dir(), "no folder is ever deleted"
+
+
+@pytest.mark.parametrize("manifest", [None, "{}", "[]", "no json", '{"format": "of somebody else", "formats": {}}'])
+@pytest.mark.parametrize("name", ["scene.glb", "depth_vis/0000.jpg", "exports.json"])
+def test_a_file_that_is_not_ours_is_never_replaced(
+    spy: type[Spy], photo: Path, tmp_path: Path, manifest: str | None, name: str
+) -> None:
+    out = tmp_path / "out"
+    (out / name).parent.mkdir(parents=True)
+    (out / name).write_bytes(b"mine")
+    if manifest is not None:
+        (out / "exports.json").write_text(manifest)
+    message = error(invoke(photo, "--export-dir", out, "--overwrite"))
+    assert message.startswith(f"--export-dir: got {out}, where ") and "exports.json" in message
+    assert name in ("exports.json", *message.split()) and spy.source is None
+    assert (out / name).read_bytes() == (manifest or "mine").encode() if name == "exports.json" else b"mine"
 
 
 def test_the_folder_of_the_photos_is_safe(run: Run, folder: Path) -> None:
@@ -659,7 +678,7 @@ def make_colmap(path: Path) -> Path:
     [
         (make_empty_folder, r"\(an empty folder\); expected a photo, or a folder of photos \(valid: .*\.jpg.*\.png"),
         (make_folder_of_text, r"none of them a photo, for example notes\.txt\)"),
-        (make_video, r"\(a video\); .*videos are not yet supported"),
+        (make_video, r"no video stream that can be decoded"),
         (make_text, r"\(not an image\); .*\(valid: .*\.jpg"),
         (make_colmap, r"COLMAP reconstruction"),
     ],
@@ -784,7 +803,7 @@ def test_bars_are_drawn_unless_the_output_is_not_for_people(
         asked.append(not quiet)
         yield "callback"
 
-    monkeypatch.setattr("depth_anything_3.cli.auto.progress_bars", bars)
+    monkeypatch.setattr("depth_anything_3.cli._scene.progress_bars", bars)
     assert invoke(photo, switch).exit_code == 0
     assert asked == [drawn] and spy.asked["progress"] == "callback"
 
@@ -817,7 +836,7 @@ def test_a_device_that_is_not_there_gives_a_warning_and_the_cpu(
         (["--export-format", "npz", "--conf-thresh-percentile", "5"], "--conf-thresh-percentile: no effect on npz"),
         (
             ["--ref-view-strategy", "first"],
-            "ref_view_strategy has no effect with given poses or fewer than three views",
+            "--ref-view-strategy has no effect with given poses or fewer than three views",
         ),
     ],
 )
@@ -881,7 +900,7 @@ def test_a_format_of_another_package_can_be_asked_for(photo: Path, tmp_path: Pat
         [sys.executable, "-c", OUTSIDE, photo],
         capture_output=True,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(site), "HF_HOME": str(tmp_path / "home")},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join((str(site), *sys.path)), "HF_HOME": str(tmp_path / "home")},
     )
     assert result.returncode == 0, result.stderr
     formats = ", ".join(sorted((*EXPORTERS.names(), "text")))

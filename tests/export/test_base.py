@@ -229,7 +229,9 @@ def test_every_format_writes_what_was_planned(
     options = resolve_options(FORMATS)
     paths = export_all(variant, tmp_path, options, on_format=lambda *told: seen.append(told))
     assert [name for name, *_ in seen[::2]] == [name for name, *_ in seen[1::2]] == list(options)
-    assert all(begun[1:] == (0, done[2]) and done[1] == done[2] for begun, done in zip(seen[::2], seen[1::2]))
+    assert all(
+        begun[1:] == (0, done[2]) and done[1] == done[2] for begun, done in zip(seen[::2], seen[1::2], strict=True)
+    )
     names = [path.relative_to(tmp_path).as_posix() for path in paths]
     assert names == planned_files(len(variant.depth), options)
     assert sorted(contents(tmp_path)) == sorted(names)

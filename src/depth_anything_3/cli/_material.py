@@ -17,13 +17,11 @@ Size = tuple[int, int]
 
 
 class Material(Protocol):
-    """N pictures of one scene, as far as they are known before anything is read.
+    """N pictures of one scene, as far as they are known before anything is read."""
 
-    Attributes:
-        origin: the path that was typed.
-    """
-
-    origin: Path
+    @property
+    def origin(self) -> Path:
+        """The path that was typed."""
 
     @property
     def inputs(self) -> list[str]:
@@ -100,19 +98,19 @@ class Photos:
         return self.views
 
 
-def photos_in(path: Path, options: FolderOptions, cameras: KnownCameras, *, within: Path | None = None) -> Photos:
+def photos_in(path: Path, options: FolderOptions, cameras: KnownCameras, *, model: Path | None = None) -> Photos:
     """The photos of a path, with what is known of their cameras.
 
     Args:
         path: as it was typed.
         options: which photos of a folder.
         cameras: files of cameras.
-        within: the folder to look into, where that is another one.
+        model: which of the cameras in the folder.
 
     Raises:
         InputError: no photos, or cameras that do not fit them.
     """
     from depth_anything_3.io.cameras.given import open_views
 
-    views = open_views(within or path, poses=cameras.poses, intrinsics=cameras.intrinsics, options=options)
+    views = open_views(path, poses=cameras.poses, intrinsics=cameras.intrinsics, options=options, model=model)
     return Photos(path, views)

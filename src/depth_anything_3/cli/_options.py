@@ -23,7 +23,6 @@ from depth_anything_3.export.feat_vis import Options as FeatureOptions
 from depth_anything_3.export.glb import Options as GlbOptions
 from depth_anything_3.types.options import CLEAN_PRESETS, FolderOptions, InferOptions, PreprocessOptions, VideoOptions
 
-
 # --- what only the command line has -----------------------------------------------------------------------------------
 
 
@@ -56,11 +55,11 @@ class FileOptions:
     show_cameras: bool = GlbOptions.show_cameras
     feat_vis_fps: float = FeatureOptions.fps
     clean: str | None = None
-    export_kwargs: dict[str, dict[str, object]] = dataclasses.field(default_factory=dict)
+    export_kwargs: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
     overwrite: bool = False
 
     @property
-    def general(self) -> dict[str, object]:
+    def general(self) -> dict[str, Any]:
         """The options that :func:`depth_anything_3.export.base.shared_defaults` hands on to the formats."""
         names = ("conf_thresh_percentile", "num_max_points", "show_cameras", "feat_vis_fps", "clean")
         return {name: getattr(self, name) for name in names}
@@ -432,10 +431,9 @@ def _words(parameters: list[inspect.Parameter]) -> dict[str, str]:
     words = {}
     for parameter in parameters:
         info = get_args(parameter.annotation)[1]
-        if isinstance(info, typer.models.OptionInfo):
-            declared = next(iter(info.param_decls or ()), f"--{parameter.name.replace('_', '-')}")
-            words[parameter.name] = declared.partition("/")[0]
+        if isinstance(info, typer.models.ArgumentInfo):
+            words[parameter.name] = str(info.metavar or parameter.name.upper()).removesuffix("...")
         else:
-            words[parameter.name] = str(info.metavar or parameter.name.upper())
+            words[parameter.name] = flag_name(parameter.name)
     present = set(words.values())
     return words | {name: flag for name, flag in _ALIASES.items() if flag in present}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -21,10 +20,8 @@ SparseOption = Annotated[
 ]
 
 
-def model_of(
-    folder: Path, sparse_subdir: str, cameras: KnownCameras, *, argument: str
-) -> tuple[Path | None, KnownCameras]:
-    """The folder with the photos of a COLMAP folder, None for the folder itself; and its cameras.
+def model_of(folder: Path, sparse_subdir: str, cameras: KnownCameras, *, argument: str) -> Path | None:
+    """The model of a COLMAP folder that was asked for; None for the one that is found by itself.
 
     Raises:
         InputError: no such folders, or ``--poses`` beside ``--sparse-subdir``.
@@ -32,11 +29,11 @@ def model_of(
     if not (folder / "images").is_dir() or not (folder / "sparse").is_dir():
         raise InputError(argument, str(folder), "a folder of COLMAP: images/ and sparse/")
     if not sparse_subdir:
-        return None, cameras
+        return None
     if cameras.poses is not None:
         raise InputError("--sparse-subdir", f"{sparse_subdir!r} with --poses", "one of the two")
     model = folder / "sparse" / sparse_subdir
     if not model.is_dir():
         below = sorted(path.name for path in (folder / "sparse").iterdir() if path.is_dir())
         raise InputError("--sparse-subdir", repr(sparse_subdir), f"a folder in {folder / 'sparse'}", below)
-    return folder / "images", replace(cameras, poses=model)
+    return model

@@ -52,7 +52,5 @@ def _material(
         return film_of(path, replace(frames, stride=stride, max_frames=photos.limit), cameras)
     if typed := [f"--{name}" for name in ("fps", "start", "end") if getattr(frames, name) is not None]:
         warnings.warn(f"{', '.join(typed)}: no effect on photos", stacklevel=2)
-    if not sparse_subdir:
-        return photos_in(path, photos, cameras)
-    images, cameras = model_of(path, sparse_subdir, cameras, argument="INPUT")
-    return photos_in(path, photos, cameras, within=images)
+    model = model_of(path, sparse_subdir, cameras, argument="INPUT") if sparse_subdir else None
+    return photos_in(path, photos, cameras, model=model)

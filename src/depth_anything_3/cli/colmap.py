@@ -23,5 +23,5 @@ def colmap(
     from depth_anything_3.cli._material import photos_in
     from depth_anything_3.cli._scene import reconstruct
 
-    images, cameras = model_of(colmap_dir, sparse_subdir, scene.cameras, argument="COLMAP_DIR")
-    reconstruct(photos_in(colmap_dir, photos, cameras, within=images), scene)
+    model = model_of(colmap_dir, sparse_subdir, scene.cameras, argument="COLMAP_DIR")
+    reconstruct(photos_in(colmap_dir, photos, scene.cameras, model=model), scene)

@@ -23,8 +23,8 @@ def convert(
         Path,
         typer.Argument(
             metavar="SOURCE",
-            help="A folder of results with exports/npz or exports/mini_npz, an .npz file, a file of Prediction.save; or "
-            "cameras: a COLMAP model, transforms.json, cameras.json, a trajectory of TUM or KITTI.",
+            help="A folder of results with exports/npz or exports/mini_npz, an .npz file, a file of "
+            "Prediction.save; or cameras: a COLMAP model, transforms.json, cameras.json, a trajectory of TUM or KITTI.",
         ),
     ],
     files: FileOptions,

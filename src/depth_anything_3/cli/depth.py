@@ -96,9 +96,7 @@ def _show_plan(jobs: list[Job], scene: Scene) -> None:
         typer.echo(f"  {name} -> {', '.join(files)}")
 
 
-def _show_results(
-    jobs: list[Job], failures: list[dict[str, str]], scene: Scene, source: str, seconds: float
-) -> None:
+def _show_results(jobs: list[Job], failures: list[dict[str, str]], scene: Scene, source: str, seconds: float) -> None:
     from depth_anything_3.cli._report import show_files
 
     wrong = {failure["input"] for failure in failures}

@@ -1,4 +1,4 @@
-"""``da3 doctor``: what is installed, what is missing, what this machine has. It says nothing of who owns the machine."""
+"""``da3 doctor``: what is installed, what is missing, what this machine has, and nothing of who owns it."""
 
 from __future__ import annotations
 

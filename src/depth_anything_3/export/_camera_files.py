@@ -86,7 +86,9 @@ def export_cameras(cameras: Cameras, folder: Path, formats: Sequence[str]) -> li
     """
     check_camera_formats(formats)
     written = {name: CAMERA_FORMATS[name][1](cameras, folder) for name in formats}
-    files = {name: {"files": [path.relative_to(folder).as_posix() for path in paths]} for name, paths in written.items()}
+    files = {
+        name: {"files": [path.relative_to(folder).as_posix() for path in paths]} for name, paths in written.items()
+    }
     content = {"format": MANIFEST_FORMAT, "version": MANIFEST_VERSION, "formats": files}
     return [*(path for paths in written.values() for path in paths), write_json(folder / MANIFEST, content)]
 

@@ -58,8 +58,9 @@ def point_pixels(prediction: Prediction, options: PointOptions) -> npt.NDArray[n
 def cleaned_pixels(prediction: Prediction, preset: str) -> npt.NDArray[np.bool_]:
     """(N, H, W) mask of the pixels whose points a preset leaves; of points that it merges, the most confident one."""
     assert prediction.extrinsics is not None and prediction.intrinsics is not None
-    seen = np.isfinite(prediction.extrinsics).all((1, 2)) & np.isfinite(prediction.intrinsics).all((1, 2))
-    cloud = points(prediction, preset, mask=np.broadcast_to(seen[:, None, None], prediction.depth.shape))
+    numbers = np.concatenate((prediction.extrinsics, prediction.intrinsics), axis=2)
+    placed = np.isfinite(numbers).all(axis=(1, 2), keepdims=True)
+    cloud = points(prediction, preset, mask=np.broadcast_to(placed, prediction.depth.shape))
     result = np.zeros(prediction.depth.shape, np.bool_)
     result[cloud.view, cloud.pixel[:, 1], cloud.pixel[:, 0]] = True
     return result

@@ -21,6 +21,7 @@ from support.videos import number_of, write_video
 from typer.testing import CliRunner, Result
 
 from depth_anything_3.cli import app
+from depth_anything_3.io.cameras.given import open_views
 from depth_anything_3.io.colmap import read_images
 
 MODEL = ("--model-dir", "bundled", "--device", "cpu", "--process-res", "56", "--refine", "off")
@@ -119,7 +120,8 @@ def test_colmap_reads_the_model_that_is_named(tmp_path: Path) -> None:
     assert line == f"--sparse-subdir: got '2'; expected a folder in {root / 'sparse'} (valid: 0, 1)"
     report("colmap", root, *MODEL, "--export-format", "npz", "--sparse-subdir", "0", "--export-dir", tmp_path / "out")
     with np.load(tmp_path / "out" / "exports" / "npz" / "results.npz") as stored:
-        np.testing.assert_allclose(stored["extrinsics"], scene.extrinsics, atol=1e-6)
+        views = open_views(root, model=root / "sparse" / "0")
+        np.testing.assert_allclose(stored["extrinsics"], views.extrinsics, atol=1e-6)
 
 
 # --- video ------------------------------------------------------------------------------------------------------------

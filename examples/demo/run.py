@@ -122,7 +122,7 @@ def main() -> None:
     truth = write_photographs(output / "images")
     print("The bundled network is a demonstration: 8 million weights, trained on synthetic scenes alone.")
     print("First its answer alone, then with matches between the photographs correcting cameras and depth.")
-    run_da3(output / "images", output / "network", "--no-refine")
+    run_da3(output / "images", output / "network", "--refine", "off")
     run_da3(output / "images", output / "result")
     report(output / "network", output / "result", truth)
 

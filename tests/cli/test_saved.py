@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 from pathlib import Path
 from typing import Any
@@ -56,7 +55,7 @@ def prediction() -> Prediction:
     return Prediction(
         depth,
         True,
-        conf=np.linspace(1, 9, depth.size, dtype=np.float32).reshape(depth.shape),
+        conf=np.linspace(1, 9, depth.size).round(2).astype(np.float32).reshape(depth.shape),  # files keep two decimals
         extrinsics=poses,
         intrinsics=np.tile(lens, (3, 1, 1)),
         processed_images=np.random.default_rng(0).integers(0, 256, (*depth.shape, 3), np.uint8),
@@ -174,7 +173,7 @@ def test_a_report_says_what_is_there_and_nothing_private(tmp_path: Path, monkeyp
     facts = json.loads(text)
     assert facts["check"]["ok"] and facts["devices"][0]["name"] == "cpu"
     assert facts["core"]["numpy"] == np.__version__ and facts["settings"] == ["HF_HOME", "HF_HUB_OFFLINE"]
-    private = {str(Path.home()), os.getcwd(), platform.node(), "secret-home", str(tmp_path)}
+    private = {str(Path.home()), str(Path.cwd()), platform.node(), "secret-home", str(tmp_path)}
     assert not [word for word in private if len(word) > 1 and word in text + told.stdout.rpartition("report:")[0]]
 
 

@@ -17,7 +17,7 @@ from depth_anything_3.synth.sample import Sample
 from depth_anything_3.types.inputs import ResizeRecord
 from depth_anything_3.types.prediction import Prediction
 
-SEED = 910_005  # textured, and without repetition that misleads
+SEED = 910_002  # textured, and without repetition that misleads
 
 
 @cache

@@ -16,7 +16,7 @@ def test_the_pairs_find_the_focal_length_whatever_the_prior_says(wrong: float) -
     views = random_views(0)
     lenses = views.intrinsics.copy()
     lenses[:, [0, 1], [0, 1]] *= wrong
-    factor = common_focal(connect_views(views.features), lenses, 640, sigma=0.5)
+    factor = common_focal(connect_views(views.features, [SIZE] * len(views.features)), lenses, 640, sigma=0.5)
     assert factor * wrong == pytest.approx(1.0, abs=0.06)
 
 
@@ -36,7 +36,7 @@ def test_expectations_find_matches_that_alikeness_alone_does_not() -> None:
             Features(xy=np.r_[one.xy, shifted], descriptors=np.r_[one.descriptors, one.descriptors].astype(np.float32))
         )
     prior = views.prior(np.random.default_rng(0))
-    freely = connect_views(doubled)
+    freely = connect_views(doubled, [SIZE] * 2)
     more = connect_more(
         freely, doubled, [SIZE] * 2, lambda i, j: expected_pixels(doubled[i].xy, i, j, prior, [SIZE] * 2), radius=160
     )
@@ -47,7 +47,11 @@ def test_expectations_find_matches_that_alikeness_alone_does_not() -> None:
 def test_how_far_off_a_prior_is() -> None:
     views = random_views(2)
     pairs = with_poses(
-        connect_views(views.features), views.features, views.intrinsics, views.extrinsics[:, :, :3], rotation_sigma=0.3
+        connect_views(views.features, [SIZE] * len(views.features)),
+        views.features,
+        views.intrinsics,
+        views.extrinsics[:, :, :3],
+        rotation_sigma=0.3,
     )
     assert rotation_error(pairs, views.extrinsics[:, :, :3]) < np.radians(0.5)
     off = views.prior(np.random.default_rng(0), turn=0.3).extrinsics[:, :, :3]
@@ -55,9 +59,42 @@ def test_how_far_off_a_prior_is() -> None:
     assert rotation_error([], off) is None
 
 
+@pytest.mark.parametrize("moved", [(40.0, 25.0), (0.0, 0.0)])
+def test_what_lies_over_the_pictures_does_not_connect_them(moved: tuple[float, float]) -> None:
+    """A small pattern with more matches than all the rest, which moves by one vector in the picture."""
+    views = random_views(3, count=2, points=150)
+    rng = np.random.default_rng(3)
+    own = rng.normal(size=(400, views.features[0].descriptors.shape[1]))
+    own /= np.linalg.norm(own, axis=1, keepdims=True)
+    place = rng.uniform((200, 150), (440, 330), (400, 2))
+    covered = [
+        Features(xy=np.r_[one.xy, place + shift], descriptors=np.r_[one.descriptors, own].astype(np.float32))
+        for one, shift in zip(views.features, ((0.0, 0.0), moved), strict=True)
+    ]
+    without = connect_views(views.features, [SIZE] * 2)[0]
+    (pair,) = connect_views(covered, [SIZE] * 2)
+    first = [len(one.xy) for one in views.features]
+    ours = (pair.indices < first).all(1)
+    assert ours.mean() > 0.9 and ours.sum() > 0.9 * len(without.indices)
+
+
+def test_a_wall_that_moves_by_one_vector_stays_where_the_rest_agrees() -> None:
+    """As a rectified pair sees it."""
+    rng = np.random.default_rng(4)
+    depth = np.r_[np.full(150, 5.0), rng.uniform(2, 8, 150)]
+    xy = np.r_[rng.uniform((0, 0), (300, 300), (150, 2)), rng.uniform((0, 0), SIZE[::-1], (150, 2))]
+    descriptors = rng.normal(size=(300, 64))
+    descriptors = (descriptors / np.linalg.norm(descriptors, axis=1, keepdims=True)).astype(np.float32)
+    views = [
+        Features(xy=xy, descriptors=descriptors),
+        Features(xy=xy - np.c_[200 / depth, 0 * depth], descriptors=descriptors),
+    ]
+    assert connect_views(views, [SIZE] * 2)[0].support > 280
+
+
 def test_strangers_are_not_connected() -> None:
     features = [random_views(seed).features[2] for seed in range(3)]
-    assert connect_views(features) == []
+    assert connect_views(features, [SIZE] * 3) == []
 
 
 def test_keypoints_that_all_lie_in_one_place_connect_nothing() -> None:
@@ -67,4 +104,4 @@ def test_keypoints_that_all_lie_in_one_place_connect_nothing() -> None:
     descriptors /= np.linalg.norm(descriptors, axis=1, keepdims=True)
     for xy in (np.full((40, 2), 50.0), np.c_[np.arange(40.0), np.zeros(40)]):
         same = Features(xy=xy, descriptors=descriptors.astype(np.float32))
-        assert all(pair.support <= 40 for pair in connect_views([same, same]))
+        assert all(pair.support <= 40 for pair in connect_views([same, same], [SIZE] * 2))

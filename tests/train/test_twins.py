@@ -220,12 +220,13 @@ def reached(trainer: Trainer, *, poses: bool = False) -> dict[str, float]:
 
 def check(trainer: Trainer, first: dict[str, float], expected: Twin) -> None:
     last = reached(trainer)
-    measured = {name for name in last if name not in ("anchor", "_top1")}
+    measured = {name for name in last if name not in ("anchor", "stream", "_top1")}
     assert measured == set(expected.limits)
     for name, limit in expected.limits.items():
         assert last[name] < limit, f"{name}: {last}"
         assert limit < 0.5 * first[name] or name == "sky", f"{name} began at {first[name]}"
     assert last.get("anchor", 0.0) < 4  # the scale means nothing, and stays within a few powers of e
+    assert last.get("stream", 0.0) < 0.05  # a bound, zero from the start
     if trainer.config.objective.kind != "anyview":
         check_single(trainer, expected)
         return

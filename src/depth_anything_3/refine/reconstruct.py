@@ -19,6 +19,7 @@ from depth_anything_3.errors import InputError
 from depth_anything_3.geometry.pinhole import camera_centres
 from depth_anything_3.geometry.rotation_vectors import nearest_rotation, vector_from_rotation
 from depth_anything_3.metrics.trajectory import align_by_orientations
+from depth_anything_3.refine.depth_alignment import SeenPoints, align_depth
 from depth_anything_3.refine.features import Features
 from depth_anything_3.refine.growth import (
     LIMITS_PX,
@@ -33,6 +34,7 @@ from depth_anything_3.refine.rectified import disparity_offset
 from depth_anything_3.refine.tracks import Observations
 from depth_anything_3.refine.triangulate import Triangulated
 from depth_anything_3.refine.view_graph import (
+    SAFE_MATCHES,
     ViewPair,
     common_focal,
     connect_more,
@@ -45,11 +47,19 @@ from depth_anything_3.types.refinement import PoseSource
 
 Array = npt.NDArray[np.float64]
 
+_NOISE_PX = 0.7  # of keypoints, for how well a point's depth is known
 _GIVEN: PoseSource = "given"
 _NO_TURN, _ALONG_AXIS = np.radians(0.3), np.radians(1.0)  # of a rectified pair: rotation, baseline off an axis
 _KNOWN_ROTATION = 0.02  # radians, of cameras that are given
+_FOUND_ROTATION, _FOUND_SEARCH, _FOUND_ENOUGH = (
+    0.03,
+    0.03,
+    300,
+)  # radians; of the longer side: where a first look says to look again
+_ERROR_OF_ONE = 3.5  # radians: k points tell the orientation of a view to about this over k, as it turned out
+_WELL_SEEN = 150  # observations of a view from which on a second look gives no more
 _TRUSTED_ROTATION = 0.35  # radians: a prior that errs by more does not know where to look
-_IMPOSSIBLE_SIGMAS = 4.0  # a pair that is farther from a prior is wrong
+_IMPOSSIBLE_SIGMAS, _UNLIKELY_SIGMAS = 4.0, 2.5  # a pair that is farther from a prior is wrong; one of few matches
 _FOCAL_ROUNDS, _FOCAL_MOVED = 3, 0.02  # what the first views say of the lens can let more views be placed
 _SEARCH_SIGMAS, _LEAST_SEARCH, _MOST_SEARCH = 3.0, 0.04, 0.25  # how far from where the prior says; of the longer side
 
@@ -99,6 +109,17 @@ class Reconstruction:
     rms_px: Float[np.ndarray, " n"]
     pairs: tuple[ViewPair, ...]
 
+    @property
+    def seen_points(self) -> SeenPoints:
+        """Depth of each point in each of its views; known the better, the wider the angle it is seen under."""
+        view, point = self.observations.view, self.observations.point
+        local = np.einsum("oij,oj->oi", self.extrinsics[view, :, :3], self.places[point]) + self.extrinsics[view, :, 3]
+        good = local[:, 2] > 0
+        sigma = _NOISE_PX / self.intrinsics[view, 0, 0] / np.maximum(self.angle[point], 1e-6)
+        return SeenPoints(
+            view=view[good], xy=self.observations.xy[good], depth=local[good, 2], sigma=np.minimum(sigma[good], 10.0)
+        )
+
 
 def reconstruct(
     features: Sequence[Features], sizes: Sequence[tuple[int, int]], prior: Prior, *, seed: int = 0
@@ -118,7 +139,7 @@ def reconstruct(
     if not len(sizes) == len(prior.extrinsics) == len(prior.intrinsics) == len(prior.depth) == count:
         raise InputError("prior", f"{len(prior.extrinsics)} views", f"{count}, one per view with keypoints")
     longer = float(max(max(size) for size in sizes))
-    connected = connect_views(features)
+    connected = connect_views(features, sizes)
     factor = common_focal(connected, prior.intrinsics, longer, prior.focal_sigma)
     lenses = _with_focal(prior.intrinsics, factor)
     if prior.share_focal:
@@ -133,10 +154,40 @@ def reconstruct(
         if moved < _FOCAL_MOVED:
             break
         lenses = models[0].lenses
-    models = [finished(scene, model) for model in models]
+    found = _completed(scene, models, prior, sizes)
+    return _second_look(features, sizes, found, prior, seed)
+
+
+def _completed(scene: Scene, models: Sequence[Model], prior: Prior, sizes: Sequence[tuple[int, int]]) -> Reconstruction:
+    models = [_surer(scene, finished(scene, model), prior.rotation_sigma) for model in models]
+    models = [model for model in models if len(model.joined) > 1]
     if models:
         models[0] = replace(models[0], lenses=_with_offset(scene, models[0], prior, sizes))
     return _put_together(scene, models, prior, sizes)
+
+
+def _second_look(
+    features: Sequence[Features], sizes: Sequence[tuple[int, int]], found: Reconstruction, prior: Prior, seed: int
+) -> Reconstruction:
+    """The same with what was found as the prior, which tells far better where to look for matches.
+
+    Kept if it places more views, or as many of them by more observations.
+    """
+    placed, count = found.source.count("matches"), len(found.source)
+    seen = np.bincount(found.observations.view, minlength=count)
+    if placed < 3 or (placed == count and seen.min() >= _WELL_SEEN):
+        return found
+    depth = align_depth(prior.depth, found.seen_points, sizes[0]).depth
+    sure = replace(
+        prior, extrinsics=found.extrinsics, intrinsics=found.intrinsics, depth=depth, rotation_sigma=_FOUND_ROTATION
+    )
+    longer = float(max(max(size) for size in sizes))
+    pairs = _guided(found.pairs, features, sizes, found.intrinsics, sure, _FOUND_SEARCH * longer, seed, _FOUND_ENOUGH)
+    scene = Scene.of(features, pairs, found.intrinsics, longer, prior.share_focal)
+    models = [_believable(model, prior, prior.rotation_sigma) for model in grow_models(scene)]
+    again = _completed(scene, models, prior, sizes)
+    gained = again.source.count("matches") - placed, len(again.observations.point) - len(found.observations.point)
+    return again if gained > (0, 0) else found
 
 
 def triangulate_matches(
@@ -151,7 +202,7 @@ def triangulate_matches(
     longer = float(max(max(size) for size in sizes))
     lenses = np.array(prior.intrinsics, np.float64)
     known = replace(prior, rotation_sigma=_KNOWN_ROTATION)
-    pairs, _ = _posed(connect_views(features), features, sizes, lenses, known, seed)
+    pairs, _ = _posed(connect_views(features, sizes), features, sizes, lenses, known, seed)
     scene = Scene.of(features, pairs, lenses, longer, prior.share_focal)
     poses = np.array(prior.extrinsics, np.float64)
     model = Model(poses=poses, lenses=lenses, joined=tuple(range(len(poses))))
@@ -181,25 +232,42 @@ def _posed(
     error = rotation_error(pairs, turns)
     sigma = prior.rotation_sigma if error is None else max(error, prior.rotation_sigma)
     # Repeated patterns can agree on a wrong pose. Where most pairs say that the prior is good, they do not outvote it.
-    pairs = [pair for pair in pairs if rotation_away(pair, turns) < _IMPOSSIBLE_SIGMAS * sigma]
+    pairs = [pair for pair in pairs if _credible(pair, turns, sigma)]
     if sigma > _TRUSTED_ROTATION:
         return pairs, sigma
     longer = float(max(max(size) for size in sizes))
     reach = _SEARCH_SIGMAS * sigma * float(lenses[:, 0, 0].mean()) + _LEAST_SEARCH * longer
+    near = replace(prior, rotation_sigma=sigma)
+    return _guided(pairs, features, sizes, lenses, near, min(reach, _MOST_SEARCH * longer), seed), sigma
+
+
+def _credible(pair: ViewPair, turns: Array, sigma: float) -> bool:
+    """Whether a pair is near enough to a prior that errs by ``sigma``; the fewer its matches are, the nearer."""
+    sigmas = _IMPOSSIBLE_SIGMAS if pair.support >= SAFE_MATCHES else _UNLIKELY_SIGMAS
+    return rotation_away(pair, turns) < sigmas * sigma
+
+
+def _guided(
+    pairs: Sequence[ViewPair], features: Sequence[Features], sizes: Sequence[tuple[int, int]], lenses: Array,
+    prior: Prior, radius: float, seed: int, enough: int = SAFE_MATCHES,
+) -> list[ViewPair]:  # fmt: skip
+    """Pairs, those with few matches with what is found within a radius of where the prior has it."""
+    turns = np.asarray(prior.extrinsics, np.float64)[..., :3]
     more = connect_more(
         pairs,
         features,
         sizes,
         lambda i, j: expected_pixels(features[i].xy, i, j, prior, sizes),
-        radius=min(reach, _MOST_SEARCH * longer),
+        radius=radius,
+        enough=enough,
     )
     found = {pair.views: pair for pair in pairs}
-    for pair in with_poses(more, features, lenses, turns, sigma, seed=seed):
-        if rotation_away(pair, turns) > _IMPOSSIBLE_SIGMAS * sigma:
+    for pair in with_poses(more, features, lenses, turns, prior.rotation_sigma, seed=seed):
+        if not _credible(pair, turns, prior.rotation_sigma):
             continue
         if pair.views not in found or pair.support > found[pair.views].support:
             found[pair.views] = pair
-    return [found[views] for views in sorted(found)], sigma
+    return [found[views] for views in sorted(found)]
 
 
 def _believable(model: Model, prior: Prior, sigma: float) -> Model:
@@ -210,6 +278,17 @@ def _believable(model: Model, prior: Prior, sigma: float) -> Model:
     middle = int(np.median(apart, axis=1).argmin())
     kept = [view for view, away in zip(views, apart[middle], strict=True) if away < _IMPOSSIBLE_SIGMAS * sigma]
     return replace(model, joined=tuple(kept)) if len(kept) > 1 else model
+
+
+def _surer(scene: Scene, model: Model, sigma: float) -> Model:
+    """Without the views whose few points tell less than the prior, as long as there are any."""
+    while len(model.joined) > 1:
+        count = np.bincount(agreeing(scene, model, LIMITS_PX[-1])[0].view, minlength=len(model.poses))
+        weakest = min(model.joined, key=lambda view: count[view])
+        if count[weakest] >= _ERROR_OF_ONE / sigma / (1 if len(model.joined) == 2 else 2):
+            break
+        model = replace(model, joined=tuple(view for view in model.joined if view != weakest))
+    return model
 
 
 def expected_pixels(

@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float, Float32, UInt8
 from depth_anything_3.errors import InputError
 from depth_anything_3.metrics.depth import resized_nearest
 from depth_anything_3.refine.dense import refine_depth
-from depth_anything_3.refine.depth_alignment import AlignedDepth, SeenPoints, align_depth
+from depth_anything_3.refine.depth_alignment import AlignedDepth, align_depth
 from depth_anything_3.refine.features import detect_all
 from depth_anything_3.refine.reconstruct import Prior, Reconstruction, reconstruct, triangulate_matches
 from depth_anything_3.types.options import RefineMode
@@ -31,7 +31,6 @@ FEATURE_SIZE = 1024
 """Longest side in pixels of the pictures that keypoints are found in."""
 
 _KEYPOINTS, _KEYPOINTS_OF_MANY, _MANY = 4096, 2048, 8  # per view; from how many views on it is less
-_NOISE_PX = 0.7  # of keypoints, for how well a point's depth is known
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -83,7 +82,7 @@ def refine_scene(
     features = detect_all(list(images), most=most, masks=None if allowed is None else list(allowed))
     build = triangulate_matches if cameras_given else reconstruct
     found = build(features, [size] * count, prior)
-    aligned = align_depth(prior.depth, _seen_points(found), size, masks=masks)
+    aligned = align_depth(prior.depth, found.seen_points, size, masks=masks)
     depth, confidence = aligned.depth.astype(np.float32), None
     measured = np.zeros(count)
     if mode == "full":
@@ -94,17 +93,6 @@ def refine_scene(
         depth=depth,
         confidence=confidence,
         report=_report(mode, found, aligned, measured, prior, cameras_given),
-    )
-
-
-def _seen_points(found: Reconstruction) -> SeenPoints:
-    """Depth of each point in each of its views; known the better, the wider the angle it is seen under."""
-    view, point = found.observations.view, found.observations.point
-    local = np.einsum("oij,oj->oi", found.extrinsics[view, :, :3], found.places[point]) + found.extrinsics[view, :, 3]
-    good = local[:, 2] > 0
-    sigma = _NOISE_PX / found.intrinsics[view, 0, 0] / np.maximum(found.angle[point], 1e-6)
-    return SeenPoints(
-        view=view[good], xy=found.observations.xy[good], depth=local[good, 2], sigma=np.minimum(sigma[good], 10.0)
     )
 
 

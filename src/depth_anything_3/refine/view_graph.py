@@ -33,6 +33,8 @@ SAFE_MATCHES = 60
 """Matches from which a pair of views is safe from chance and needs no help."""
 
 _EPIPOLAR_PX = 1.5  # distance from the epipolar line up to which a match agrees
+_LEAST_OVERLAY, _MOST_OVERLAY = 0.2, 0.5  # shares of the matches and of the area
+_CELLS = 16  # along the longer side, in which area is counted
 _POSE_TOLERANCE_PX = 3.0
 _GLANCE, _GLANCE_LEAST, _GLANCE_FROM = 512, 6, 8  # strongest keypoints, matches among them, views
 _USELESS_SIGMA = 0.7  # radians: a prior that is less sure costs time and decides nothing
@@ -75,11 +77,15 @@ Expectation = Callable[[int, int], Float[np.ndarray, "k 2"]]
 """(first, second) view to where the keypoints of the first are expected in the second, NaN for anywhere."""
 
 
-def connect_views(features: Sequence[Features]) -> list[ViewPair]:
+def connect_views(features: Sequence[Features], sizes: Sequence[tuple[int, int]]) -> list[ViewPair]:
     """Match every two views; keep the pairs that are connected.
 
     Of many views most pairs have nothing in common; there a look at the strongest keypoints decides first (preemptive
     matching; Wu, "Towards linear-time incremental structure from motion", 2013).
+
+    Args:
+        features: keypoints of every view.
+        sizes: rows and columns of every image.
     """
 
     few = [strongest(one, _GLANCE) for one in features]
@@ -89,7 +95,7 @@ def connect_views(features: Sequence[Features]) -> list[ViewPair]:
         i, j = views
         if glance and len(match_features(few[i], few[j])) < _GLANCE_LEAST:
             return None
-        return _on_epipolar_lines(features, views, match_features(features[i], features[j]))
+        return _on_epipolar_lines(features, sizes, views, match_features(features[i], features[j]))
 
     return [pair for pair in _in_threads(connect, all_pairs(len(features))) if pair is not None]
 
@@ -101,6 +107,7 @@ def connect_more(
     expected: Expectation,
     *,
     radius: float,
+    enough: int = SAFE_MATCHES,
 ) -> list[ViewPair]:
     """Pairs that gained by looking for matches only near where each keypoint is expected.
 
@@ -112,6 +119,7 @@ def connect_more(
         sizes: rows and columns of every image.
         expected: where.
         radius: how far from there, in pixels.
+        enough: matches from which a pair is not asked.
     """
     had = {pair.views: pair.support for pair in pairs}
 
@@ -122,24 +130,72 @@ def connect_more(
         if np.count_nonzero(inside) < FEWEST_MATCHES:
             return None
         near = near_prediction(features[i], features[j], places, radius)
-        found = _on_epipolar_lines(features, views, match_features(features[i], features[j], allowed=near))
+        found = _on_epipolar_lines(features, sizes, views, match_features(features[i], features[j], allowed=near))
         return found if found is not None and found.support > had.get(views, 0) else None
 
-    weak = [views for views in all_pairs(len(features)) if had.get(views, 0) < SAFE_MATCHES]
+    weak = [views for views in all_pairs(len(features)) if had.get(views, 0) < enough]
     return [pair for pair in _in_threads(connect, weak) if pair is not None]
 
 
-def _on_epipolar_lines(features: Sequence[Features], views: tuple[int, int], indices: Array) -> ViewPair | None:
-    if len(indices) < FEWEST_MATCHES:
-        return None
+def _on_epipolar_lines(
+    features: Sequence[Features], sizes: Sequence[tuple[int, int]], views: tuple[int, int], indices: Array
+) -> ViewPair | None:
+    indices = _without_overlay(features, sizes[views[0]], views, indices)
+    found = _fundamental(features[views[0]].xy[indices[:, 0]], features[views[1]].xy[indices[:, 1]])
+    return None if found is None else ViewPair(views=views, indices=indices[found[1]], fundamental=found[0])
+
+
+def _without_overlay(
+    features: Sequence[Features], size: tuple[int, int], views: tuple[int, int], indices: Array
+) -> Array:
+    """Matches without those of something that lies over the pictures, as a watermark or a picture in the picture does.
+
+    Such a thing moves by the same vector everywhere, and not as the rest of the picture does. A wall that a camera
+    moves along does the former as well, but lies on the epipolar lines of the rest.
+    """
     first, second = features[views[0]].xy[indices[:, 0]], features[views[1]].xy[indices[:, 1]]
+    moved = second - first
+    group = _same_vector(moved)
+    if np.count_nonzero(group) < max(FEWEST_MATCHES, _LEAST_OVERLAY * len(indices)):
+        return indices
+    if _covered(first[group], size) > _MOST_OVERLAY:
+        return indices
+    found = _fundamental(first[~group], second[~group])
+    if found is not None:
+        line = np.c_[first[group], np.ones(np.count_nonzero(group))] @ found[0].T
+        away = np.abs((line * np.c_[second[group], np.ones(len(line))]).sum(1)) / np.linalg.norm(line[:, :2], axis=1)
+        if np.median(away) < _EPIPOLAR_PX:
+            return indices
+    return indices[~group]
+
+
+def _same_vector(moved: Array) -> npt.NDArray[np.bool_]:
+    """Matches that moved by the most frequent vector."""
+    if not len(moved):
+        return np.zeros(0, np.bool_)
+    bins, member, count = np.unique(np.round(moved), axis=0, return_inverse=True, return_counts=True)
+    near = np.abs(bins[:, None] - bins[count.argmax()]).max(-1)[:, 0] <= 1
+    return near[member.ravel()]
+
+
+def _fundamental(first: Array, second: Array) -> tuple[Array, npt.NDArray[np.bool_]] | None:
+    """A fundamental matrix, and which of the matches agree with it; None where too few do."""
+    if len(first) < FEWEST_MATCHES:
+        return None
     try:
         fundamental, inlier = cv2.findFundamentalMat(first, second, cv2.USAC_ACCURATE, _EPIPOLAR_PX, 0.999, 5000)
     except cv2.error:  # its own assertion, where every sample is degenerate
         return None
-    if fundamental is None or fundamental.shape != (3, 3) or int(inlier.sum()) < FEWEST_MATCHES:
+    if np.shape(fundamental) != (3, 3) or int(inlier.sum()) < FEWEST_MATCHES:  # (0, 0), None or several
         return None
-    return ViewPair(views=views, indices=indices[inlier.ravel() > 0], fundamental=fundamental)
+    return np.asarray(fundamental, np.float64), inlier.ravel() > 0
+
+
+def _covered(xy: Array, size: tuple[int, int]) -> float:
+    """Share of the cells of a picture that have a match in them."""
+    cell = max(size) / _CELLS
+    cells = np.unique((xy // cell).astype(np.int64), axis=0)
+    return len(cells) / (np.ceil(size[0] / cell) * np.ceil(size[1] / cell))
 
 
 def common_focal(

@@ -193,7 +193,7 @@ def test_every_extra_is_explained(repository: Path) -> None:
 
 def test_a_broken_installation_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: Any, **__: Any) -> None:
-        raise RuntimeError("cannot read /home/somebody/.cache/model.safetensors")
+        raise RuntimeError("cannot read /srv/models/mine/model.safetensors")
 
     monkeypatch.setattr("depth_anything_3.api.DepthAnything3.from_pretrained", broken)
     result = invoke("doctor", "--json")

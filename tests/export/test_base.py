@@ -136,6 +136,7 @@ def test_published_defaults_of_glb() -> None:
         "filter_white_bg": False,
         "conf_thresh_percentile": 40.0,
         "ensure_thresh_percentile": 90.0,
+        "clean": None,  # published: there is none
         "show_cameras": True,
         "camera_size": 0.03,
         "export_depth_vis": True,

@@ -168,22 +168,69 @@ def test_any_camera_path_works(model: DepthAnything3, name: str, align: bool) ->
         np.testing.assert_allclose(prediction.extrinsics, given[:, :3], atol=1e-6)
 
 
+def in_their_cameras(p: Prediction) -> np.ndarray:
+    """(N, pixels, 3) centres of Gaussians in the frames of the cameras of their views."""
+    assert p.gaussians is not None and p.extrinsics is not None
+    means = p.gaussians.means.numpy().reshape(len(p.depth), -1, 3)
+    return means @ p.extrinsics[:, :, :3].swapaxes(1, 2) + p.extrinsics[:, None, :, 3]
+
+
 def test_gaussians_move_with_the_cameras(gaussian_model: DepthAnything3) -> None:
+    """Also where the given poses are far from a similarity of the predicted ones."""
     given = poses(np.random.default_rng(3).normal(size=(4, 3)) * 5)
     free = gaussian_model.inference(
         photos(4), given, intrinsics(4), process_res=RES, infer_gs=True, align_to_input_ext_scale=False
     )
     tied = gaussian_model.inference(photos(4), given, intrinsics(4), process_res=RES, infer_gs=True)
     assert free.gaussians is not None and tied.gaussians is not None
-    assert free.extrinsics is not None and tied.extrinsics is not None
     factor = float(np.median(tied.depth / free.depth))
     torch.testing.assert_close(tied.gaussians.scales, factor * free.gaussians.scales, rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(in_their_cameras(tied), factor * in_their_cameras(free), rtol=1e-2, atol=1e-3 * factor)
 
-    def in_first_camera(p: Prediction) -> np.ndarray:
-        assert p.gaussians is not None and p.extrinsics is not None
-        return p.gaussians.means[0].numpy() @ p.extrinsics[0, :, :3].T + p.extrinsics[0, :, 3]
 
-    np.testing.assert_allclose(in_first_camera(tied), factor * in_first_camera(free), rtol=1e-2, atol=1e-2 * factor)
+def test_gaussians_have_the_unit_of_the_depth(gaussian_model: DepthAnything3) -> None:
+    """With poses that condition the network too, whatever their unit."""
+    raw = gaussian_model.inference(photos(3), process_res=RES, infer_gs=True)
+
+    def distance(p: Prediction) -> float:
+        return float(np.median(np.linalg.norm(in_their_cameras(p), axis=-1)) / np.median(p.depth))
+
+    for scale in (1.0, 30.0):
+        given = poses(np.random.default_rng(3).normal(size=(3, 3)) * scale)
+        tied = gaussian_model.inference(photos(3), given, intrinsics(3), process_res=RES, infer_gs=True)
+        assert 0.5 < distance(tied) / distance(raw) < 2
+
+
+def test_plain_gaussians_on_request(model: DepthAnything3, metric_model: DepthAnything3) -> None:
+    given = poses(np.random.default_rng(3).normal(size=(3, 3)))
+    p = model.inference(photos(3), given, intrinsics(3), process_res=RES, infer_gs=True, gs_source="depth")
+    np.testing.assert_allclose(in_their_cameras(p)[..., 2].reshape(p.depth.shape), p.depth, rtol=1e-3)
+    with pytest.raises(CapabilityError, match="no cameras to place any with"):
+        metric_model.inference(photos(1), process_res=RES, infer_gs=True, gs_source="depth")
+    with pytest.raises(CapabilityError, match=r"gs_source='depth'.*DA3-GIANT"):
+        model.inference(photos(1), process_res=RES, infer_gs=True)
+    with pytest.warns(UserWarning, match="gs_source has no effect"):
+        model.inference(photos(1), process_res=RES, gs_source="depth")
+
+
+def test_gaussian_formats_are_reached_from_inference(model: DepthAnything3, tmp_path: Path) -> None:
+    with pytest.raises(CapabilityError, match=r"export_format.*gs_ply.*gaussians"):
+        model.inference(photos(2), process_res=RES, export_dir=tmp_path, export_format="gs_ply")
+    eyes = np.repeat(np.eye(4)[None], 3, 0)
+    model.inference(
+        photos(2),
+        process_res=RES,
+        infer_gs=True,
+        gs_source="depth",
+        render_exts=eyes,
+        render_hw=(20, 30),
+        export_dir=tmp_path,
+        export_format="gs_ply-gs_splat-gs_video",
+    )
+    assert (tmp_path / "gs_ply/0000.ply").exists() and (tmp_path / "gs_splat/0000.splat").exists()
+    assert (tmp_path / "gs_video/0000_given.mp4").exists()
+    with pytest.warns(UserWarning, match="render_hw: no effect"):
+        model.inference(photos(1), process_res=RES, render_hw=(20, 30))
 
 
 def test_a_thousand_images() -> None:

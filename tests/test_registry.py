@@ -15,6 +15,7 @@ from depth_anything_3.registry import MODEL_REGISTRY, Registry, get_all_models
 PRESETS = [
     "da3-base",
     "da3-giant",
+    "da3-gs-tiny",
     "da3-large",
     "da3-small",
     "da3-tiny",
@@ -196,7 +197,7 @@ def test_all_models_is_a_copy() -> None:
     models = get_all_models()
     assert models == MODEL_REGISTRY and models is not MODEL_REGISTRY
     models.clear()
-    assert list(MODEL_REGISTRY) == PRESETS and len(get_all_models()) == 10
+    assert list(MODEL_REGISTRY) == PRESETS and len(get_all_models()) == 11
 
 
 @pytest.mark.parametrize("kind", [KeyError, ValueError, UnknownNameError])
@@ -211,7 +212,7 @@ def test_asking_for_an_unknown_preset_adds_none() -> None:
     assert "da3-huge" not in MODEL_REGISTRY and MODEL_REGISTRY.get("da3-huge") is None
     with pytest.raises(KeyError):
         MODEL_REGISTRY["da3-huge"]
-    assert len(MODEL_REGISTRY) == 10
+    assert len(MODEL_REGISTRY) == 11
 
 
 def test_presets_can_be_sent_to_another_process() -> None:

@@ -2,6 +2,8 @@
 
     python tools/bundle.py TRAINED_FOLDER da3-tiny
 
+    python tools/bundle.py TRAINED_FOLDER da3-gs-tiny --into da3-tiny
+
 The configuration becomes the preset's name, so the network must be of exactly that preset. The model card beside it
 is written by hand.
 """
@@ -22,7 +24,8 @@ def main() -> None:
     """Read, check, write."""
     parser = argparse.ArgumentParser(description="Put a trained checkpoint into the package.")
     parser.add_argument("trained", type=Path, help="folder that training wrote")
-    parser.add_argument("preset", help="da3-tiny or da3metric-tiny")
+    parser.add_argument("preset", help="da3-tiny, da3metric-tiny or da3-gs-tiny")
+    parser.add_argument("--into", help="name of the bundled checkpoint that it becomes; by default the preset's")
     parser.add_argument(
         "--camera-sigma",
         type=float,
@@ -34,7 +37,7 @@ def main() -> None:
     checkpoint = resolve(arguments.trained)
     if checkpoint.config != config_of(arguments.preset):
         raise SystemExit(f"{arguments.trained} holds another network than {arguments.preset}")
-    target = FOLDER / arguments.preset
+    target = FOLDER / (arguments.into or arguments.preset)
     target.mkdir(parents=True, exist_ok=True)
     for path in write_shards(build_network(checkpoint), target):
         print(f"{path.name}  {path.stat().st_size / 1e6:.1f} MB")

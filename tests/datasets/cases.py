@@ -20,6 +20,7 @@ from datasets.writers import (
     omniobject3d,
     point_odyssey,
     rgbd_folder,
+    sfm,
     tartanair,
     trellis,
     unreal_stereo_4k,
@@ -210,6 +211,24 @@ _ALL = (
         real=True,
         tolerances={"sparse": True},
         options={"clean": False},  # the points are seen once
+    ),
+    *(
+        Case(
+            name=name,
+            shots=partial(_posed, ("000001", "000002", "000003"), _SHIFTED, SIZE),
+            write=_listed(writer, *below),
+            scene=scene,
+            image="000001.png",
+            in_files=MUTATIONS,
+            metric=False,
+            real=True,
+            tolerances={"sparse": True},
+            options={"clean": False},  # the points are seen once
+        )
+        for name, writer, below, scene in (
+            ("tanks_and_temples", sfm.write_tanks, ("tandt", "Truck"), "tanks_and_temples/Truck"),
+            ("megadepth", sfm.write_megadepth, ("MegaDepth_v1_SfM", "5000"), "megadepth/5000/0"),
+        )
     ),
 )
 

@@ -84,7 +84,7 @@ def test_pose_that_is_none(name: str, damage: str, tmp_path: Path) -> None:
         bad[:3] = np.nan
     else:
         bad[0, 1] += 0.3
-    if damage == "sheared" and name == "tartanair":
+    if damage == "sheared" and name in ("tartanair", "tanks_and_temples", "megadepth"):
         pytest.skip("a quaternion cannot say it")
     case.write(tmp_path, {**shots_of(name), frames[0]: replace(shots_of(name)[frames[0]], w2c=bad)})
     dataset = case.open(tmp_path)

@@ -7,12 +7,14 @@ from functools import cache
 
 import numpy as np
 import pytest
+import torch
 
 from depth_anything_3.bench.refinement import oracle, render_scene
 from depth_anything_3.errors import InputError
 from depth_anything_3.metrics.depth import abs_rel, scale_factor
 from depth_anything_3.metrics.pose import pair_errors
-from depth_anything_3.refine.prediction import Pictures, on_grid, refine_prediction
+from depth_anything_3.refine.prediction import Pictures, on_grid, refine_prediction, with_gaussians_of
+from depth_anything_3.splat.from_depth import plain_gaussians
 from depth_anything_3.synth.sample import Sample
 from depth_anything_3.types.inputs import ResizeRecord
 from depth_anything_3.types.prediction import Prediction
@@ -29,7 +31,33 @@ def _scene() -> tuple[Sample, Prediction, Pictures]:
 @cache
 def _refined(mode: str) -> Prediction:
     _, prediction, pictures = _scene()
-    return refine_prediction(prediction, pictures, mode=mode)  # type: ignore[arg-type]
+    with_gaussians = replace(prediction, gaussians=plain_gaussians(prediction))
+    return refine_prediction(with_gaussians, pictures, mode=mode)  # type: ignore[arg-type]
+
+
+def test_gaussians_follow_their_pixels() -> None:
+    """Plain Gaussians, which are at the depth of their pixels, come out as those of the refined depth and cameras."""
+    _, before, _ = _scene()
+    for mode in ("poses", "full"):
+        after = _refined(mode)
+        assert after.gaussians is not None
+        expected = plain_gaussians(after)
+        size = float(np.median(after.depth))
+        assert (plain_gaussians(before).means - expected.means).norm(dim=-1).median() > 0.01 * size, "they had to move"
+        torch.testing.assert_close(after.gaussians.means, expected.means, rtol=1e-3, atol=1e-3 * size)
+        torch.testing.assert_close(after.gaussians.scales, expected.scales, rtol=2e-2, atol=0.0)
+
+
+def test_gaussians_are_not_parted_from_their_pixels() -> None:
+    _, prediction, pictures = _scene()
+    gaussians = plain_gaussians(prediction)
+    with pytest.raises(InputError, match="grid"):
+        refine_prediction(replace(prediction, gaussians=gaussians), pictures, mode="full", grid=pictures)
+    merged = replace(
+        prediction, gaussians=replace(gaussians, **{n: getattr(gaussians, n)[:, 1:] for n in vars(gaussians)})
+    )
+    with pytest.raises(InputError, match="one Gaussian per pixel"):
+        with_gaussians_of(merged, prediction)
 
 
 def _error(prediction: Prediction, sample: Sample) -> float:

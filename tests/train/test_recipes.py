@@ -30,6 +30,9 @@ PUBLISHED = {
 }
 """Recipe -> weights of the published network."""
 
+HEADS = {"da3_gs", "gs_tiny"}
+"""Recipes of the Gaussian head alone."""
+
 TINY = {"teacher_tiny", "da3_tiny", "da3metric_tiny", "da3mono_tiny"}
 
 
@@ -42,8 +45,8 @@ def datasets_of(config: TrainConfig) -> set[str]:
     return {source.dataset for source, _ in config.sources if isinstance(source, DatasetSource)}
 
 
-def test_there_are_ten() -> None:
-    assert set(RECIPES) == set(PUBLISHED) | TINY
+def test_there_are_twelve() -> None:
+    assert set(RECIPES) == set(PUBLISHED) | TINY | HEADS
     for name in RECIPES:
         assert RECIPES[name]().name == name
         assert getdoc(RECIPES[name])
@@ -95,7 +98,7 @@ def test_the_resolutions_are_those_of_the_paper() -> None:
         assert only_phase(RECIPES[name]()).data.sizes == PAPER_SIZES
 
 
-@pytest.mark.parametrize("name", sorted([*PUBLISHED, *TINY]))
+@pytest.mark.parametrize("name", sorted([*PUBLISHED, *TINY, *HEADS]))
 def test_pictures_are_whole_patches(name: str) -> None:
     for phase in RECIPES[name]().phases:
         assert all(side % PATCH_SIZE == 0 for size in phase.data.sizes for side in size)
@@ -153,10 +156,33 @@ def test_the_metric_model_is_trained_as_the_paper_says() -> None:
     assert ratios == [1, 1.33, 1.5, 1.5, 1.78, 1.78, 1.81, 2]
 
 
+# The Gaussian head -----------------------------------------------------------------------------------------
+
+
+def test_the_gaussian_head_is_trained_in_both_published_ways() -> None:
+    frozen, posed = (RECIPES["da3_gs"](how=how) for how in ("frozen", "posed"))
+    assert frozen.preset == "da3-giant" and datasets_of(frozen) == {"dl3dv"}
+    assert plan(frozen).parameters == PUBLISHED["da3_giant_paper"] == plan(posed).parameters
+    assert plan(frozen).trained < 0.05 * plan(frozen).parameters < 0.9 * plan(posed).parameters < plan(posed).trained
+    assert posed.objective.pose_conditioning == 1 and frozen.objective.pose_conditioning < 1
+    losses = frozen.objective
+    assert losses.kind == "gaussians" and min(losses.picture, losses.structure, losses.depth) > 0
+    data = only_phase(frozen).data
+    assert len(data.sizes) > 1 and data.views[0] < data.views[1] and losses.targets > 1
+    with pytest.raises(InputError, match="how"):
+        RECIPES["da3_gs"](how="half")
+
+
+def test_the_tiny_head_fits_into_ten_megabytes() -> None:
+    config = RECIPES["gs_tiny"]()
+    assert config.init.source == "bundled" and config.init.only == ("gs_head.",)
+    assert 2 * plan(config).trained < 10e6
+
+
 # Sources ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", sorted([*PUBLISHED, *TINY]))
+@pytest.mark.parametrize("name", sorted([*PUBLISHED, *TINY, *HEADS]))
 def test_sources_exist_and_are_not_the_held_out_set(name: str) -> None:
     config = RECIPES[name]()
     assert config.sources

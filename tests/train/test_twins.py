@@ -64,6 +64,8 @@ TWINS = {
     "da3mono_tiny": Twin(300, {**SINGLE, "gradient": 0.05, "normal": 0.6}, error=0.03),
     # Canonical depth is about six times depth here, and nothing divides it by its mean: 0.02 of it.
     "da3metric_large": Twin(400, {"depth": 0.32, "gradient": 0.25, "sky": 0.015}, error=0.02),
+    "da3_gs": Twin(150, {"picture": 0.004, "structure": 0.05, "depth": 0.07}),
+    "gs_tiny": Twin(150, {"picture": 0.004, "structure": 0.05, "depth": 0.07}),
     "da3metric_tiny": Twin(200, {"depth": 0.03, "gradient": 0.15, "sky": 0.015}, error=0.03),
 }
 
@@ -220,13 +222,16 @@ def reached(trainer: Trainer, *, poses: bool = False) -> dict[str, float]:
 
 def check(trainer: Trainer, first: dict[str, float], expected: Twin) -> None:
     last = reached(trainer)
-    measured = {name for name in last if name not in ("anchor", "stream", "_top1")}
+    measured = {name for name in last if name not in ("anchor", "stream", "_top1", "_psnr")}
     assert measured == set(expected.limits)
     for name, limit in expected.limits.items():
         assert last[name] < limit, f"{name}: {last}"
-        assert limit < 0.5 * first[name] or name == "sky", f"{name} began at {first[name]}"
+        drawn = trainer.config.objective.kind == "gaussians" and name == "depth"  # it is nearly there at the beginning
+        assert limit < 0.5 * first[name] or name == "sky" or drawn, f"{name} began at {first[name]}"
     assert last.get("anchor", 0.0) < 4  # the scale means nothing, and stays within a few powers of e
     assert last.get("stream", 0.0) < 0.05  # a bound, zero from the start
+    if trainer.config.objective.kind == "gaussians":
+        return
     if trainer.config.objective.kind != "anyview":
         check_single(trainer, expected)
         return

@@ -37,8 +37,10 @@ def little(name: str, phase: int = -1) -> TrainConfig:
     chosen = recipe.phases[phase]
     single = chosen.data.views[1] == 1
     model = (*recipe.model, *(SINGLE_VIEW if single else ANY_VIEW))
+    if recipe.preset in ("da3-giant", "da3-gs-tiny"):
+        model = (*model, *GAUSSIANS)
     if recipe.preset == "da3-giant":
-        model = (*model, *GAUSSIANS, f"net.name={GATED}")
+        model = (*model, f"net.name={GATED}")
     losses = replace(chosen.objective or recipe.objective, correspondence_blocks=(1, 3), fit_samples=200)
     if 0 < losses.pose_conditioning < 1:
         losses = replace(losses, pose_conditioning=0.5)  # both happen within a few batches
@@ -98,6 +100,8 @@ def test_every_parameter_of_every_recipe(name: str, phase: int) -> None:
     reasons = {key.partition(".")[0] for key in listed}
     if name == "da3_giant_paper":
         assert reasons == {"head", "gs_head"}  # four levels of which one is read; Gaussians come later
+    if name in ("da3_gs", "gs_tiny"):
+        assert reasons == {"head", "cam_dec"}  # the true cameras place what is drawn
     if name in ("da3_small", "finetune"):
         assert reasons == {"head"}
     if (name, phase) == ("da3_tiny", 0):

@@ -16,14 +16,14 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Float32, Float64, Int64
+from jaxtyping import Float32, Float64
 
+from depth_anything_3.datasets._colmap import observed_points, sparse_depth
 from depth_anything_3.datasets._folder import CameraOfFrame, FolderDataset, SceneFiles, assemble, check_size, folders
 from depth_anything_3.datasets._reading import damage_in, read_image, read_image_size, read_json
 from depth_anything_3.datasets.base import CorruptSample, View
 from depth_anything_3.errors import InputError
 from depth_anything_3.geometry.distortion import pinhole_intrinsics, undistort_image
-from depth_anything_3.geometry.pinhole import project
 from depth_anything_3.geometry.stored_poses import extrinsics_from_opengl
 from depth_anything_3.io.colmap import ColmapImage, ColmapPoints, find_model, read_images, read_points
 from depth_anything_3.types.cameras import Lens
@@ -33,12 +33,6 @@ IMAGE_FOLDERS = ("images_4", "images_8", "images_2", "images")
 
 APPLIED_TRANSFORM = np.array([[0.0, 1, 0, 0], [1, 0, 0, 0], [0, 0, -1, 0]])
 """What was applied to the world of COLMAP, where ``transforms.json`` does not say."""
-
-MAX_ERROR, MIN_TRACK = 2.0, 3
-"""Points with a larger reprojection error (pixels of the reconstruction), or seen by fewer images, are left out.
-
-These are choices made here; no cleaning is published.
-"""
 
 _MODELS = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL")
 _SAME_POSE = 1e-3  # difference that comes from printing digits
@@ -147,8 +141,8 @@ class Dl3dv(FolderDataset[_Scene]):
         depth = None
         observed = files.observed[index]
         if files.points is not None and observed is not None and extrinsics is not None:
-            xyz = files.points.xyz[_observed_points(files.points, observed, clean=self.clean)]
-            depth = (files.place, _sparse_depth(xyz, files.intrinsics, extrinsics.astype(np.float64), files.size))
+            xyz = files.points.xyz[observed_points(files.points, observed, clean=self.clean)]
+            depth = (files.place, sparse_depth(xyz, files.intrinsics, extrinsics.astype(np.float64), files.size))
         return assemble(image, depth, intrinsics=intrinsics, extrinsics=extrinsics)
 
 
@@ -197,30 +191,6 @@ def _read_sparse(
     if not any(observed):
         observed = [images.get(entry.get("colmap_im_id", -1)) for entry in entries]
     return tuple(observed), points
-
-
-def _observed_points(points: ColmapPoints, image: ColmapImage, *, clean: bool) -> Int64[np.ndarray, " n"]:
-    """Positions, in ``points``, of the points that an image observes."""
-    wanted = np.unique(image.points[image.points >= 0])
-    found = np.flatnonzero(np.isin(points.ids, wanted))
-    if clean:
-        found = found[(points.errors[found] <= MAX_ERROR) & (points.track_lengths[found] >= MIN_TRACK)]
-    return found.astype(np.int64)
-
-
-def _sparse_depth(
-    xyz: Float64[np.ndarray, "n 3"],
-    intrinsics: Float64[np.ndarray, "3 3"],
-    extrinsics: Float[np.ndarray, "3 4"],
-    size: tuple[int, int],
-) -> Float32[np.ndarray, "h w"]:
-    """z-depth in the pixels where points fall; of several in one pixel, the nearest."""
-    depth = np.full(size, np.inf, np.float32)
-    xy, z = project(xyz, intrinsics, extrinsics)
-    inside = (z > 0) & (xy >= 0).all(-1) & (xy < [size[1], size[0]]).all(-1)
-    columns, rows = xy[inside].astype(int).T
-    np.minimum.at(depth, (rows, columns), z[inside].astype(np.float32))
-    return np.where(np.isfinite(depth), depth, np.float32(0))
 
 
 DATASET = Dl3dv

@@ -17,8 +17,8 @@ from depth_anything_3.export.gs_video import Options
 from depth_anything_3.geometry.stored_poses import intrinsics_problem, pose_problem
 from depth_anything_3.io.cameras.base import read_cameras
 from depth_anything_3.splat.base import render
-from depth_anything_3.splat.options import RenderOptions
-from depth_anything_3.splat.trajectories import CameraPath, camera_path, possible_trajectory
+from depth_anything_3.splat.options import RenderOptions, possible_trajectory
+from depth_anything_3.splat.trajectories import CameraPath, camera_path
 from depth_anything_3.types.prediction import Prediction
 
 Array = npt.NDArray[np.float64]
@@ -34,12 +34,13 @@ def frames(prediction: Prediction, options: Options) -> Iterator[Picture]:
     do not change from frame to frame.
     """
     path = flight_path(prediction, options)  # what is wrong with it is said before anything is drawn
-    return _drawn(prediction, path, options)
+    return drawn_along(path, prediction, options)
 
 
-def _drawn(prediction: Prediction, path: CameraPath, options: Options) -> Iterator[Picture]:
+def drawn_along(path: CameraPath, prediction: Prediction, options: Options) -> Iterator[Picture]:
+    """The frames of a path whose intrinsics are in pixels of the film; see :func:`frames`."""
     gaussians = cleaned(prediction, options, "gs_video")
-    size = options.out_image_hw or (prediction.depth.shape[1], prediction.depth.shape[2])
+    size = _film_size(prediction, options)
     drawing = RenderOptions(background=options.background, near=_near(prediction))
     low, high = _depth_range(prediction)
     for pose, lens in zip(path.extrinsics, path.lenses, strict=True):
@@ -76,7 +77,7 @@ def flight_path(prediction: Prediction, options: Options) -> CameraPath:
     first = first_usable(prediction)
     lenses = _at_film_size(prediction, options)
     if options.cameras is not None:
-        return _from_file(options, lenses[first])
+        return _from_file(options.cameras, lenses[first], _film_size(prediction, options))
     if options.extrinsics is not None:
         return _from_matrices(options.extrinsics, options.intrinsics, lenses[first])
     name = possible_trajectory(options.trj_mode, len(lenses))
@@ -97,18 +98,21 @@ def _at_film_size(prediction: Prediction, options: Options) -> Array:
     return lenses
 
 
-def _from_file(options: Options, lens: Array) -> CameraPath:
-    assert options.cameras is not None
-    cameras = read_cameras(options.cameras)
+def _film_size(prediction: Prediction, options: Options) -> tuple[int, int]:
+    return options.out_image_hw or (prediction.depth.shape[1], prediction.depth.shape[2])
+
+
+def _from_file(file: str, lens: Array, size: tuple[int, int]) -> CameraPath:
+    cameras = read_cameras(file)
     if cameras.extrinsics is None:
-        raise CameraFileError("cameras", options.cameras, "no poses in it", "a file of poses")
+        raise CameraFileError("cameras", file, "no poses in it", "a file of poses")
     if any(not one.is_pinhole for one in cameras.lenses):
-        raise CameraFileError("cameras", options.cameras, "lenses with distortion", "pinhole cameras")
+        raise CameraFileError("cameras", file, "lenses with distortion", "pinhole cameras")
     lenses = np.repeat(lens[None], len(cameras), 0)
     if cameras.intrinsics is not None:
         lenses = cameras.intrinsics.copy()
-        if cameras.sizes is not None and options.out_image_hw is not None:
-            lenses[:, :2] *= (np.array(options.out_image_hw) / cameras.sizes)[:, ::-1, None]
+        if cameras.sizes is not None:
+            lenses[:, :2] *= (np.array(size) / cameras.sizes)[:, ::-1, None]
     return _path(cameras.extrinsics, lenses)
 
 
@@ -142,7 +146,7 @@ def _matrices(name: str, values: Sequence[Sequence[Sequence[float]]], shapes: tu
 def _path(extrinsics: Array, lenses: Array) -> CameraPath:
     poses = np.tile(np.eye(4), (len(extrinsics), 1, 1))
     poses[:, :3] = extrinsics
-    return CameraPath(np.linalg.inv(poses), lenses)
+    return CameraPath(np.asarray(np.linalg.inv(poses), np.float64), lenses)
 
 
 def _known(depth: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

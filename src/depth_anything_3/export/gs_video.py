@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from depth_anything_3.errors import InputError
 from depth_anything_3.export.base import Exporter
-from depth_anything_3.splat.options import TRAJECTORIES, CleanOptions, Trajectory
+from depth_anything_3.splat.options import TRAJECTORIES, CleanOptions, Trajectory, possible_trajectory
 from depth_anything_3.types.options import check_choice
 
 if TYPE_CHECKING:
@@ -84,8 +84,7 @@ class Options(CleanOptions):
 
 def planned_files(count: int, options: Options) -> list[str]:
     """The file that will be written, relative to the folder, for ``count`` views."""
-    lone = count == 1 and options.trj_mode not in ("wander", "dolly_zoom")
-    path = "given" if options.given else "wander" if lone else options.trj_mode
+    path = "given" if options.given else possible_trajectory(options.trj_mode, count)
     return [f"gs_video/{options.output_name or f'0000_{path}'}.mp4"]
 
 

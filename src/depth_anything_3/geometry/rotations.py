@@ -6,6 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+_NO_ROOT = 1e-12
+"""Below this the root is taken of this: at 0 its derivative is infinite, also where the root does not count."""
+
 
 def matrix_from_quat_xyzw(quat_xyzw: Float[Tensor, "*batch 4"]) -> Float[Tensor, "*batch 3 3"]:
     """Rotation matrix of a quaternion of any non-zero length (normalisation is implicit)."""
@@ -28,7 +31,7 @@ def quat_xyzw_from_matrix(rotation: Float[Tensor, "*batch 3 3"]) -> Float[Tensor
     m00, m01, m02, m10, m11, m12, m20, m21, m22 = rotation.flatten(-2).unbind(-1)
     squares = torch.stack(
         [1 + m00 + m11 + m22, 1 + m00 - m11 - m22, 1 - m00 + m11 - m22, 1 - m00 - m11 + m22], -1
-    ).clamp(min=0)
+    ).clamp(min=_NO_ROOT)
     sizes = squares.sqrt()  # twice |w|, |x|, |y|, |z|
     products_wxyz = torch.stack(
         [

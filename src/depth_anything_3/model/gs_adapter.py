@@ -24,13 +24,11 @@ _PIXEL_SIZE = 0.1  # a Gaussian's unit size, in pixels at its depth
 _MAX_POSE_SCALE = 3.0
 
 QuaternionOrder = Literal["published", "consistent"]
+RayLength = Literal["published", "consistent"]
 
 
 class GaussianAdapter(nn.Module):
     """Raw channels, in order: offset in pixels (2), scales (3), quaternion (4), colour by coefficient, depth offset.
-
-    As published, the ray through a pixel has unit length although depth is measured along the optical axis, so that
-    points off the axis lie slightly closer than in the depth map; the checkpoints were trained so.
 
     Args:
         sh_degree: degree of the colour harmonics, 0 to 2.
@@ -39,6 +37,9 @@ class GaussianAdapter(nn.Module):
         gaussian_scale_min, gaussian_scale_max: bounds of the scales, in unit sizes.
         quaternion_order: the checkpoints were trained with a quaternion that is read in one order and written in
             another; ``published`` repeats it, ``consistent`` keeps the order (and changes the orientations).
+        ray_length: as ``published``, the ray through a pixel has length one although depth is measured along the
+            optical axis, so that points off the axis lie closer than in the depth map; the checkpoints were trained so.
+            ``consistent`` rays reach the depth.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class GaussianAdapter(nn.Module):
         gaussian_scale_min: float = 1e-5,
         gaussian_scale_max: float = 30.0,
         quaternion_order: QuaternionOrder = "published",
+        ray_length: RayLength = "published",
     ) -> None:
         super().__init__()
         if sh_degree not in (0, 1, 2):
@@ -57,7 +59,7 @@ class GaussianAdapter(nn.Module):
         self.coefficients = 1 if pred_color else (sh_degree + 1) ** 2
         self.pred_color, self.pred_offset_depth, self.pred_offset_xy = pred_color, pred_offset_depth, pred_offset_xy
         self.scale_range = (float(gaussian_scale_min), float(gaussian_scale_max))
-        self.quaternion_order = quaternion_order
+        self.quaternion_order, self.ray_length = quaternion_order, ray_length
 
     @property
     def d_in(self) -> int:
@@ -102,7 +104,7 @@ class GaussianAdapter(nn.Module):
         )
 
     def _rays(self, offset_xy: Tensor, intrinsics: Tensor, height: int, width: int) -> Float[Tensor, "B N H W 3"]:
-        """Unit directions in the camera frame through the shifted pixel centres."""
+        """Directions in the camera frame through the shifted pixel centres, of length one or with z = 1."""
         x = (torch.arange(width, device=intrinsics.device) + 0.5).expand(height, width)
         y = (torch.arange(height, device=intrinsics.device) + 0.5)[:, None].expand(height, width)
         pixels = torch.stack([x, y], -1).to(intrinsics) + (offset_xy if self.pred_offset_xy else 0.0)
@@ -111,7 +113,7 @@ class GaussianAdapter(nn.Module):
         points = torch.cat([pixels / size, torch.ones_like(pixels[..., :1])], -1)
         points = points.expand(*intrinsics.shape[:2], -1, -1, -1)
         rays = points @ torch.linalg.inv(normalised)[:, :, None].transpose(-1, -2)
-        return rays / rays.norm(dim=-1, keepdim=True)
+        return rays / rays.norm(dim=-1, keepdim=True) if self.ray_length == "published" else rays
 
     def _scales(self, scales: Tensor, z: Tensor, intrinsics: Tensor) -> Float[Tensor, "B N H W 3"]:
         """Standard deviations: a bounded factor of the size of a tenth of a pixel at the Gaussian's depth."""

@@ -17,6 +17,11 @@ Trajectory = Literal[
 TRAJECTORIES: tuple[str, ...] = get_args(Trajectory)
 
 
+def possible_trajectory(name: Trajectory, views: int) -> Trajectory:
+    """``name``, or for a single view, which has no path through it, ``wander`` instead of what needs several."""
+    return "wander" if views == 1 and name not in ("wander", "dolly_zoom") else name
+
+
 @dataclass(frozen=True, kw_only=True)
 class RenderOptions:
     """How Gaussians become a picture.

@@ -51,7 +51,7 @@ class CameraPath:
     @property
     def extrinsics(self) -> Array:
         """(M, 3, 4) world-to-camera."""
-        return np.linalg.inv(self.poses)[:, :3]
+        return np.asarray(np.linalg.inv(self.poses)[:, :3], np.float64)
 
     def __getitem__(self, part: Any) -> CameraPath:
         return CameraPath(self.poses[part], self.lenses[part])
@@ -60,11 +60,6 @@ class CameraPath:
         """This path and others, one after the other."""
         paths = (self, *others)
         return CameraPath(np.concatenate([p.poses for p in paths]), np.concatenate([p.lenses for p in paths]))
-
-
-def possible_trajectory(name: Trajectory, views: int) -> Trajectory:
-    """``name``, or for a single view, which has no path through it, ``wander`` instead of what needs several."""
-    return "wander" if views == 1 and name not in ("wander", "dolly_zoom") else name
 
 
 def camera_path(
@@ -103,7 +98,9 @@ def camera_path(
         raise InputError("trajectory", f"{name!r} for {len(extrinsics)} view(s)", f"at least {least} views for it")
     poses = np.tile(np.eye(4), (len(extrinsics), 1, 1))
     poses[:, :3] = extrinsics
-    return _PATHS[name](CameraPath(np.linalg.inv(poses), np.asarray(intrinsics, np.float64)), unit)
+    return _PATHS[name](
+        CameraPath(np.asarray(np.linalg.inv(poses), np.float64), np.asarray(intrinsics, np.float64)), unit
+    )
 
 
 def _interpolated(views: CameraPath) -> CameraPath:
@@ -145,17 +142,17 @@ def _pivot(a: Array, b: Array) -> Array:
         middle: Array = (a[:3, 3] + b[:3, 3]) / 2
         return middle
     across = [np.outer(pose[:3, 2], pose[:3, 2]) - np.eye(3) for pose in (a, b)]
-    point: Array = np.linalg.solve(sum(across), across[0] @ a[:3, 3] + across[1] @ b[:3, 3])
-    return point
+    point = np.linalg.solve(sum(across), across[0] @ a[:3, 3] + across[1] @ b[:3, 3])
+    return np.asarray(point, np.float64)
 
 
 def _frame(look: Array, other: Array) -> Array:
     """Axes with z along the first line of sight and y across both."""
     for second in (other, np.array([0.0, 0, 1]), np.array([0.0, 1, 0])):
         if abs(abs(look @ second) - 1) >= _PARALLEL:
-            y = np.cross(look, second)
-            y /= np.linalg.norm(y)
             break
+    across: Array = np.cross(look, second).astype(np.float64)
+    y = across / np.linalg.norm(across)
     return np.stack((np.cross(y, look), y, look), -1)
 
 

@@ -45,6 +45,11 @@ class Batch:
         """Views of each scene."""
         return self.images.shape[1]
 
+    def take(self, views: list[int]) -> Batch:
+        """Some views of every scene, in this order."""
+        parts = ("images", "depth", "sky", "intrinsics", "extrinsics")
+        return replace(self, **{name: getattr(self, name)[:, views] for name in parts})
+
     def to(self, device: torch.device | str) -> Batch:
         """The same on another device."""
         moved = {f.name: getattr(self, f.name) for f in fields(self)}

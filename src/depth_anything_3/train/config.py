@@ -22,6 +22,7 @@ class InitOptions:
             backbone, with the rest from scratch.
         source: hub id, folder or file of the checkpoint.
         frozen: parameters whose name contains one of these are not trained.
+        only: nothing but parameters whose name begins with one of these is trained; nothing here trains all.
         lora_rank: if positive, only low-rank changes of the transformer are trained, see
             :mod:`depth_anything_3.train.lora`.
         matching: begin with attention that looks for what is alike in other views, see
@@ -31,8 +32,14 @@ class InitOptions:
     start: Start = "scratch"
     source: str | None = None
     frozen: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
     lora_rank: int = 0
     matching: bool = False
+
+    def trains(self, name: str) -> bool:
+        """Whether a parameter of this name is trained."""
+        chosen = not self.only or name.startswith(self.only)
+        return chosen and not any(part in name for part in self.frozen)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,10 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from depth_anything_3.errors import InputError
+from depth_anything_3.geometry.harmonics import C0
+from depth_anything_3.infer.preprocess import IMAGE_MEAN, IMAGE_STD
 from depth_anything_3.model.dinov2.vision_transformer import TRAINED_GRID, DinoVisionTransformer
+from depth_anything_3.model.gsdpt import GSDPT
 from depth_anything_3.types.options import PATCH_SIZE
 
 POSITION_RMS = 0.7
@@ -37,17 +40,22 @@ def from_scratch(network: nn.Module, seed: int) -> None:
         seed: of the local generator.
     """
     generator = torch.Generator().manual_seed(seed)
+    heads: list[GSDPT] = []
     for name, module in network.named_modules():
         if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
             _fill(name, module, generator)
         elif isinstance(module, DinoVisionTransformer):
             _fill_tokens(module, generator)
+        elif isinstance(module, GSDPT):
+            heads.append(module)
         elif isinstance(module, nn.LayerNorm):
             module.reset_parameters()
     for name, parameter in network.named_parameters():
         if name.endswith(("ls1.gamma", "ls2.gamma")):
             parameter.fill_(1.0)
     _fill_outputs(network)
+    for head in heads:
+        begin_as_splats(head)
 
 
 def _fill(name: str, module: nn.Linear | nn.Conv2d | nn.ConvTranspose2d, generator: torch.Generator) -> None:
@@ -104,6 +112,55 @@ def _fill_outputs(network: nn.Module) -> None:
             parameter.fill_(1.0)
         if name == "cam_dec.fc_qvec.bias":
             parameter[3] = 1.0
+
+
+_SPLAT_CHANNELS = 38
+_CARRIED, _LIFT, _GAIN = 3, 6.0, 8.0
+_FIRST_SIZE, _FIRST_OPACITY = 0.6, 0.9  # of a Gaussian, in pixels, and of one
+
+
+@torch.no_grad()
+def begin_as_splats(head: GSDPT) -> None:
+    """Let a Gaussian head begin with what plain Gaussians are: balls at the depth, in the colours of the pixels.
+
+    Three channels carry the colours of the picture through all layers: lifted to where GELU and ReLU change nothing,
+    and so strong that the position embedding does not count. Everything else that the head says begins near zero, the
+    image features of the other channels and those of the tokens being there to learn from. It is written for the
+    channels of :class:`~depth_anything_3.model.gs_adapter.GaussianAdapter` as all presets have them; a head with
+    others, or one that is too narrow, stays as it is.
+    """
+    if head.output_dim != _SPLAT_CHANNELS or head.images_merger.get_parameter("0.bias").numel() < _CARRIED:
+        return
+    chosen = torch.arange(_CARRIED)
+    merger: list[Any] = [layer for layer in head.images_merger if isinstance(layer, nn.Conv2d)]
+    before: Any = head.scratch.get_submodule("output_conv1")
+    mixing: Any = head.scratch.get_submodule("output_conv2.0")
+    for layer, factor in zip((*merger, mixing), (1.0, 1.0, _GAIN, 1 / _GAIN), strict=True):
+        layer.weight[:_CARRIED] = 0
+        if layer is not merger[0]:
+            layer.weight[_CARRIED:, :_CARRIED] = 0
+        layer.weight[chosen, chosen, 1, 1] = factor
+        layer.bias[:_CARRIED] = 0
+    merger[0].bias[:_CARRIED] = _LIFT
+    before.weight[:_CARRIED] = 0
+    before.bias[:_CARRIED] = 0
+    _fill_splats(head.scratch.get_submodule("output_conv2.2"), chosen)
+
+
+def _fill_splats(last: Any, chosen: Tensor) -> None:
+    """The last layer: colours from the carrying channels, everything else from its biases."""
+    last.weight.mul_(0.01)
+    last.bias.zero_()
+    last.weight[:, :_CARRIED] = 0
+    mean, std = (torch.from_numpy(v).to(last.bias) for v in (IMAGE_MEAN, IMAGE_STD))
+    colour = 9 + 9 * chosen
+    last.weight[colour, chosen, 0, 0] = std / C0
+    last.bias[colour] = (mean - 0.5 - _LIFT * std) / C0
+    # A unit size is a tenth of 1/fx + 1/fy, and 30 of them are the largest: see the adapter.
+    share = _FIRST_SIZE / 0.2 / 30
+    last.bias[2:5] = math.log(share / (1 - share))
+    last.bias[8] = 1.0
+    last.bias[-1] = math.log(_FIRST_OPACITY / (1 - _FIRST_OPACITY))
 
 
 @torch.no_grad()

@@ -19,21 +19,29 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from depth_anything_3.errors import InputError
 from depth_anything_3.geometry.encoding import encode_cameras
 from depth_anything_3.geometry.poses import rigid_inverse
+from depth_anything_3.infer.preprocess import IMAGE_MEAN, IMAGE_STD
 from depth_anything_3.model.attention_tap import tapped
 from depth_anything_3.model.da3 import DepthAnything3Net, Encoded
 from depth_anything_3.model.dinov2.vision_transformer import DinoVisionTransformer
 from depth_anything_3.model.readout import CANONICAL_FOCAL
+from depth_anything_3.splat.base import render
+from depth_anything_3.train import gaussian_losses as G
 from depth_anything_3.train import losses as L
 from depth_anything_3.train import teacher_losses as T
 from depth_anything_3.train.batch import Batch
 from depth_anything_3.train.camera_norm import FoldableNorm
 from depth_anything_3.train.correspondence import correspondence_loss, patch_matches
 
-Kind = Literal["anyview", "teacher", "mono", "metric"]
+Kind = Literal["anyview", "teacher", "mono", "metric", "gaussians"]
+
+MULTI_VIEW: tuple[Kind, ...] = ("anyview", "gaussians")
+"""Kinds whose samples are several views, and whose network may be given their cameras."""
 
 _SMALLEST = 1e-30
+_COVERED = 0.5  # share of a pixel that Gaussians cover, from which on its depth is theirs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +49,8 @@ class ObjectiveOptions:
     """Losses and their weights; a weight of 0 leaves the term out.
 
     Attributes:
-        kind: ``anyview`` (section 3.2), ``teacher`` and ``mono`` (section 3.3), ``metric`` (section 3.4).
+        kind: ``anyview`` (section 3.2), ``teacher`` and ``mono`` (section 3.3), ``metric`` (section 3.4),
+            ``gaussians``: pictures of views that the network has not seen, drawn from the Gaussians of those it has.
         depth_space: see :func:`~depth_anything_3.train.losses.depth_loss`.
         depth, ray, point, camera, gradient: weights of the any-view losses.
         conf_weight: lambda of the confidence; None trains no confidence.
@@ -60,6 +69,10 @@ class ObjectiveOptions:
         anchor: weight of a pull of the teacher's depth, whose scale means nothing, towards 1.
         camera_norm: normalise the camera token in front of the decoder, see
             :mod:`~depth_anything_3.train.camera_norm`.
+        picture, structure: weights of the squared error of the drawn pictures, and of what stands for the perceptual
+            term, see :mod:`~depth_anything_3.train.gaussian_losses`. ``depth`` is that of the drawn depth there, up to
+            scale and shift.
+        targets: at most so many views of a sample are drawn; the network sees the others, one at least.
         autocast_head: run the dense head in low precision too, not only the backbone.
     """
 
@@ -89,6 +102,9 @@ class ObjectiveOptions:
     normal_stride: int = 1
     anchor: float = 0.0
     camera_norm: bool = False
+    picture: float = 1.0
+    structure: float = 0.1
+    targets: int = 1
     autocast_head: bool = False
 
 
@@ -125,6 +141,8 @@ class Objective(nn.Module):
         generator = torch.Generator().manual_seed(seed)
         if self.options.kind == "anyview":
             return self._anyview(batch, labels, generator, autocast)
+        if self.options.kind == "gaussians":
+            return self._gaussians(batch, labels, generator, autocast)
         return self._single(batch, labels, generator, autocast)
 
     def _encode(self, batch: Batch, autocast: torch.dtype | None, **options: object) -> Encoded:
@@ -144,9 +162,7 @@ class Objective(nn.Module):
     ) -> Losses:
         o = self.options
         truth = AnyviewTruth.of(batch, labels)
-        given: dict[str, object] = {}
-        if o.pose_conditioning and float(torch.rand((), generator=generator)) < o.pose_conditioning:
-            given = {"extrinsics": conditioning_poses(batch.extrinsics), "intrinsics": batch.intrinsics}
+        given = self._given(batch, generator)
         wanted = o.correspondence > 0 and batch.views > 1
         backbone = self.net.backbone.pretrained
         with tapped(backbone, o.correspondence_blocks if wanted else ()) as taps, last_tokens(backbone) as stream:
@@ -176,6 +192,45 @@ class Objective(nn.Module):
         if o.stream:
             tokens = stream[0].reshape(len(batch.images), batch.views, -1, stream[0].shape[-1])
             result["stream"] = o.stream * stream_excess(tokens)
+        return _totalled(result)
+
+    def _given(self, batch: Batch, generator: torch.Generator) -> dict[str, object]:
+        """The true cameras, at a share of the steps."""
+        share = self.options.pose_conditioning
+        if not share or float(torch.rand((), generator=generator)) >= share:
+            return {}
+        return {"extrinsics": conditioning_poses(batch.extrinsics), "intrinsics": batch.intrinsics}
+
+    def _gaussians(
+        self, batch: Batch, labels: Tensor | None, generator: torch.Generator, autocast: torch.dtype | None
+    ) -> Losses:
+        """Gaussians of some views, placed by the true cameras, drawn from the others.
+
+        True lengths are brought to the unit of the predicted depth, by the median over the views that are seen.
+        """
+        o = self.options
+        if batch.views < 2:
+            raise InputError("views", str(batch.views), "at least 2: some to see and some to draw")
+        seen, drawn = _split(batch.views, o.targets, generator)
+        shown, wanted = batch.take(seen), batch.take(drawn)
+        given = self._given(shown, generator)
+        encoded = self._encode(shown, autocast, gaussians=True, ref_view_strategy="first", **given)
+        assert encoded.raw_gaussians is not None and self.net.gs_adapter is not None
+        truth = AnyviewTruth.of(batch, labels)
+        scale = G.median_ratio(truth.depth[:, seen], encoded.depth.detach(), truth.valid[:, seen])[:, None, None, None]
+        poses = torch.cat([truth.camera_from_world[..., :3], truth.camera_from_world[..., 3:] / scale], -1)
+        gaussians = self.net.gs_adapter(
+            encoded.raw_gaussians, encoded.opacity, encoded.depth, poses[:, seen], shown.intrinsics
+        )
+        made = render(gaussians, poses[:, drawn], wanted.intrinsics, batch.image_hw)
+        target = _colours(wanted.images)
+        error = G.picture_loss(made.colour, target)
+        result = Losses({"picture": o.picture * error, "_psnr": -10 * error.detach().clamp(min=_SMALLEST).log10()})
+        if o.structure:
+            result["structure"] = o.structure * G.structure_loss(made.colour, target)
+        if o.depth:
+            covered = truth.valid[:, drawn] & (made.alpha.detach() > _COVERED)
+            result["depth"] = o.depth * G.free_depth_loss(made.depth, truth.depth[:, drawn], covered)
         return _totalled(result)
 
     def _ray_terms(self, result: Losses, encoded: Encoded, truth: AnyviewTruth, batch: Batch) -> None:
@@ -261,6 +316,19 @@ class Objective(nn.Module):
             sparse = (slice(None), slice(None, None, step), slice(None, None, step))
             predicted = rays[sparse] * aligned[sparse][..., None]
             result["normal"] = o.normal * T.normal_loss(predicted, points[sparse], valid[sparse])
+
+
+def _split(views: int, most: int, generator: torch.Generator) -> tuple[list[int], list[int]]:
+    """Views to see and views to draw, by chance."""
+    count = 1 + int(torch.randint(min(most, views - 1), (), generator=generator))
+    order = torch.randperm(views, generator=generator).tolist()
+    return sorted(order[count:]), sorted(order[:count])
+
+
+def _colours(images: Float[Tensor, "B N 3 H W"]) -> Float[Tensor, "B N 3 H W"]:
+    """Values from 0 to 1 of normalised pictures."""
+    mean, std = (torch.from_numpy(v).to(images)[:, None, None] for v in (IMAGE_MEAN, IMAGE_STD))
+    return images * std + mean
 
 
 @dataclass(frozen=True)

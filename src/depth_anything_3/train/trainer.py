@@ -73,7 +73,7 @@ def initial_network(config: TrainConfig) -> tuple[DepthAnything3Net, frozenset[s
         )
     loaded = frozenset(name for name, _ in network.named_parameters() if name not in fresh)
     for name, parameter in network.named_parameters():
-        parameter.requires_grad_(not any(part in name for part in start.frozen))
+        parameter.requires_grad_(start.trains(name))
     if start.lora_rank:
         adapt(network, start.lora_rank, config.seed)
     return network, loaded

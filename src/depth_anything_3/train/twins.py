@@ -32,13 +32,16 @@ VIEWS = 3
 """Of the scene, and of a sample where a sample has several."""
 
 _OTHER_BOX = 2  # than the one that the checkpoint has learned: there would be nothing to do
+_SHARED_SPREAD = 0.15
 _MANY = 10**9
 _SINGLES = 4  # samples of a batch of single views
 _FOUR_BLOCKS = ("net.extra_blocks=-8", "net.out_layers=[0, 1, 2, 3]", "head.out_channels=[16, 16, 32, 32]")
 _SINGLE_VIEW = _FOUR_BLOCKS
 _ANY_VIEW = (*_FOUR_BLOCKS, "net.alt_start=1", "net.qknorm_start=1", "net.rope_start=1", "cam_enc.trunk_depth=1")
+_GAUSSIANS = (*_ANY_VIEW, "gs_head.features=32", "gs_head.out_channels=[16, 16, 32, 32]")
 _WEIGHTS = (
     "depth", "gradient", "ray", "point", "camera", "correspondence", "global_local", "normal", "sky", "anchor",
+    "picture", "structure",
 )  # fmt: skip
 
 
@@ -50,9 +53,11 @@ class OpenBox:
 
     Attributes:
         seed: of the box and its views.
+        spread: how far apart the views stand and look; less than 1 lets them show much the same.
     """
 
     seed: int = 0
+    spread: float = 1.0
     metric: bool = field(default=True, init=False)
 
     def check(self) -> None:
@@ -68,7 +73,7 @@ class OpenBox:
         """
         if views not in (1, VIEWS):
             raise InputError("views", str(views), "a number of views that there is", (1, VIEWS))
-        box = _box(self.seed)
+        box = _box(self.seed, self.spread)
         chosen = np.arange(VIEWS) if views > 1 else rng.integers(VIEWS, size=1)
         return f"box/{self.seed}", replace(box, **{n: getattr(box, n)[chosen] for n in _ARRAYS})
 
@@ -77,13 +82,13 @@ _ARRAYS = ("images", "depth", "sky", "intrinsics", "extrinsics")
 
 
 @lru_cache(maxsize=4)
-def _box(seed: int) -> Pictures:
+def _box(seed: int, spread: float) -> Pictures:
     """All views: exact depth, sky above the walls, waves of colour on them."""
     rng = np.random.default_rng([seed, 5])
     half, waves = rng.uniform([2, 0.8, 3], [3, 1.0, 4]), rng.uniform(1, 3, (3, 3))
     focal, (height, width) = rng.uniform(0.7, 1.0) * SIZE[1], SIZE
     k = np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
-    poses = np.stack([_pose(rng) for _ in range(VIEWS)])
+    poses = np.stack([_pose(rng, spread) for _ in range(VIEWS)])
     points = unproject(np.ones((VIEWS, *SIZE)), np.stack([k] * VIEWS), poses)
     centre = camera_centres(poses)[:, None, None]
     ray = points - centre
@@ -102,13 +107,13 @@ def _box(seed: int) -> Pictures:
     )
 
 
-def _pose(rng: np.random.Generator) -> np.ndarray:
+def _pose(rng: np.random.Generator, spread: float) -> np.ndarray:
     """World-to-camera, y down, looking about along z and a little up."""
-    yaw, pitch = rng.uniform(-0.5, 0.5), rng.uniform(0.0, 0.3)
+    yaw, pitch = spread * rng.uniform(-0.5, 0.5), spread * rng.uniform(0.0, 0.3)
     turn = np.array([[np.cos(yaw), 0, np.sin(yaw)], [0, 1, 0], [-np.sin(yaw), 0, np.cos(yaw)]])
     tilt = np.array([[1, 0, 0], [0, np.cos(pitch), -np.sin(pitch)], [0, np.sin(pitch), np.cos(pitch)]])
     rotation = tilt @ turn
-    centre = rng.uniform([-1, -0.5, -1], [1, 0.3, 1])
+    centre = spread * rng.uniform([-1, -0.5, -1], [1, 0.3, 1])
     return np.column_stack([rotation, -rotation @ centre])
 
 
@@ -124,6 +129,8 @@ def twin(name: str, *, checkpoint: str | None = None, steps: int = 300) -> Train
     * the schedule, and the lower rate of a backbone from DINOv2, which here starts from scratch;
     * the precision, to float32: bfloat16 is slow on some processors.
 
+    A Gaussian head behind a frozen network from scratch has to find the depth by its offsets.
+
     Args:
         name: of the recipe.
         checkpoint: of the twin of ``teacher_tiny``: the teacher, and what a recipe that starts from weights starts
@@ -138,11 +145,14 @@ def twin(name: str, *, checkpoint: str | None = None, steps: int = 300) -> Train
     single = last.data.views[1] == 1
     pretrained = checkpoint is not None and recipe.init.start == "weights"
     start = recipe.init if pretrained else replace(recipe.init, start="scratch", source=None)
-    box = OpenBox(seed=_OTHER_BOX if name == "finetune" else 0)
+    preset, model = _network(recipe, single)
+    # What is drawn must have been seen.
+    spread = _SHARED_SPREAD if recipe.objective.kind == "gaussians" else 1.0
+    box = OpenBox(seed=_OTHER_BOX if name == "finetune" else 0, spread=spread)
     return replace(
         recipe,
-        preset="da3metric-tiny" if single else "da3-tiny",
-        model=_SINGLE_VIEW if single else _ANY_VIEW,
+        preset=preset,
+        model=model,
         objective=replace(recipe.objective_of(last), correspondence_blocks=(1, 3)),
         phases=(Phase(steps=steps, learning_rate=1e-3, warmup=steps // 20, data=_views(single)),),
         sources=((box, 1.0),),
@@ -156,6 +166,15 @@ def twin(name: str, *, checkpoint: str | None = None, steps: int = 300) -> Train
         log_every=10,
         save_every=steps,
     )
+
+
+def _network(recipe: TrainConfig, single: bool) -> tuple[str, tuple[str, ...]]:
+    """Preset of a twin, and the changes that leave four blocks of it."""
+    if single:
+        return "da3metric-tiny", _SINGLE_VIEW
+    if recipe.objective.kind == "gaussians":
+        return "da3-gs-tiny", _GAUSSIANS
+    return "da3-tiny", _ANY_VIEW
 
 
 def _views(single: bool) -> ViewOptions:

@@ -10,7 +10,7 @@ from torch import nn
 
 from depth_anything_3.model.da3 import DepthAnything3Net
 from depth_anything_3.train.config import TrainConfig
-from depth_anything_3.train.objectives import ObjectiveOptions
+from depth_anything_3.train.objectives import MULTI_VIEW, ObjectiveOptions
 from depth_anything_3.train.separate_heads import SeparateHeads
 
 
@@ -30,7 +30,8 @@ class Untrained:
 
 
 def _no_rays(o: ObjectiveOptions, net: DepthAnything3Net) -> bool:
-    return o.kind == "anyview" and not o.ray and not (o.point and o.ray_target == "rays")
+    unread = o.kind == "anyview" and not o.ray and not (o.point and o.ray_target == "rays")
+    return unread or o.kind == "gaussians"
 
 
 def _two_heads(o: ObjectiveOptions, net: DepthAnything3Net) -> bool:
@@ -54,14 +55,14 @@ UNTRAINED: tuple[Untrained, ...] = (
     Untrained(
         r"head\.scratch\.sky_output",
         "sky has no loss",
-        lambda o, net: o.kind == "anyview" or not (o.sky or o.object),
+        lambda o, net: o.kind in MULTI_VIEW or not (o.sky or o.object),
     ),
     Untrained(r"cam_dec\.", "cameras have no loss", lambda o, net: o.kind != "anyview" or not o.camera),
-    Untrained(r"cam_enc\.", "no poses are given", lambda o, net: o.kind != "anyview" or not o.pose_conditioning),
+    Untrained(r"cam_enc\.", "no poses are given", lambda o, net: o.kind not in MULTI_VIEW or not o.pose_conditioning),
     Untrained(
         r"backbone\.pretrained\.camera_token",
         "poses are given at every step, and their tokens take its place",
-        lambda o, net: o.kind == "anyview" and o.pose_conditioning >= 1,
+        lambda o, net: o.kind in MULTI_VIEW and o.pose_conditioning >= 1,
     ),
     Untrained(
         r"backbone\.pretrained\.cls_token",
@@ -69,7 +70,7 @@ UNTRAINED: tuple[Untrained, ...] = (
         lambda o, net: net.backbone.pretrained.alt_start == 0,
     ),
     Untrained(
-        r"gs_(head|adapter)\.", "Gaussians are trained afterwards, with everything else fixed", lambda o, net: True
+        r"gs_head\.", "Gaussians are trained afterwards, by recipes of their own", lambda o, net: o.kind != "gaussians"
     ),
 )
 """All parameters without a gradient."""
@@ -90,5 +91,5 @@ def trained_parameters(network: DepthAnything3Net, config: TrainConfig) -> dict[
     return {
         name: parameter
         for name, parameter in network.named_parameters()
-        if name not in left_out and not any(part in name for part in config.init.frozen)
+        if name not in left_out and config.init.trains(name)
     }

@@ -38,7 +38,19 @@ PUBLISHED_SIGNATURE = {
     "export_kwargs": None,  # published: a mutable {}, which leaks from one call into the next
 }
 OWN_ARGUMENTS = {
-    *("alpha", "progress", "cancel", "refine", "extrinsics_convention", "metric_focal", "gs_source", "video", "clean")
+    *(
+        "alpha",
+        "progress",
+        "cancel",
+        "refine",
+        "extrinsics_convention",
+        "metric_focal",
+        "gs_source",
+        "video",
+        "clean",
+        "masks",
+    ),
+    "mixed_sizes",
 }
 
 PUBLISHED_FLAGS: dict[str, object] = {

@@ -34,7 +34,7 @@ STABLE_PATHS = (
 )
 """Import paths that scripts and YAML files outside this package rely on."""
 
-METHODS = ("__init__", "from_pretrained", "save_pretrained", "inference", "forward", "to")
+METHODS = ("__init__", "from_pretrained", "save_pretrained", "inference", "depth", "forward", "to")
 
 
 def describe() -> str:

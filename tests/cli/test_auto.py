@@ -276,6 +276,7 @@ PUBLISHED = {
     "process_res": None,
     "process_res_method": "upper_bound_resize",
     "alpha": "composite",
+    "mixed_sizes": "crop",
     "refine": "off",
     "metric_focal": "given",
     "extrinsics": None,

@@ -19,7 +19,7 @@ from PIL import Image
 
 from depth_anything_3.errors import ImageError, InputError
 from depth_anything_3.infer import preprocess as module
-from depth_anything_3.infer.preprocess import plan_resize, preprocess
+from depth_anything_3.infer.preprocess import plan_resize, preprocess, resize_pictures
 from depth_anything_3.io.images import decode_image
 from depth_anything_3.types.inputs import ModelInputs, ResizeRecord
 from depth_anything_3.types.options import PROCESS_METHODS, PreprocessOptions
@@ -393,3 +393,26 @@ def test_masks_go_through_the_same_resize_and_crop() -> None:
     assert np.abs(np.argmax(columns) - edge) <= 1 and not inputs.masks[0][:, : int(edge) - 1].any()
     assert columns[int(edge) + 1 :].all() and inputs.masks[1].all()
     assert preprocess([rgba], options=PreprocessOptions(process_res=84)).masks is None
+
+
+def test_mixed_shapes_are_padded_on_request() -> None:
+    rng = np.random.default_rng(0)
+    wide, high = (rng.integers(0, 256, shape, np.uint8) for shape in ((60, 112, 3), (112, 84, 3)))
+    K = np.tile(np.array([[80.0, 0, 50], [0, 80, 40], [0, 0, 1]]), (2, 1, 1))
+    padding = PreprocessOptions(process_res=112, mixed_sizes="pad")
+    inputs = preprocess([wide, high], intrinsics=K, options=padding)
+    assert inputs.processed_images.shape == (2, 112, 112, 3) and inputs.masks is not None
+    for i, image in enumerate((wide, high)):
+        alone = preprocess([image], intrinsics=K[i : i + 1], options=padding)
+        (h, w), before, after = alone.records[0].processed_hw, alone.records[0], inputs.records[i]
+        top, left = (112 - h) // 2, (112 - w) // 2
+        inside = np.s_[top : top + h, left : left + w]
+        np.testing.assert_array_equal(inputs.processed_images[i][inside], alone.processed_images[0])
+        assert inputs.masks[i].sum() == h * w and inputs.masks[i][inside].all()
+        assert np.abs(inputs.images[i][:, ~inputs.masks[i]]).max() < 0.02, "padding is the mean colour"
+        assert after.scale_xy == before.scale_xy and after.processed_hw == (112, 112)
+        assert after.offset_xy == (before.offset_xy[0] + left, before.offset_xy[1] + top)
+        assert inputs.intrinsics is not None and alone.intrinsics is not None
+        np.testing.assert_allclose(inputs.intrinsics[i, :2, 2], alone.intrinsics[0, :2, 2] + (left, top))
+    pictures, records = resize_pictures([wide, high], most=56, options=padding)
+    assert pictures.shape == (2, 56, 56, 3) and records[0].offset_xy[1] > 0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import itertools
+import math
 import re
 import warnings
 from collections.abc import Callable
@@ -19,9 +21,13 @@ from depth_anything_3.io.cameras.cameras_json import write_cameras
 from depth_anything_3.io.cameras.given import open_views
 from depth_anything_3.io.colmap import read_points
 from depth_anything_3.io.images import decode_image, read_header
+from depth_anything_3.io.masks import decode_mask
+from depth_anything_3.io.video import iterate_video
 from depth_anything_3.types.cameras import Cameras, Lens
+from depth_anything_3.types.options import FolderOptions
 from support import camera_files as files
 from support.heif import heif_photo
+from support.videos import write_video
 
 _WRITTEN = files.scene(names=("img2.png", "img10.png", "IMG1.png"))
 _NUMBER = re.compile(rb"-?\d+(?:\.\d+)?(?:e-?\d+)?")
@@ -49,7 +55,32 @@ class Finding:
 
 def targets(folder: Path) -> list[Target]:
     """Valid files of every kind below ``folder``, which must be empty."""
-    return [*_images(folder), *_camera_files(folder)]
+    return [*_images(folder), *_camera_files(folder), *_videos(folder), *_masks(folder)]
+
+
+def _videos(folder: Path) -> list[Target]:
+    (folder / "videos").mkdir()
+    found = []
+    for name, codec in (("a.mp4", "mp4v"), ("b.mov", "mp4v"), ("c.avi", "MJPG"), ("d.mkv", "FFV1"), ("e.webm", "VP80")):
+        file = write_video(folder / "videos" / name, 6, size=(16, 24), codec=codec)
+        found.append(Target(name, file, lambda file=file: _read_video(file)))  # type: ignore[misc]
+    return found
+
+
+def _read_video(file: Path) -> None:
+    """As everyone reads it, and as views of a scene with cameras: what is there is upright, named, and in order."""
+    times = []
+    for frame in itertools.islice(iterate_video(file, max_frames=4), 100):
+        assert frame.image.ndim == 3 and frame.image.dtype == np.uint8 and frame.image.size > 0
+        times.append(frame.timestamp)
+    assert times == sorted(times) and all(map(math.isfinite, times))
+    open_views(file, intrinsics="60deg", options=FolderOptions(limit=2))
+
+
+def _masks(folder: Path) -> list[Target]:
+    file = folder / "mask.png"
+    Image.fromarray(np.eye(16, dtype=bool)).save(file)
+    return [Target(file.name, file, lambda: decode_mask(file, index=0, size=(16, 16)))]
 
 
 def _images(folder: Path) -> list[Target]:

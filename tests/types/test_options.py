@@ -30,6 +30,7 @@ def test_published_defaults() -> None:
         "process_res": 504,
         "process_res_method": "upper_bound_resize",
         "alpha": "composite",
+        "mixed_sizes": "crop",
     }
     assert defaults(InferOptions) == {
         "align_to_input_ext_scale": True,

@@ -24,7 +24,7 @@ from depth_anything_3.types.inputs import ResizeRecord
 from depth_anything_3.types.prediction import Prediction
 
 N, H, W = 3, 4, 5
-ARRAYS = ("depth", "sky", "conf", "extrinsics", "intrinsics", "processed_images")
+ARRAYS = ("depth", "sky", "conf", "extrinsics", "intrinsics", "processed_images", "sky_prob", "valid")
 
 
 def records(count: int = N) -> tuple[ResizeRecord, ...]:
@@ -71,6 +71,8 @@ def fields(**changes: Any) -> dict[str, Any]:
         "alignment": None,
         "metric_focal": "given",
         "timestamps": (0.0, 1 / 3, 2.5),
+        "sky_prob": rng.random((N, H, W), np.float32),
+        "valid": rng.random((N, H, W)) < 0.5,
         **changes,
     }
 
@@ -122,7 +124,8 @@ def test_the_published_fields_come_first_and_in_their_order() -> None:
     ]
     names = [field.name for field in dataclasses.fields(Prediction)]
     assert names[:10] == [*published, "scale_factor"]
-    assert names[10:] == ["names", "records", "model_name", "refinement", "alignment", "metric_focal", "timestamps"]
+    assert names[10:17] == ["names", "records", "model_name", "refinement", "alignment", "metric_focal", "timestamps"]
+    assert names[17:] == ["sky_prob", "valid"]
 
 
 def test_fields_may_be_given_by_position() -> None:

@@ -219,6 +219,7 @@ FLAGS: dict[str, Flag] = {
     ),
     "process_res_method": Flag(help="What is bounded, and how sides become multiples of 14."),
     "alpha": Flag(help="What becomes of transparency."),
+    "mixed_sizes": Flag(help="How photos of different shapes are brought to a common one."),
     "infer_gs": Flag(help="Also predict 3D Gaussians, for the formats that begin with gs_."),
     "gs_source": Flag(help="What makes them: the model's own head, or its depth alone."),
     "use_ray_pose": Flag(help="Cameras from the predicted rays."),

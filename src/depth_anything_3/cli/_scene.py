@@ -231,19 +231,18 @@ def _judged(known: _Known, job: Job, size: Size) -> tuple[dict[str, object], Inf
 
 def processed_size(sizes: Sequence[Size], options: PreprocessOptions) -> Size:
     """Height and width at which the network sees the pictures."""
-    from depth_anything_3.infer.preprocess import plan_resize
+    from depth_anything_3.infer.preprocess import common_size, plan_resize
 
-    planned = [plan_resize(size, options, index=i).processed_hw for i, size in enumerate(sizes)]
-    return min(height for height, _ in planned), min(width for _, width in planned)
+    return common_size([plan_resize(size, options, index=i).processed_hw for i, size in enumerate(sizes)], options)
 
 
 def map_size(sizes: Sequence[Size], options: PreprocessOptions, inference: InferOptions) -> Size:
     """Height and width of the maps that come back: refinement makes them larger than what the network saw."""
-    from depth_anything_3.infer.preprocess import at_most, plan_resize
+    from depth_anything_3.infer.preprocess import at_most, common_size, plan_resize
 
     read = processed_size(sizes, options)
     with_head = inference.infer_gs and inference.gs_source == "head"  # its Gaussians belong to what was read
     if inference.refine != "full" or len(sizes) < 2 or max(read) >= PROCESS_RES or with_head:
         return read
     planned = [plan_resize(size, at_most(options, size, PROCESS_RES)).processed_hw for size in sizes]
-    return min(height for height, _ in planned), min(width for _, width in planned)
+    return common_size(planned, options)

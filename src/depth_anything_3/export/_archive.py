@@ -18,7 +18,8 @@ def write_archive(prediction: Prediction, path: Path, *, depth_decimals: int, wi
 
     Published keys: ``depth`` (N, H, W) float32, rounded; ``conf`` (N, H, W) float32, rounded to two decimals;
     ``extrinsics`` (N, 3, 4) float32 world-to-camera; ``intrinsics`` (N, 3, 3) float32; ``image`` (N, H, W, 3) uint8.
-    Added: ``sky`` (N, H, W) bool, ``is_metric`` bool, ``scale_factor`` float64, ``names`` (N,) strings.
+    Added: ``sky`` and ``valid`` (N, H, W) bool, ``is_metric`` bool, ``scale_factor`` float64, ``names`` (N,) strings,
+    ``timestamps`` (N,) seconds.
     Nothing in the file needs unpickling, and equal predictions give equal bytes.
     """
     arrays: dict[str, Any] = {
@@ -28,9 +29,11 @@ def write_archive(prediction: Prediction, path: Path, *, depth_decimals: int, wi
         "intrinsics": prediction.intrinsics,
         "image": prediction.processed_images if with_images else None,
         "sky": prediction.sky,
+        "valid": prediction.valid,
         "is_metric": prediction.is_metric,
         "scale_factor": prediction.scale_factor,
         "names": prediction.names or None,
+        "timestamps": prediction.timestamps or None,
     }
     present: dict[str, Any] = {k: np.asarray(v) for k, v in arrays.items() if v is not None}
     with atomic_path(path) as temporary:

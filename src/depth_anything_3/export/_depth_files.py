@@ -14,7 +14,7 @@ from depth_anything_3._files import atomic_path
 from depth_anything_3._optional import require
 from depth_anything_3.export._json import write_json
 from depth_anything_3.export.depth_raw import Options
-from depth_anything_3.types.prediction import Prediction
+from depth_anything_3.types.prediction import Prediction, known_depth, valid_pixels
 
 Map = npt.NDArray[np.float32]
 
@@ -43,7 +43,7 @@ def write_depth(prediction: Prediction, paths: list[Path], options: Options) -> 
         write = _FLOAT_WRITERS[options.encoding]
         if options.encoding == "exr":
             require("OpenEXR", extra="exr")
-    for path, depth in zip(pictures, prediction.depth, strict=True):
+    for path, depth in zip(pictures, known_depth(prediction), strict=True):
         with atomic_path(path) as temporary:
             write(temporary, depth)
     return [*pictures, write_json(sidecar, content)]
@@ -59,7 +59,7 @@ def _steps(prediction: Prediction, asked: float | None) -> float:
         return asked
     if prediction.is_metric:
         return _MILLIMETRES
-    known = prediction.depth[_known(prediction.depth)]
+    known = prediction.depth[valid_pixels(prediction)]
     return _MOST / float(known.max()) if known.size else 1.0
 
 
@@ -68,7 +68,7 @@ def _known(depth: Map) -> npt.NDArray[np.bool_]:
 
 
 def _warn_of_far(prediction: Prediction, steps: float) -> None:
-    far = _known(prediction.depth) & (np.rint(prediction.depth.astype(np.float64) * steps) > _MOST)
+    far = valid_pixels(prediction) & (np.rint(prediction.depth.astype(np.float64) * steps) > _MOST)
     if far.any():
         warnings.warn(
             f"depth_raw: {far.mean():.1%} of the pixels are beyond {_MOST / steps:g} and stored as unknown (0); "

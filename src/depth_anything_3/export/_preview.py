@@ -13,7 +13,7 @@ from depth_anything_3.export._points import finite_pixels, point_pixels, thinned
 from depth_anything_3.export.preview import Options
 from depth_anything_3.geometry.pinhole import camera_centres, project
 from depth_anything_3.geometry.stored_poses import central_intrinsics, focal_length
-from depth_anything_3.types.prediction import Prediction
+from depth_anything_3.types.prediction import Prediction, known_depth
 
 Picture = npt.NDArray[np.uint8]
 Array = npt.NDArray[np.float64]
@@ -43,11 +43,12 @@ def _sheet(prediction: Prediction, options: Options) -> Picture:
     count = min(options.views, len(prediction.depth))
     views = np.linspace(0, len(prediction.depth) - 1, count).round().astype(int)
     edges = np.linspace(0, options.height + _GAP, count + 1).round().astype(int)
-    high, wide = prediction.depth.shape[1:]
+    depth = known_depth(prediction)
+    high, wide = depth.shape[1:]
     width = max(1, round((options.height - (count - 1) * _GAP) / count * wide / high))
     sheet = np.full((options.height, 2 * width + _GAP, 3), _BACKGROUND, np.uint8)
     for view, top, bottom in zip(views, edges, edges[1:] - _GAP, strict=False):
-        pair = prediction.processed_images[view], colour_depth(prediction.depth[view])
+        pair = prediction.processed_images[view], colour_depth(depth[view])
         for picture, left in zip(pair, (0, width + _GAP), strict=True):
             small = Image.fromarray(picture).resize((width, int(bottom - top)), Image.Resampling.LANCZOS)
             sheet[top:bottom, left : left + width] = small

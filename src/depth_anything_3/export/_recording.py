@@ -14,7 +14,7 @@ from depth_anything_3.export._frames import AXES, first_usable, frame_from_world
 from depth_anything_3.export._points import finite_pixels, point_pixels, thinned, usable_cameras, view_points
 from depth_anything_3.export.rerun import Options
 from depth_anything_3.geometry.stored_poses import invert_rigid
-from depth_anything_3.types.prediction import Prediction
+from depth_anything_3.types.prediction import Prediction, known_depth
 
 _NAME = "depth_anything_3"
 
@@ -53,7 +53,7 @@ def _log_camera(rr: Any, stream: Any, prediction: Prediction, view: int, pose: A
     )
     stream.log(f"{entity}/picture", lens)
     stream.log(f"{entity}/picture", rr.Image(prediction.processed_images[view]))
-    stream.log(f"{entity}/picture/depth", rr.DepthImage(prediction.depth[view], meter=1.0))
+    stream.log(f"{entity}/picture/depth", rr.DepthImage(known_depth(prediction)[view], meter=1.0))
     if prediction.conf is not None:
         stream.log(f"{entity}/confidence", rr.Tensor(prediction.conf[view]))
     if prediction.names:

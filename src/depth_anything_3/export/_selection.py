@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from depth_anything_3.types.prediction import Prediction
+from depth_anything_3.types.prediction import Prediction, usable_pixels
 
 _BLACK_BELOW, _WHITE_FROM = 16, 240
 _LOWEST_CONF = 1.0
@@ -50,17 +50,16 @@ def pixels_to_keep(
     conf_thresh_percentile: float,
     ensure_thresh_percentile: float,
 ) -> npt.NDArray[np.bool_]:
-    """(N, H, W) mask of pixels with a depth that is finite, positive, confident, not sky and not backdrop.
+    """(N, H, W) mask of pixels with a depth that is valid, confident, not sky and not backdrop.
 
-    Backdrop counts as least confident in the percentiles. Without confidence, that criterion is left out.
+    Backdrop counts as least confident in the percentiles, what is masked out not at all. Without confidence, that
+    criterion is left out.
     """
-    keep = np.isfinite(prediction.depth) & (prediction.depth > 0) & ~backdrop
-    if prediction.sky is not None:
-        keep &= ~prediction.sky
+    keep = usable_pixels(prediction) & ~backdrop
     if prediction.conf is not None:
         conf = np.where(backdrop, np.float32(_LOWEST_CONF), prediction.conf)
         threshold = confidence_threshold(
-            conf,
+            conf if prediction.valid is None else conf[prediction.valid],
             lowest=conf_thresh,
             percentile=conf_thresh_percentile,
             ensure_percentile=ensure_thresh_percentile,

@@ -32,10 +32,11 @@ def export(prediction: Prediction, folder: Path, options: Options) -> list[Path]
     from PIL import Image
 
     from depth_anything_3.export._colormap import colour_depth
+    from depth_anything_3.types.prediction import known_depth
 
     assert prediction.processed_images is not None
     paths = [folder / name for name in planned_files(len(prediction.depth), options)]
-    for path, image, depth in zip(paths, prediction.processed_images, prediction.depth, strict=True):
+    for path, image, depth in zip(paths, prediction.processed_images, known_depth(prediction), strict=True):
         pair = np.concatenate((image, colour_depth(depth)), axis=1)
         with atomic_path(path) as temporary:
             Image.fromarray(pair).save(temporary, format="JPEG", quality=_QUALITY)

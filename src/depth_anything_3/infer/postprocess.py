@@ -37,12 +37,16 @@ def to_prediction(output: NetOutput, inputs: ModelInputs, options: InferOptions,
     placed = _placed(output, inputs, options)
     depth, is_metric, metric_focal = _metric(placed, inputs, options, model_name)
     intrinsics = inputs.intrinsics
+    score = _optional(output.sky)
+    valid = np.isfinite(depth) & (depth > 0)
     return Prediction(
         depth=depth,
         is_metric=is_metric,
         alignment=placed.alignment,
         metric_focal=metric_focal,
-        sky=None if output.sky is None else _array(output.sky) >= SKY_SCORE,
+        sky=None if score is None else score >= SKY_SCORE,
+        sky_prob=None if score is None else np.clip(score, 0, 1),
+        valid=valid if inputs.masks is None else valid & inputs.masks,
         conf=_optional(output.depth_conf),
         extrinsics=placed.extrinsics,
         intrinsics=_optional(output.intrinsics) if intrinsics is None else intrinsics.astype(np.float32),

@@ -2,8 +2,8 @@
 
 Each image is first scaled so that its longest (``upper_bound_*``) or shortest (``lower_bound_*``) side has the
 requested length, then both sides are brought to multiples of 14 by a second resize (``*_resize``) or a centre crop
-(``*_crop``). Images that still differ in size are cropped at the centre to the common minimum. The two resizes in a
-row are the published ones; fusing them would change the pixels.
+(``*_crop``). Images that still differ in size are cropped at the centre to the common minimum, or padded to the common
+maximum. The two resizes in a row are the published ones; fusing them would change the pixels.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ import numpy.typing as npt
 
 from depth_anything_3.errors import ImageError, InputError
 from depth_anything_3.geometry.conventions import extrinsics_from
-from depth_anything_3.io.images import ImageSource, decode_image
+from depth_anything_3.io.images import ImageSource, LensPhoto, decode_image, undistorted_mask
+from depth_anything_3.io.masks import MaskSource, as_mask_list, decode_mask
 from depth_anything_3.io.sources import as_image_list
 from depth_anything_3.types.inputs import ModelInputs, ResizeRecord
 from depth_anything_3.types.options import PATCH_SIZE, PreprocessOptions
@@ -40,6 +41,7 @@ IMAGE_STD = np.array([0.229, 0.224, 0.225])
 
 Size = tuple[int, int]
 Pixels = npt.NDArray[np.uint8]
+Mask = npt.NDArray[np.bool_]
 Matrices = npt.NDArray[np.float64]
 
 
@@ -68,9 +70,11 @@ def preprocess(
     extrinsics: object = None,
     intrinsics: object = None,
     extrinsics_convention: str = "opencv_w2c",
+    masks: object = None,
     options: PreprocessOptions,
     on_image: Callable[[int, int], None] | None = None,
     max_workers: int = 8,
+    first: int = 0,
 ) -> ModelInputs:
     """Decode, resize and normalise the images of one scene, and bring their cameras along.
 
@@ -80,26 +84,31 @@ def preprocess(
             arrays or nested lists; checked by :func:`check_cameras`.
         extrinsics_convention: what they mean.
         intrinsics: (N, 3, 3) in pixels of the upright source images, the centre of the top-left pixel at (0.5, 0.5).
-        options: target size, method, treatment of transparency.
+        masks: of the upright photos, see :func:`depth_anything_3.io.masks.as_mask_list`. They are resized, cropped and
+            padded with them; where ``alpha="mask"`` finds transparency, both must keep a pixel.
+        options: target size, method, treatment of transparency and of mixed sizes.
         on_image: called as ``on_image(done, total)`` from the calling thread after each image, in order. An exception
             that it raises ends the work and reaches the caller.
         max_workers: number of threads that decode and resize; each holds one full-size image at a time.
+        first: position of the first image in the caller's list, for errors and the names of images without one.
 
     Returns:
         The network inputs; N, order and names as given.
 
     Raises:
-        InputError: no images, or wrong cameras (found before any image is decoded).
+        InputError: no images, wrong cameras (found before any image is decoded), or wrong masks.
         ImageError: an image cannot be read, is longer than 20:1, or is cropped to nothing by a ``*_crop`` method.
 
     Warns:
-        UserWarning: the images differ in shape, so that some were cropped; the message says how much was lost.
+        UserWarning: the images differ in shape, so that some were cropped (``mixed_sizes="crop"``); the message says
+            how much was lost.
     """
     sources = as_image_list(images)
     poses, calibrations = check_cameras(extrinsics, intrinsics, len(sources), convention=extrinsics_convention)
     if max_workers < 1:
         raise InputError("max_workers", str(max_workers), "at least 1")
-    resized = _crop_to_common_size(_resize_all(sources, options, on_image, max_workers))
+    given = as_mask_list(masks, sources)
+    resized = _to_common_size(_resize_all(sources, options, on_image, max_workers, masks=given, first=first), options)
     records = tuple(image.record for image in resized)
     names = tuple(image.name for image in resized)
     network_images, shown = _network_arrays(resized)
@@ -141,7 +150,7 @@ def resize_pictures(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # preprocess has said that pictures were cropped
         sources = as_image_list(images)
-        resized = _crop_to_common_size(_resize_all(sources, options, None, max_workers, most=most))
+        resized = _to_common_size(_resize_all(sources, options, None, max_workers, most=most), options)
     return np.stack([image.pixels for image in resized]), tuple(image.record for image in resized)
 
 
@@ -205,6 +214,12 @@ def at_most(options: PreprocessOptions, source_hw: Size, most: int) -> Preproces
     return dataclasses.replace(options, process_res=min(most, max(source_hw)), process_res_method=method)
 
 
+def common_size(sizes: Sequence[Size], options: PreprocessOptions) -> Size:
+    """Height and width of the network images, from those of each image by itself."""
+    extreme = max if options.mixed_sizes == "pad" else min
+    return extreme(h for h, _ in sizes), extreme(w for _, w in sizes)
+
+
 def _scaled(hw: Size, scale: float) -> Size:
     # round() takes ties to the even number; neither side comes to 0, because the aspect ratio is bounded
     return round(hw[0] * scale), round(hw[1] * scale)
@@ -223,7 +238,7 @@ class _Resized:
     pixels: Pixels
     name: str
     record: ResizeRecord
-    mask: npt.NDArray[np.bool_] | None
+    mask: Mask | None
     timestamp: float | None
 
 
@@ -233,11 +248,17 @@ def _resize_all(
     on_image: Callable[[int, int], None] | None,
     max_workers: int,
     most: int | None = None,
+    masks: Sequence[MaskSource | None] | None = None,
+    first: int = 0,
 ) -> list[_Resized]:
     executor = ThreadPoolExecutor(min(max_workers, len(sources)), thread_name_prefix="preprocess")
     done: list[_Resized] = []
     try:
-        futures = [executor.submit(_resize_one, source, i, options, most) for i, source in enumerate(sources)]
+        given = [None] * len(sources) if masks is None else masks
+        futures = [
+            executor.submit(_resize_one, source, i, options, most, mask)
+            for i, (source, mask) in enumerate(zip(sources, given, strict=True), first)
+        ]
         for future in futures:
             done.append(future.result())
             if on_image is not None:
@@ -247,7 +268,9 @@ def _resize_all(
     return done
 
 
-def _resize_one(source: ImageSource, index: int, options: PreprocessOptions, most: int | None) -> _Resized:
+def _resize_one(
+    source: ImageSource, index: int, options: PreprocessOptions, most: int | None, given: MaskSource | None
+) -> _Resized:
     image = decode_image(source, index=index, alpha=options.alpha)
     source_hw = (image.pixels.shape[0], image.pixels.shape[1])
     if most is not None:
@@ -261,8 +284,21 @@ def _resize_one(source: ImageSource, index: int, options: PreprocessOptions, mos
         offset_xy=(0.0, 0.0),
         exif_orientation=image.exif_orientation,
     )
-    mask = None if image.mask is None else _resize_mask(image.mask, plan.resized_hw)
+    mask = _joined_mask(image.mask, given, source, index, source_hw)
+    mask = None if mask is None else _resize_mask(mask, plan.resized_hw)
     return _centre_crop(_Resized(pixels, image.name, record, mask, image.timestamp), plan.processed_hw)
+
+
+def _joined_mask(
+    opaque: Mask | None, given: MaskSource | None, source: ImageSource, index: int, size: Size
+) -> Mask | None:
+    """What both transparency and the caller keep; None where neither says anything."""
+    if given is None:
+        return opaque
+    mask = decode_mask(given, index=index, size=size)
+    if isinstance(source, LensPhoto):
+        mask = undistorted_mask(mask, source)
+    return mask if opaque is None else mask & opaque
 
 
 def _resize(pixels: Pixels, hw: Size) -> Pixels:
@@ -292,12 +328,30 @@ def _centre_crop(image: _Resized, hw: Size) -> _Resized:
     return dataclasses.replace(image, pixels=image.pixels[kept], record=record, mask=mask)
 
 
-def _crop_to_common_size(images: list[_Resized]) -> list[_Resized]:
+def _to_common_size(images: list[_Resized], options: PreprocessOptions) -> list[_Resized]:
     sizes = [image.record.processed_hw for image in images]
-    common = (min(h for h, _ in sizes), min(w for _, w in sizes))
-    if len(set(sizes)) > 1:
-        _warn_of_loss(images, common)
+    if len(set(sizes)) == 1:
+        return images
+    common = common_size(sizes, options)
+    if options.mixed_sizes == "pad":
+        return [_centre_pad(image, common) for image in images]
+    _warn_of_loss(images, common)
     return [_centre_crop(image, common) for image in images]
+
+
+def _centre_pad(image: _Resized, hw: Size) -> _Resized:
+    """In the middle, where networks take the principal point to be; around it the mean colour, masked out."""
+    height, width = image.pixels.shape[:2]
+    top, left = (hw[0] - height) // 2, (hw[1] - width) // 2
+    inside = np.s_[top : top + height, left : left + width]
+    pixels = np.empty((*hw, 3), np.uint8)
+    pixels[:] = np.rint(IMAGE_MEAN * 255)
+    pixels[inside] = image.pixels
+    mask = np.zeros(hw, np.bool_)
+    mask[inside] = True if image.mask is None else image.mask
+    x, y = image.record.offset_xy
+    record = dataclasses.replace(image.record, processed_hw=hw, offset_xy=(x + left, y + top))
+    return dataclasses.replace(image, pixels=pixels, record=record, mask=mask)
 
 
 def _warn_of_loss(images: list[_Resized], common: Size) -> None:
@@ -308,7 +362,7 @@ def _warn_of_loss(images: list[_Resized], common: Size) -> None:
     warnings.warn(
         f"The images have different shapes; all were cropped at the centre to {common[1]}x{common[0]} network pixels. "
         f"{lost} of {sum(areas)} pixels were lost ({lost / sum(areas):.0%}), most of them in "
-        f"{images[worst].name} ({1 - kept / areas[worst]:.0%}).",
+        f"{images[worst].name} ({1 - kept / areas[worst]:.0%}); mixed_sizes='pad' keeps all.",
         UserWarning,
         stacklevel=4,  # the caller of preprocess
     )

@@ -1,8 +1,9 @@
-"""Running the network on one scene."""
+"""Running the network on scenes of equal size."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,24 +39,28 @@ class Reporter:
 
 def run_network(
     net: Network,
-    inputs: ModelInputs,
+    scenes: Sequence[ModelInputs],
     options: InferOptions,
     *,
     device: torch.device,
     dtype: torch.dtype,
     report: Reporter,
 ) -> NetOutput:
-    """Outputs for the one scene in ``inputs``, on ``device``, batch axis 1.
+    """Outputs for B scenes with as many views of the same size, on ``device``.
 
     Args:
+        scenes: all with cameras to condition on, or none; of a nested network, all with intrinsics or none.
         dtype: precision of the transformer; float32 runs without autocast.
         report: told after every transformer block.
     """
-    images = torch.from_numpy(inputs.images)[None].to(device)
-    extrinsics, intrinsics = network_cameras(inputs, device)
+    images = torch.from_numpy(np.stack([inputs.images for inputs in scenes])).to(device)
+    cameras = [network_cameras(inputs, device) for inputs in scenes]
+    extrinsics, intrinsics = (_joined([pair[i] for pair in cameras]) for i in (0, 1))
     lens: dict[str, Tensor] = {}
-    if isinstance(net, NestedDepthAnything3Net) and options.metric_focal == "given" and inputs.intrinsics is not None:
-        lens["metric_intrinsics"] = torch.from_numpy(inputs.intrinsics).float()[None].to(device)
+    if isinstance(net, NestedDepthAnything3Net) and options.metric_focal == "given":
+        known = [inputs.intrinsics for inputs in scenes if inputs.intrinsics is not None]
+        if known:
+            lens["metric_intrinsics"] = torch.from_numpy(np.stack(known)).float().to(device)
     with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
         output: NetOutput = net(
             images,
@@ -70,6 +75,11 @@ def run_network(
             **lens,
         )
     return output
+
+
+def _joined(parts: Sequence[Tensor | None]) -> Tensor | None:
+    known = [part for part in parts if part is not None]
+    return torch.cat(known) if known else None
 
 
 def network_cameras(

@@ -187,11 +187,14 @@ def _frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 def _through_no_lens(photo: LensPhoto, image: DecodedImage) -> DecodedImage:
     pixels = undistort_image(image.pixels, photo.intrinsics, photo.lens, photo.target)
-    mask = image.mask
-    if mask is not None:
-        shades = np.repeat(mask[:, :, None].astype(np.uint8) * np.uint8(255), 3, axis=2)
-        mask = _frozen(undistort_image(shades, photo.intrinsics, photo.lens, photo.target)[:, :, 0] >= 128)
+    mask = None if image.mask is None else _frozen(undistorted_mask(image.mask, photo))
     return replace(image, pixels=_frozen(pixels), mask=mask)
+
+
+def undistorted_mask(mask: Mask, photo: LensPhoto) -> Mask:
+    """A mask (H, W) of a photo as taken, on the photo without distortion."""
+    shades = np.repeat(mask[:, :, None].astype(np.uint8) * np.uint8(255), 3, axis=2)
+    return np.asarray(undistort_image(shades, photo.intrinsics, photo.lens, photo.target)[:, :, 0] >= 128)
 
 
 def image_size(path: str | os.PathLike[str], *, index: int) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from depth_anything_3.errors import InputError
 from depth_anything_3.refine.consistency import votes
 from depth_anything_3.refine.flying import flying_pixels
 from depth_anything_3.types.options import CleanOptions, clean_preset
-from depth_anything_3.types.prediction import Prediction
+from depth_anything_3.types.prediction import Prediction, usable_pixels, valid_pixels
 
 Mask = npt.NDArray[np.bool_]
 
@@ -36,9 +36,8 @@ def keep_pixels(
             is passed over without one: a preset is for every model.
     """
     chosen = clean_preset(options) if isinstance(options, str) else options
-    keep = np.isfinite(prediction.depth) & (prediction.depth > 0) & _checked_mask(mask, prediction.depth.shape)
-    if chosen.drop_sky and prediction.sky is not None:
-        keep &= ~prediction.sky
+    keep = usable_pixels(prediction) if chosen.drop_sky else valid_pixels(prediction)
+    keep &= _checked_mask(mask, prediction.depth.shape)
     looked_at = keep.copy()  # the criteria below see the same pixels, so that their order does not matter
     if chosen.flying:
         keep &= ~flying_pixels(

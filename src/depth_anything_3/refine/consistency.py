@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -43,19 +45,63 @@ def votes(
     Raises:
         InputError: shapes that do not fit.
     """
+    known = _known(depth, intrinsics, extrinsics, keep)
+    confirmed, contradicted = np.zeros(depth.shape, np.int16), np.zeros(depth.shape, np.int16)
+    for i, _, near, far, z in _compared(depth, intrinsics, extrinsics, known, neighbours):
+        with np.errstate(invalid="ignore"):
+            confirmed[i][known[i]] += (z >= near * (1 - tolerance)) & (z <= far * (1 + tolerance))
+            contradicted[i][known[i]] += z < near * (1 - tolerance)
+    return confirmed, contradicted
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PairResiduals:
+    """What one view says of the points of another.
+
+    Attributes:
+        view: whose points they are.
+        other: the view that looks at them.
+        residual: log of what the other sees over what it should see, for each known pixel of the view in row order:
+            positive where it looks through the point, negative where something hides it, 0 between the nearest and the
+            farthest of the four pixels around it, NaN where it does not see the place.
+    """
+
+    view: int
+    other: int
+    residual: Float[np.ndarray, " k"]
+
+
+def residuals(
+    depth: Float[np.ndarray, "n h w"],
+    intrinsics: Float[np.ndarray, "n 3 3"],
+    extrinsics: Float[np.ndarray, "n 3 4"],
+    keep: Bool[np.ndarray, "n h w"] | None = None,
+    *,
+    neighbours: int = 8,
+) -> Iterator[PairResiduals]:
+    """Residuals in log depth of every view in the views that share most with it; arguments as for :func:`votes`."""
+    known = _known(depth, intrinsics, extrinsics, keep)
+    for i, j, near, far, z in _compared(depth, intrinsics, extrinsics, known, neighbours):
+        with np.errstate(invalid="ignore", divide="ignore"):
+            residual = np.log(np.clip(z, near, far) / z)
+        yield PairResiduals(view=i, other=j, residual=np.where(z > 0, residual, np.nan))
+
+
+def _known(depth: Image, intrinsics: Image, extrinsics: Image, keep: Image | None) -> Image:
     _check(depth, intrinsics, extrinsics)
     known = np.isfinite(depth) & (depth > 0)
-    known = known if keep is None else known & keep
-    confirmed, contradicted = np.zeros(depth.shape, np.int16), np.zeros(depth.shape, np.int16)
+    return known if keep is None else known & keep
+
+
+def _compared(
+    depth: Image, intrinsics: Image, extrinsics: Image, known: Image, neighbours: int
+) -> Iterator[tuple[int, int, Image, Image, Image]]:
+    """View, other view, and what :func:`_seen` gives there for the known pixels of the view."""
     partners = sharing_views(np.where(known, depth, np.nan), intrinsics, extrinsics, neighbours)
     for i, others in enumerate(partners):
         points = unproject(depth[i].astype(np.float64), intrinsics[i], extrinsics[i])[known[i]]
-        for j in others:
-            near, far, z = _seen(points, depth[j], known[j], intrinsics[j], extrinsics[j])
-            with np.errstate(invalid="ignore"):
-                confirmed[i][known[i]] += (z >= near * (1 - tolerance)) & (z <= far * (1 + tolerance))
-                contradicted[i][known[i]] += z < near * (1 - tolerance)
-    return confirmed, contradicted
+        for j in others.tolist():
+            yield i, j, *_seen(points, depth[j], known[j], intrinsics[j], extrinsics[j])
 
 
 def sharing_views(

@@ -25,12 +25,12 @@ _CHUNK = 200_000  # pixels at a time
 
 
 def at_input_resolution(prediction: Prediction, images: Sequence[ImageSource]) -> Prediction:
-    """Depth, confidence, sky and intrinsics on the pixel grid of the pictures as they were given.
+    """Depth, confidence, sky, masks and intrinsics on the pixel grid of the pictures as they were given.
 
     On a surface depth is interpolated in its inverse, which is exact for planes. Where two surfaces meet, a pixel gets
     the depth of the one whose pixels look like it (joint bilateral weights, Kopf et al. 2007), and never a mix of both.
-    Pixels that a centre crop cut off have no depth: it is NaN there, confidence is 1, and sky False. Poses stay;
-    features in ``aux`` stay as they are.
+    Pixels that a centre crop cut off have no depth: it is NaN there, confidence is 1, they are not valid and no
+    sky. Poses stay; features in ``aux`` stay as they are.
 
     Args:
         prediction: with resize records.
@@ -71,6 +71,8 @@ def at_input_resolution(prediction: Prediction, images: Sequence[ImageSource]) -
         depth=depth,
         conf=None if grid.conf is None else np.where(shown, grid.conf, np.float32(1)),
         sky=None if grid.sky is None else grid.sky & shown,
+        sky_prob=None if grid.sky_prob is None else np.where(shown, grid.sky_prob, np.float32(0)),
+        valid=shown if grid.valid is None else grid.valid & shown,
     )
 
 

@@ -18,7 +18,7 @@ from depth_anything_3.refine.reconstruct import Prior
 from depth_anything_3.refine.scene import refine_scene
 from depth_anything_3.types.inputs import ResizeRecord
 from depth_anything_3.types.options import CAMERA_SIGMA, RefineMode
-from depth_anything_3.types.prediction import Prediction
+from depth_anything_3.types.prediction import Prediction, usable_pixels
 from depth_anything_3.types.refinement import Refinement
 
 Maps = npt.NDArray[Any]
@@ -87,7 +87,7 @@ def refine_prediction(
         prior,
         mode=mode,
         cameras_given=cameras_given,
-        masks=None if moved.sky is None else ~moved.sky,
+        masks=usable_pixels(moved),
         device=device,
     )
     refined = replace(
@@ -187,6 +187,8 @@ def on_grid(prediction: Prediction, grid: Pictures) -> Prediction:
         ),
         conf=None if prediction.conf is None else sampled(prediction.conf, smooth),
         sky=None if prediction.sky is None else sampled(prediction.sky.astype(np.uint8), hard) > 0,
+        sky_prob=None if prediction.sky_prob is None else sampled(prediction.sky_prob, smooth),
+        valid=None if prediction.valid is None else sampled(prediction.valid.astype(np.uint8), hard) > 0,
         intrinsics=None if lenses is None else lenses.astype(np.float32),
         processed_images=grid.pixels,
         records=grid.records,

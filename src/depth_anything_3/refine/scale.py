@@ -15,7 +15,7 @@ from depth_anything_3.metrics.depth import valid_pixels
 from depth_anything_3.refine.depth_alignment import AlignedDepth, AlignmentOptions, SeenPoints, align_depth
 from depth_anything_3.types.alignment import Alignment, ScaleRule
 from depth_anything_3.types.inputs import ResizeRecord
-from depth_anything_3.types.prediction import Prediction
+from depth_anything_3.types.prediction import Prediction, usable_pixels
 
 Array = npt.NDArray[np.float64]
 
@@ -108,9 +108,8 @@ def pin_to_points(
     """
     scaled = rescale_to(prediction, points)
     there = replace(points, xy=_in_maps(prediction, points.view, points.xy))
-    masks = None if prediction.sky is None else ~prediction.sky
     height, width = prediction.depth.shape[1:]
-    report = align_depth(scaled.depth, there, (height, width), masks=masks, options=options)
+    report = align_depth(scaled.depth, there, (height, width), masks=usable_pixels(prediction), options=options)
     assert scaled.alignment is not None
     error = float(np.nanmedian(report.residual_after))
     alignment = replace(scaled.alignment, error=error)
@@ -200,11 +199,10 @@ def _in_maps(prediction: Prediction, view: npt.NDArray[np.integer], xy: Array) -
 
 
 def _depth_at(prediction: Prediction, view: npt.NDArray[np.integer], xy: Float[np.ndarray, "o 2"]) -> Array:
-    """Depth of the pixel that each place falls on; NaN outside of the map and in the sky."""
+    """Depth of the pixel that each place falls on; NaN outside of the map, in the sky and where it is masked out."""
     height, width = prediction.depth.shape[1:]
     column, row = np.floor(xy).astype(np.int64).T
     inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
     at = view, row.clip(0, height - 1), column.clip(0, width - 1)
-    if prediction.sky is not None:
-        inside &= ~prediction.sky[at]
+    inside &= usable_pixels(prediction)[at]
     return np.where(inside, prediction.depth[at].astype(np.float64), np.nan)

@@ -16,7 +16,7 @@ from depth_anything_3.splat.base import check_gaussians
 from depth_anything_3.splat.merge import merge_gaussians
 from depth_anything_3.splat.options import CleanOptions
 from depth_anything_3.types.gaussians import Gaussians
-from depth_anything_3.types.prediction import Prediction
+from depth_anything_3.types.prediction import Prediction, usable_pixels, valid_pixels
 
 _FEW_VIEWS = 12
 
@@ -78,11 +78,11 @@ def pixels_to_draw(
     depth = prediction.depth
     if mask is not None and mask.shape != depth.shape:
         raise InputError("mask", f"shape {mask.shape}", f"shape {depth.shape}")
-    keep = inside_border(depth.shape, options.border) & np.isfinite(depth)
+    keep = inside_border(depth.shape, options.border) & (
+        usable_pixels(prediction) if options.drop_sky else valid_pixels(prediction)
+    )
     if mask is not None:
         keep &= mask
-    if prediction.sky is not None and options.drop_sky:
-        keep &= ~prediction.sky
     if options.max_depth_percentile < 100:
         deepest = np.nanpercentile(np.where(np.isfinite(depth), depth, np.nan), options.max_depth_percentile, (1, 2))
         keep &= depth <= deepest[:, None, None]

@@ -26,7 +26,7 @@ from depth_anything_3.errors import InputError
 from depth_anything_3.geometry.alignment import align_trajectories
 from depth_anything_3.geometry.rotation_vectors import nearest_rotation, vector_from_rotation
 from depth_anything_3.geometry.sim3 import Sim3, sim3_log
-from depth_anything_3.types.prediction import Prediction
+from depth_anything_3.types.prediction import Prediction, usable_pixels
 
 Array = npt.NDArray[np.float64]
 
@@ -100,9 +100,7 @@ def sample_views(prediction: Prediction) -> SampledViews:
 def _trusted_log_depth(prediction: Prediction) -> npt.NDArray[np.float32]:
     depth = prediction.depth
     with np.errstate(invalid="ignore", divide="ignore"):
-        log_depth = np.where(np.isfinite(depth) & (depth > 0), np.log(depth), np.nan)
-    if prediction.sky is not None:
-        log_depth = np.where(prediction.sky, np.nan, log_depth)
+        log_depth = np.where(usable_pixels(prediction), np.log(depth), np.nan)
     jump = np.zeros_like(log_depth)
     for axis in (1, 2):
         with np.errstate(invalid="ignore"):

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from depth_anything_3.errors import InputError
 from depth_anything_3.geometry.pinhole import project, unproject
 from depth_anything_3.stream.windows import Window
-from depth_anything_3.types.prediction import Prediction
+from depth_anything_3.types.prediction import Prediction, usable_pixels
 
 _BLOCK = 1024  # rows of the similarity matrix at one time
 
@@ -221,11 +221,7 @@ def _best_pair(prediction: Prediction, frame: int, others: Iterable[int], option
 
 
 def _without_sky(prediction: Prediction) -> npt.NDArray[np.float64]:
-    depth = prediction.depth.astype(np.float64)
-    depth[~(np.isfinite(depth) & (depth > 0))] = np.nan
-    if prediction.sky is not None:
-        depth[prediction.sky] = np.nan
-    return depth
+    return np.where(usable_pixels(prediction), prediction.depth.astype(np.float64), np.nan)
 
 
 def _unit_rows(descriptors: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:

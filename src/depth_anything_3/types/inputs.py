@@ -19,7 +19,8 @@ class ResizeRecord:
         source_hw: height and width of the image as shown (EXIF orientation applied).
         processed_hw: height and width of the network image.
         scale_xy: factors along x and y.
-        offset_xy: shift along x and y in processed pixels; minus the columns and rows cropped at the left and top.
+        offset_xy: shift along x and y in processed pixels; minus the columns and rows cropped at the left and top, plus
+            those padded there.
         exif_orientation: the EXIF orientation tag that was applied (1 = none).
     """
 
@@ -53,7 +54,7 @@ class ModelInputs:
         records: N resize records.
         extrinsics: (N, 4, 4) float64 world-to-camera, OpenCV axes, as given; or None.
         intrinsics: (N, 3, 3) float64 in pixels of the processed images; or None.
-        masks: (N, H, W) bool, False where a view is masked out; or None where no view has a mask.
+        masks: (N, H, W) bool, False where a view is masked out or padded; or None where none is.
         timestamps: N times in seconds from the start of the video that the views come from; empty where they come from
             no video.
     """

@@ -14,6 +14,7 @@ from depth_anything_3.errors import InputError
 
 ProcessMethod = Literal["upper_bound_resize", "upper_bound_crop", "lower_bound_resize", "lower_bound_crop"]
 AlphaMode = Literal["composite", "mask", "drop"]
+MixedSizes = Literal["crop", "pad"]
 ReferenceViewStrategy = Literal["first", "middle", "saddle_balanced", "saddle_sim_range", "saddle_sim_range_others"]
 
 RefineMode = Literal["off", "poses", "full"]
@@ -31,6 +32,7 @@ MetricFocal = Literal["given", "predicted"]
 
 PROCESS_METHODS: tuple[str, ...] = get_args(ProcessMethod)
 ALPHA_MODES: tuple[str, ...] = get_args(AlphaMode)
+MIXED_SIZES: tuple[str, ...] = get_args(MixedSizes)
 REFERENCE_VIEW_STRATEGIES: tuple[str, ...] = get_args(ReferenceViewStrategy)
 REFINE_MODES: tuple[str, ...] = get_args(RefineMode)
 EXTRINSICS_CONVENTIONS: tuple[str, ...] = get_args(ExtrinsicsConvention)
@@ -54,7 +56,8 @@ def check_choice(argument: str, value: object, choices: Sequence[str]) -> None:
         raise InputError(argument, repr(value), "one of the valid names", choices)
 
 
-def _check_count(argument: str, value: object) -> None:
+def check_count(argument: str, value: object) -> None:
+    """Raise :class:`InputError` unless ``value`` is None or a whole number, at least 1."""
     if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
         raise InputError(argument, repr(value), "a whole number, at least 1")
 
@@ -70,11 +73,15 @@ class PreprocessOptions:
         alpha: what becomes of transparency: ``composite`` on white; ``mask``: the same, and the less than half
             opaque pixels are masked out; or ``drop`` (the published behaviour, which shows the colour hidden under
             transparent pixels).
+        mixed_sizes: what is done to images of one scene that differ in shape: all are cropped at the centre to what is
+            common to them (``crop``, the published behaviour), or padded with grey around it to what holds them all
+            (``pad``); padding is masked out.
     """
 
     process_res: int = PROCESS_RES
     process_res_method: ProcessMethod = "upper_bound_resize"
     alpha: AlphaMode = "composite"
+    mixed_sizes: MixedSizes = "crop"
 
     def __post_init__(self) -> None:
         if isinstance(self.process_res, bool) or not isinstance(self.process_res, int):
@@ -83,6 +90,7 @@ class PreprocessOptions:
             raise InputError("process_res", str(self.process_res), f"at least {PATCH_SIZE} pixels (one patch)")
         check_choice("process_res_method", self.process_res_method, PROCESS_METHODS)
         check_choice("alpha", self.alpha, ALPHA_MODES)
+        check_choice("mixed_sizes", self.mixed_sizes, MIXED_SIZES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +111,7 @@ class FolderOptions:
 
     def __post_init__(self) -> None:
         for name in ("stride", "limit"):
-            _check_count(name, getattr(self, name))
+            check_count(name, getattr(self, name))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +142,7 @@ class VideoOptions:
                 sign = "not negative" if name == "start" else "positive"
                 raise InputError(name, repr(value), f"a number of {what} that is {sign}")
         for name in ("stride", "max_frames"):
-            _check_count(name, getattr(self, name))
+            check_count(name, getattr(self, name))
         if self.end is not None and self.end <= (self.start or 0.0):
             raise InputError(
                 "end", f"{self.end:g} with start {self.start or 0:g}", "a time after the start, in seconds"

@@ -49,6 +49,17 @@ class NetOutput:
     is_metric: bool = False
     scale_factor: Tensor | None = None
 
+    def scene(self, index: int) -> NetOutput:
+        """The outputs for one of the B scenes, batch axis 1."""
+        part = slice(index, index + 1)
+        names = [f.name for f in dataclasses.fields(self) if isinstance(getattr(self, f.name), Tensor)]
+        changes: dict[str, Any] = {name: getattr(self, name)[part] for name in names}
+        changes["aux"] = AttrDict({name: feature[part] for name, feature in self.aux.items()})
+        if self.gaussians is not None:
+            fields = (field.name for field in dataclasses.fields(Gaussians))
+            changes["gaussians"] = Gaussians(**{name: getattr(self.gaussians, name)[part] for name in fields})
+        return dataclasses.replace(self, **changes)
+
     def keys(self) -> list[str]:
         """Names of the entries that are present."""
         return [f.name for f in dataclasses.fields(self) if getattr(self, f.name) is not None]

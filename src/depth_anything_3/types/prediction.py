@@ -41,7 +41,7 @@ class Prediction:
     Attributes:
         depth: (N, H, W) float32.
         is_metric: True where depth and translations are metres.
-        sky: (N, H, W) bool, or None for models without a sky branch.
+        sky: (N, H, W) bool, where ``sky_prob`` is at least 0.5; or None for models without a sky branch.
         conf: (N, H, W) float32 confidence, at least 1, or None for models without one. Sky in nested models is
             exactly 1, the lowest value.
         extrinsics: (N, 3, 4) float32, or None for models without cameras.
@@ -58,6 +58,9 @@ class Prediction:
         alignment: what given poses or lengths did to frame and unit, or None where there were none.
         metric_focal: whether the ``given`` or the ``predicted`` focal length made metres of a metric network's depth;
             None for other networks, and where neither is known.
+        sky_prob: (N, H, W) float32 in [0, 1], the sky score cut off at 1; or None for models without a sky branch.
+        valid: (N, H, W) bool, False where a pixel has no depth: masked out, padding, or a depth that is not finite and
+            positive; None stands for the last of these. Sky is told apart, in ``sky``. See :func:`usable_pixels`.
     """
 
     depth: npt.NDArray[np.float32]
@@ -77,6 +80,8 @@ class Prediction:
     alignment: Alignment | None = None
     metric_focal: MetricFocal | None = None
     timestamps: tuple[float, ...] = ()
+    sky_prob: npt.NDArray[np.float32] | None = None
+    valid: npt.NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         depth = np.asarray(self.depth)
@@ -86,6 +91,8 @@ class Prediction:
         expected: dict[str, tuple[tuple[int, ...], npt.DTypeLike]] = {
             "depth": ((n, h, w), np.float32),
             "sky": ((n, h, w), np.bool_),
+            "sky_prob": ((n, h, w), np.float32),
+            "valid": ((n, h, w), np.bool_),
             "conf": ((n, h, w), np.float32),
             "extrinsics": ((n, 3, 4), np.float32),
             "intrinsics": ((n, 3, 3), np.float32),
@@ -134,6 +141,41 @@ class Prediction:
         return cls(**_from_arrays(arrays, str(path)))
 
 
+def valid_pixels(prediction: Prediction) -> npt.NDArray[np.bool_]:
+    """(N, H, W): where there is a depth, finite and positive, that is neither masked out nor padding."""
+    known: npt.NDArray[np.bool_] = np.isfinite(prediction.depth) & (prediction.depth > 0)
+    return known if prediction.valid is None else known & prediction.valid
+
+
+def usable_pixels(prediction: Prediction) -> npt.NDArray[np.bool_]:
+    """(N, H, W): :func:`valid_pixels` that are not sky, which is what lengths, points and surfaces are made of."""
+    valid = valid_pixels(prediction)
+    return valid if prediction.sky is None else valid & ~prediction.sky
+
+
+def known_depth(prediction: Prediction) -> npt.NDArray[np.float32]:
+    """(N, H, W) float32: the depth, NaN where ``valid`` says that there is none."""
+    if prediction.valid is None:
+        return prediction.depth
+    return np.where(prediction.valid, prediction.depth, np.float32(np.nan))
+
+
+def masked_out(prediction: Prediction, keep: npt.NDArray[np.bool_]) -> Prediction:
+    """The prediction with more pixels masked out.
+
+    Args:
+        prediction: any.
+        keep: (N, H, W), False for what is to be masked out.
+
+    Raises:
+        InputError: another shape or dtype.
+    """
+    if np.shape(keep) != prediction.depth.shape or np.asarray(keep).dtype != np.bool_:
+        got = f"shape {np.shape(keep)} and dtype {np.asarray(keep).dtype}"
+        raise InputError("keep", got, f"shape {prediction.depth.shape} and dtype bool")
+    return dataclasses.replace(prediction, valid=valid_pixels(prediction) & keep)
+
+
 def _read_only(name: str, value: Any, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     array = np.asarray(value)
     if array.shape != shape:
@@ -168,7 +210,7 @@ def _frozen_view(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return view
 
 
-_ARRAY_FIELDS = ("depth", "sky", "conf", "extrinsics", "intrinsics", "processed_images")
+_ARRAY_FIELDS = ("depth", "sky", "conf", "extrinsics", "intrinsics", "processed_images", "sky_prob", "valid")
 _GAUSSIAN_FIELDS = tuple(field.name for field in dataclasses.fields(Gaussians))
 
 

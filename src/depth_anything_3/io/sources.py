@@ -115,32 +115,6 @@ def video_views(
     return read_video(path, **dataclasses.asdict(options), argument=argument)
 
 
-def video_views(
-    path: str | os.PathLike[str], options: VideoOptions | None = None, *, argument: str = "INPUT"
-) -> tuple[VideoFrame, ...]:
-    """The frames of a video that become the views of one scene.
-
-    Args:
-        path: the file.
-        options: which frames; None takes :data:`VIEWS_OF_A_VIDEO` of them, spread evenly, and says so.
-        argument: the name by which the caller knows ``path``, for errors.
-
-    Raises:
-        InputError: see :func:`~depth_anything_3.io.video.iterate_video`.
-    """
-    if options is None:
-        options = VideoOptions(max_frames=VIEWS_OF_A_VIDEO)
-        frames = probe_video(path, argument=argument).frames
-        if frames is None or frames > VIEWS_OF_A_VIDEO:
-            warnings.warn(
-                f"{Path(path).name}: {VIEWS_OF_A_VIDEO} frames, spread over the video, are taken. Say which with "
-                "fps, start, end, stride or max_frames.",
-                UserWarning,
-                stacklevel=3,
-            )
-    return read_video(path, **dataclasses.asdict(options), argument=argument)
-
-
 def _is_folder(path: str | os.PathLike[str]) -> bool:
     return os.path.isdir(path)  # noqa: PTH112 - Path.is_dir raises on names that are too long
 

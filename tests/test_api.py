@@ -268,9 +268,11 @@ def test_export_and_progress(model: DepthAnything3, tmp_path: Path) -> None:
     )
     stages = list(dict.fromkeys(step.stage for step in seen))
     assert stages == ["preprocess", "network", "postprocess", "export"]
-    for stage in stages:
+    for stage in stages[:-1]:
         steps = [step for step in seen if step.stage == stage]
         assert [step.done for step in steps] == list(range(1, steps[0].total + 1))
+    files = [(step.item, step.done, step.total) for step in seen if step.stage == "export"]
+    assert files == [("npz", 0, 1), ("npz", 1, 1), ("glb", 0, 4), ("glb", 4, 4)]
     with np.load(tmp_path / "out" / "exports" / "npz" / "results.npz") as file:
         np.testing.assert_allclose(file["depth"], prediction.depth, atol=1e-5)
     assert (tmp_path / "out" / "scene.glb").stat().st_size > 1000

@@ -204,7 +204,7 @@ def test_all_models_is_a_copy() -> None:
 def test_an_unknown_preset_lists_the_known_ones(kind: type[Exception]) -> None:
     with pytest.raises(kind) as caught:
         MODEL_REGISTRY["da3-huge"]
-    expected = f"model_name: got 'da3-huge'; expected a preset of this package (valid: {', '.join(PRESETS)})"
+    expected = f"model_name: got 'da3-huge'; expected a preset that is installed (valid: {', '.join(PRESETS)})"
     assert str(caught.value) == expected
 
 

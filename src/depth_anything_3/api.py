@@ -24,7 +24,6 @@ from depth_anything_3.export.base import (
     check_exportable,
     export_all,
     parse_formats,
-    planned_files,
     resolve_options,
     shared_defaults,
 )
@@ -261,6 +260,7 @@ class DepthAnything3(nn.Module):
         derive_confidence: bool = False,
         refine: RefineMode = "off",
         alpha: AlphaMode = "composite",
+        clean: str | None = None,
         masks: Masks = None,
         mixed_sizes: MixedSizes = "crop",
         video: VideoOptions | None = None,
@@ -299,12 +299,13 @@ class DepthAnything3(nn.Module):
                 model's own, :attr:`process_res`.
             export_dir: folder for files; None writes none.
             export_format: format names joined by ``-``.
-            conf_thresh_percentile, num_max_points, show_cameras, feat_vis_fps: options of the formats that have them,
-                see :func:`~depth_anything_3.export.base.shared_defaults`.
+            conf_thresh_percentile, num_max_points, show_cameras, feat_vis_fps, clean: options of the formats that have
+                them, see :func:`~depth_anything_3.export.base.shared_defaults`; ``clean`` names a preset of
+                :data:`~depth_anything_3.types.options.CLEAN_PRESETS`.
             export_kwargs: format -> options; wins over the arguments above.
             render_exts, render_ixts, render_hw: world-to-camera poses (M, 3, 4) or (M, 4, 4), intrinsics (M, 3, 3) and
                 height and width of the pictures of ``gs_video``: the frames of a trajectory of your own.
-            progress: called after each image, transformer block and file.
+            progress: called after each image and transformer block, and before and after each format.
             cancel: set it from another thread to stop; :class:`~depth_anything_3.errors.Cancelled` is raised.
 
         Raises:
@@ -360,6 +361,7 @@ class DepthAnything3(nn.Module):
                 "num_max_points": num_max_points,
                 "show_cameras": show_cameras,
                 "feat_vis_fps": feat_vis_fps,
+                "clean": clean,
                 "export_feat_layers": options.export_feat_layers,
                 **frames,
             }
@@ -608,14 +610,10 @@ class DepthAnything3(nn.Module):
         )
 
     def _export(self, prediction: Prediction, folder: Path, formats: Mapping[str, Any], report: Reporter) -> None:
-        total, done = len(planned_files(len(prediction.depth), formats)), 0
+        def on_format(name: str, done: int, total: int) -> None:
+            report("export", done, total, name)
 
-        def on_file(_: Path) -> None:
-            nonlocal done
-            done += 1
-            report("export", done, total)
-
-        export_all(prediction, folder, formats, on_file=on_file, model=self.origin)
+        export_all(prediction, folder, formats, on_format=on_format, model=self.origin)
 
     def check_options(
         self, options: InferOptions, *, with_poses: bool = False, views: int = 1, with_intrinsics: bool = False

@@ -7,6 +7,7 @@ or from the entry points of other installed packages, so that a new exporter or 
 from __future__ import annotations
 
 import importlib
+import warnings
 from collections.abc import Callable, Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -78,21 +79,42 @@ class Registry(Generic[T]):
 
 
 class _Presets(dict[str, str]):
-    """Preset name -> absolute path of its YAML file; an unknown name lists the known ones."""
+    """Preset name -> absolute path of its YAML file; an unknown name lists the known ones.
+
+    Other packages add presets through the entry-point group ``depth_anything_3.model``: ``name = "module:ATTRIBUTE"``,
+    where the attribute is the path of a YAML file. They are listed from the start and imported when asked for.
+    """
 
     def __missing__(self, name: str) -> str:
-        raise UnknownNameError("model_name", repr(name), "a preset of this package", self)
+        raise UnknownNameError("model_name", repr(name), "a preset that is installed", self)
+
+    def __getitem__(self, name: str) -> str:
+        value = super().__getitem__(name)
+        if value.startswith(_PLUGIN):
+            module, _, attribute = value.removeprefix(_PLUGIN).partition(":")
+            value = str(Path(getattr(importlib.import_module(module), attribute)).resolve())
+            self[name] = value
+        return value
+
+
+_PLUGIN = "plugin "
 
 
 def _find_presets() -> _Presets:
     folder = Path(__file__).resolve().parent / "configs"
-    return _Presets((path.stem, str(path)) for path in sorted(folder.glob("*.yaml")))
+    presets = _Presets((path.stem, str(path)) for path in sorted(folder.glob("*.yaml")))
+    for point in entry_points(group="depth_anything_3.model"):
+        if point.name in presets:  # an error would keep the whole package from being imported
+            warnings.warn(f"model {point.name!r} of {point.value} is left out: the name is taken", stacklevel=2)
+        else:
+            presets[point.name] = _PLUGIN + point.value
+    return presets
 
 
 MODEL_REGISTRY: dict[str, str] = _find_presets()
-"""Preset name -> absolute path of its YAML file, sorted by name."""
+"""Preset name -> absolute path of its YAML file, sorted by name; those of other packages come last."""
 
 
 def get_all_models() -> dict[str, str]:
     """A copy of :data:`MODEL_REGISTRY`."""
-    return dict(MODEL_REGISTRY)
+    return {name: MODEL_REGISTRY[name] for name in MODEL_REGISTRY}

@@ -40,7 +40,11 @@ def test_module(module: str) -> None:
     [
         (["--help"], "auto"),
         (["--version"], "da3 "),
-        (["auto", "--help"], "--model-dir"),
+        (["auto", "--help"], "filter_black_bg"),
+        *(
+            (["--help", command][::-1], "--export-format")
+            for command in ("image", "video", "depth", "clean", "convert")
+        ),
         (["models", "--help"], "models"),
         (["models"], "DA3-SMALL"),
     ],
@@ -56,6 +60,21 @@ except SystemExit as stop:
     assert stop.code in (0, None), stop.code
 """
     assert expected in run(code)
+
+
+def test_help_of_all_commands_loads_no_exporter() -> None:
+    code = """
+import sys
+from depth_anything_3.cli import main
+sys.argv = ["da3", "--help"]
+try:
+    main()
+except SystemExit as stop:
+    assert stop.code in (0, None), stop.code
+assert not [name for name in sys.modules if name.startswith("depth_anything_3.export")]
+assert "numpy" not in sys.modules
+"""
+    assert "convert" in run(code)
 
 
 def test_options_load_neither_torch_nor_numpy() -> None:

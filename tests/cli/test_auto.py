@@ -156,7 +156,9 @@ def test_a_folder_gives_what_the_api_gives(run: Run, checkpoint: Path, folder: P
         "model_name": "da3-small",
         "device": "cpu",
         "dtype": "float32",
-        "processed_size": [direct.depth.shape[2], direct.depth.shape[1]],
+        "views": 3,
+        "processed_size": [56, 42],
+        "map_size": [direct.depth.shape[2], direct.depth.shape[1]],
         "scale": "relative",
         "refinement": direct.refinement.as_dict(),
         "alignment": None,
@@ -236,7 +238,7 @@ def test_the_console_script(checkpoint: Path, photo: Path, working_directory: Pa
 class Spy:
     """Stands for the model: notes what it was asked for and returns the least that can be summarised."""
 
-    device, dtype = torch.device("cpu"), torch.float32
+    device, dtype, process_res = torch.device("cpu"), torch.float32, 504
     model = SimpleNamespace(abilities=frozenset({"cameras"}))
     source: Any = None
     loading: dict[str, Any] = {}  # noqa: RUF012
@@ -274,6 +276,7 @@ PUBLISHED = {
     "process_res": None,
     "process_res_method": "upper_bound_resize",
     "alpha": "composite",
+    "mixed_sizes": "crop",
     "refine": "off",
     "metric_focal": "given",
     "extrinsics": None,
@@ -286,6 +289,11 @@ PUBLISHED = {
     "conf_thresh_percentile": 40.0,
     "num_max_points": 1_000_000,
     "show_cameras": True,
+    "feat_vis_fps": 15,
+    "clean": None,
+    "export_kwargs": None,
+    "infer_gs": False,
+    "gs_source": "head",
 }
 HOW_TO_LOAD = {"revision": None, "local_files_only": False, "device": "auto", "dtype": "auto"}
 
@@ -364,7 +372,11 @@ def test_a_dry_run_without_a_named_model_asks_nobody(photo: Path, monkeypatch: p
         (["--conf-thresh-percentile", "12.5"], {"conf_thresh_percentile": 12.5}),
         (["--num-max-points", "7"], {"num_max_points": 7}),
         (["--no-show-cameras"], {"show_cameras": False}),
-        (["--refine"], {"refine": "full"}),
+        (["--refine", "--no-refine-depth"], {"refine": "poses"}),
+        (["--infer-gs", "--export-format", "gs_ply"], {"infer_gs": True, "export_format": "gs_ply"}),
+        (["--clean", "strict"], {"clean": "strict"}),
+        (["--export-format", "feat_vis", "--feat-vis-fps", "5"], {"export_format": "feat_vis", "feat_vis_fps": 5}),
+        (["--export-kwargs", "glb:camera_size:0.1"], {"export_kwargs": {"glb": {"camera_size": 0.1}}}),
     ],
 )
 def test_a_switch_reaches_the_model(spy: type[Spy], photo: Path, switches: list[str], change: dict[str, Any]) -> None:
@@ -409,17 +421,36 @@ def test_an_empty_folder_is_used(run: Run, photo: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("switch", ["--overwrite", "--auto-cleanup"])
 def test_overwriting_replaces_only_what_is_ours(run: Run, photo: Path, tmp_path: Path, switch: str) -> None:
     out = tmp_path / "out"
-    (out / "depth_vis").mkdir(parents=True)
-    foreign = {"thesis.txt": b"mine", "depth_vis/0001.jpg": b"of another run", "exports/x/y.npz": b"mine"}
-    for name, content in {**foreign, "scene.glb": b"old", "depth_vis/0000.jpg": b"old"}.items():
+    foreign = {"thesis.txt": b"mine", "exports/x/y.npz": b"mine"}
+    for name, content in foreign.items():
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         (out / name).write_bytes(content)
+    assert run(photo, "--export-dir", out, switch, "--export-format", "glb-mini_npz").exit_code == 0
+    (out / "scene.glb").write_bytes(b"old")
+    (out / "depth_vis" / "notes").mkdir()
     result = run(photo, "--export-dir", out, switch)
     assert result.exit_code == 0, result.stderr
-    assert files_under(out) == sorted([*foreign, *GLB_FILES])
+    assert "1 file(s) of an earlier result stay" in result.stderr and "mini_npz/results.npz" in result.stderr
+    assert files_under(out) == sorted([*foreign, *GLB_FILES, "exports/mini_npz/results.npz"])
     assert all((out / name).read_bytes() == content for name, content in foreign.items())
     assert (out / "scene.glb").read_bytes()[:4] == b"glTF"
-    assert (out / "depth_vis" / "0000.jpg").read_bytes()[:2] == b"\xff\xd8"
+    assert (out / "depth_vis" / "notes").is_dir(), "no folder is ever deleted"
+
+
+@pytest.mark.parametrize("manifest", [None, "{}", "[]", "no json", '{"format": "of somebody else", "formats": {}}'])
+@pytest.mark.parametrize("name", ["scene.glb", "depth_vis/0000.jpg", "exports.json"])
+def test_a_file_that_is_not_ours_is_never_replaced(
+    spy: type[Spy], photo: Path, tmp_path: Path, manifest: str | None, name: str
+) -> None:
+    out = tmp_path / "out"
+    (out / name).parent.mkdir(parents=True)
+    (out / name).write_bytes(b"mine")
+    if manifest is not None:
+        (out / "exports.json").write_text(manifest)
+    message = error(invoke(photo, "--export-dir", out, "--overwrite"))
+    assert message.startswith(f"--export-dir: got {out}, where ") and "exports.json" in message
+    assert name in ("exports.json", *message.split()) and spy.source is None
+    assert (out / name).read_bytes() == (manifest or "mine").encode() if name == "exports.json" else b"mine"
 
 
 def test_the_folder_of_the_photos_is_safe(run: Run, folder: Path) -> None:
@@ -474,7 +505,7 @@ def test_a_dry_run_lists_exactly_what_the_run_writes(
 
 def test_a_dry_run_describes_the_model(run: Run, checkpoint: Path, photo: Path) -> None:
     plan = as_json(run(photo, "--dry-run", "--json"))
-    assert list(plan) == ["inputs", "given", "processed_size", "model", "export_dir", "files"]
+    assert list(plan) == ["inputs", "views", "given", "processed_size", "map_size", "model", "export_dir", "files"]
     parameters = sum(p.numel() for p in DepthAnything3.from_pretrained(checkpoint, device="cpu").parameters())
     assert plan["model"] == {
         "name": str(checkpoint),
@@ -566,15 +597,15 @@ def test_a_dry_run_says_that_an_unknown_model_is_unknown(photo: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--device", "gpu"], r"^device: got 'gpu'; expected the name of a device \(valid: auto, cpu, cuda"),
-        (["--dtype", "int8"], r"^dtype: got 'int8'; .*\(valid: auto, float32, bfloat16, float16\)"),
-        (["--export-feat", "12"], r"^export_feat_layers: got \[12\]; expected block indices from 0 to 11"),
+        (["--device", "gpu"], r"^--device: got 'gpu'; expected the name of a device \(valid: auto, cpu, cuda"),
+        (["--dtype", "int8"], r"^--dtype: got 'int8'; .*\(valid: auto, float32, bfloat16, float16\)"),
+        (["--export-feat", "12"], r"^--export-feat: got \[12\]; expected block indices from 0 to 11"),
         (
             ["--model-dir", "depth-anything/DA3METRIC-LARGE"],
-            r"^export_format: got 'glb', which needs extrinsics .*\(valid: .*depth_vis.*npz",
+            r"^--export-format: got 'glb', which needs extrinsics .*\(valid: .*depth_vis.*npz",
         ),
-        (["--model-dir", "DA3-BASE"], r"^source: .*\(valid: depth-anything/DA3-BASE\)"),
-        (["--model-dir", "./nothing"], r"^source: got './nothing', a path that does not exist"),
+        (["--model-dir", "DA3-BASE"], r"^--model-dir: .*\(valid: depth-anything/DA3-BASE\)"),
+        (["--model-dir", "./nothing"], r"^--model-dir: got './nothing', a path that does not exist"),
     ],
 )
 def test_a_dry_run_finds_what_the_run_would_refuse(photo: Path, arguments: list[str], message: str) -> None:
@@ -587,17 +618,17 @@ def test_a_dry_run_finds_what_the_run_would_refuse(photo: Path, arguments: list[
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--export-format", "obj"], rf"^export_format: got 'obj'; .*\(valid: {FORMATS}\)"),
-        (["--export-format", "glb-"], r"^export_format: got 'glb-'; .*valid: "),
-        (["--export-format", ""], r"^export_format: got ''; .*valid: "),
-        (["--process-res-method", "resize"], r"^process_res_method: got 'resize'; .*upper_bound_resize.*lower_bound"),
-        (["--process-res", "13"], r"^process_res: got 13; expected at least 14 pixels"),
-        (["--alpha", "white"], r"^alpha: got 'white'; .*\(valid: composite, mask, drop\)"),
-        (["--ref-view-strategy", "empty"], r"^ref_view_strategy: got 'empty'; .*\(valid: first, middle, saddle_bal"),
+        (["--export-format", "obj"], rf"^--export-format: got 'obj'; .*\(valid: {FORMATS}\)"),
+        (["--export-format", "glb-"], r"^--export-format: got 'glb-'; .*valid: "),
+        (["--export-format", ""], r"^--export-format: got ''; .*valid: "),
+        (["--process-res-method", "resize"], r"^--process-res-method: got 'resize'; .*upper_bound_resize.*lower_bound"),
+        (["--process-res", "13"], r"^--process-res: got 13; expected at least 14 pixels"),
+        (["--alpha", "white"], r"^--alpha: got 'white'; .*\(valid: composite, mask, drop\)"),
+        (["--ref-view-strategy", "empty"], r"^--ref-view-strategy: got 'empty'; .*\(valid: first, middle, saddle_bal"),
         (["--export-feat", "5,x"], r"^--export-feat: got '5,x'; expected block indices joined by commas"),
         (["--export-feat", "1.5"], r"^--export-feat: got '1\.5'"),
-        (["--conf-thresh-percentile", "140"], r"^conf_thresh_percentile: got 140\.0; .*from 0 to 100"),
-        (["--num-max-points", "0"], r"^num_max_points: got 0; expected at least 1"),
+        (["--conf-thresh-percentile", "140"], r"^--conf-thresh-percentile: got 140\.0; .*from 0 to 100"),
+        (["--num-max-points", "0"], r"^--num-max-points: got 0; expected at least 1"),
     ],
 )
 @pytest.mark.parametrize("dry", [True, False])
@@ -676,7 +707,7 @@ def test_an_unreadable_image_is_named(run: Run, folder: Path, working_directory:
 
 def test_a_feature_layer_that_the_model_lacks(run: Run, photo: Path, working_directory: Path) -> None:
     message = error(run(photo, "--export-feat", "3,99"))
-    assert message == "export_feat_layers: got [99]; expected block indices from 0 to 11"
+    assert message == "--export-feat: got [99]; expected block indices from 0 to 11"
     assert files_under(working_directory) == []
 
 
@@ -689,7 +720,7 @@ def test_an_unknown_device_or_precision_is_found_before_the_weights_are_read(
 
     monkeypatch.setattr("depth_anything_3.api.resolve", refuse)
     message = error(run(photo, option, value))
-    assert message.startswith(f"{option.removeprefix('--')}: got '{value}'; expected ") and "valid: auto" in message
+    assert message.startswith(f"{option}: got '{value}'; expected ") and "valid: auto" in message
 
 
 def test_errors_as_json(spy: type[Spy], tmp_path: Path) -> None:
@@ -773,7 +804,7 @@ def test_bars_are_drawn_unless_the_output_is_not_for_people(
         asked.append(not quiet)
         yield "callback"
 
-    monkeypatch.setattr("depth_anything_3.cli.auto.progress_bars", bars)
+    monkeypatch.setattr("depth_anything_3.cli._scene.progress_bars", bars)
     assert invoke(photo, switch).exit_code == 0
     assert asked == [drawn] and spy.asked["progress"] == "callback"
 
@@ -806,7 +837,7 @@ def test_a_device_that_is_not_there_gives_a_warning_and_the_cpu(
         (["--export-format", "npz", "--conf-thresh-percentile", "5"], "--conf-thresh-percentile: no effect on npz"),
         (
             ["--ref-view-strategy", "first"],
-            "ref_view_strategy has no effect with given poses or fewer than three views",
+            "--ref-view-strategy has no effect with given poses or fewer than three views",
         ),
     ],
 )
@@ -870,7 +901,7 @@ def test_a_format_of_another_package_can_be_asked_for(photo: Path, tmp_path: Pat
         [sys.executable, "-c", OUTSIDE, photo],
         capture_output=True,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(site), "HF_HOME": str(tmp_path / "home")},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join((str(site), *sys.path)), "HF_HOME": str(tmp_path / "home")},
     )
     assert result.returncode == 0, result.stderr
     formats = ", ".join(sorted((*EXPORTERS.names(), "text")))
@@ -930,9 +961,12 @@ def test_known_cameras_reach_the_model(spy: type[Spy], scene: Path) -> None:
     np.testing.assert_array_equal(spy.asked["intrinsics"], views.intrinsics)
 
 
-@pytest.mark.parametrize(("switch", "mode"), [(None, "full"), ("--refine", "full"), ("--no-refine", "off")])
-def test_several_photos_are_refined_by_default(spy: type[Spy], folder: Path, switch: str | None, mode: str) -> None:
-    assert invoke(folder, *([switch] if switch else [])).exit_code == 0
+@pytest.mark.parametrize(
+    ("typed", "mode"),
+    [(None, "full"), ("--refine", "full"), ("--no-refine-depth", "poses"), ("--no-refine", "off")],
+)
+def test_several_photos_are_refined_by_default(spy: type[Spy], folder: Path, typed: str | None, mode: str) -> None:
+    assert invoke(folder, *([typed] if typed else [])).exit_code == 0
     assert spy.asked["refine"] == mode
 
 
@@ -947,7 +981,7 @@ def test_what_gives_no_cameras_is_not_refined_unless_asked_for(
 def test_a_part_of_a_folder(spy: type[Spy], folder: Path) -> None:
     assert invoke(folder, "--limit", 2).exit_code == 0
     assert spy.images == [folder / "IMG1.PNG", folder / "img2.png"]
-    assert error(invoke(folder, "--stride", 0)) == "stride: got 0; expected a whole number, at least 1"
+    assert error(invoke(folder, "--stride", 0)) == "--stride: got 0; expected a whole number, at least 1"
 
 
 @pytest.mark.parametrize("switches", [("--poses", "{}/gone.json"), ("--intrinsics", "{}/gone.json")])

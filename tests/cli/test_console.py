@@ -17,8 +17,9 @@ import typer
 from typer.testing import CliRunner
 
 import depth_anything_3
-from depth_anything_3.cli import app
+from depth_anything_3.cli import COMMANDS, app
 from depth_anything_3.cli._console import command_errors, human_size, progress_bars
+from depth_anything_3.cli._lazy import Entry, load
 from depth_anything_3.errors import (
     Cancelled,
     CapabilityError,
@@ -69,8 +70,42 @@ def test_an_error_as_json_is_one_object(failure: BaseException, code: int, capsy
     assert stop.value.exit_code == code
     printed = capsys.readouterr()
     assert printed.err == "" and printed.out.count("\n") == 1
-    expected = {"type": type(failure).__name__, "message": str(failure), "exit_code": code}
+    expected: dict[str, object] = {"type": type(failure).__name__, "message": str(failure), "exit_code": code}
+    if isinstance(failure, InputError):
+        parts = {"argument": "a", "got": "b", "expected": "c", "valid": list(failure.alternatives)}
+        expected |= parts
     assert json.loads(printed.out) == {"error": expected}
+
+
+WORDS = {"export_dir": "--export-dir", "stride": "--stride", "image_path": "IMAGE_PATH"}
+
+
+@pytest.mark.parametrize(
+    ("failure", "told"),
+    [
+        (InputError("stride", "0", "1"), "--stride: got 0; expected 1"),
+        (InputError("export_dir", "x", "y"), "--export-dir: got x; expected y"),
+        (
+            InputError("image_path", "a stride of export_dir", "b"),
+            "IMAGE_PATH: got a stride of --export-dir; expected b",
+        ),
+        (InputError("export_kwargs[glb].clean", "1", "2"), "--export-kwargs glb:clean: got 1; expected 2"),
+        (InputError("image[2]", "x/export_dir/y", "z"), "image[2]: got x/export_dir/y; expected z"),
+        (CheckpointError("export_dir is full"), "--export-dir is full"),
+    ],
+)
+def test_errors_speak_the_language_of_the_command_line(
+    failure: DA3Error, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(typer.Exit), command_errors(spelled=WORDS):
+        raise failure
+    assert capsys.readouterr().err == f"error: {told}\n"
+
+
+def test_warnings_do_too(capsys: pytest.CaptureFixture[str]) -> None:
+    with command_errors(spelled=WORDS):
+        warnings.warn("export_dir: no effect", stacklevel=1)
+    assert capsys.readouterr().err == "warning: --export-dir: no effect\n"
 
 
 def test_an_interruption_has_the_exit_code_of_shells(capsys: pytest.CaptureFixture[str]) -> None:
@@ -154,13 +189,16 @@ def test_one_bar_per_stage_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys
         report(Progress("network", 12, 12))
         report(Progress("load", 1, 1))
         report(Progress("postprocess", 1, 1))
-        report(Progress("export", 2, 5))
+        for done in (0, 5):
+            report(Progress("export", done, 5, "glb"))
+        report(Progress("export", 0, 2, "npz"))
     shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", terminal.getvalue()).replace("\r", "\n").split("\n")
-    lines = [line for line in shown if line.strip()][-3:]
+    lines = [line for line in shown if line.strip()][-4:]
     assert [re.sub(r"\s+\S*[━╸╺]\S*.*?(\d+/\d+).*", r" \1", line) for line in lines] == [
         "Reading images 3/3",
         "Running the network 12/12",
-        "Writing files 2/5",
+        "Writing glb 5/5",
+        "Writing npz 0/2",
     ]
     assert capsys.readouterr().out == ""
 
@@ -191,6 +229,34 @@ def test_no_bars_where_nobody_watches(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_sizes_for_people(count: float, text: str) -> None:
     assert human_size(count) == text
+
+
+# --- help -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("width", [80, 120])
+@pytest.mark.parametrize("entry", COMMANDS, ids=lambda entry: entry.name)
+def test_help_fits_the_window_and_cuts_no_name(entry: Entry, width: int) -> None:
+    command = load(entry)
+    context = command.make_context(entry.name, [], resilient_parsing=True, terminal_width=width)
+    text = command.get_help(context)
+    lines = text.splitlines()
+    assert 50 < max(len(line) for line in lines) <= width
+    for parameter in command.params:
+        for name in (*parameter.opts, *parameter.secondary_opts):
+            assert parameter.param_type_name == "argument" or name in text
+    assert width == 80 or max(len(line) for line in lines) > 80, "a wide window is used"
+
+
+def test_completion() -> None:
+    """What a shell is told for ``da3 v<TAB>``, and for formats, which are joined by dashes."""
+
+    def completed(words: str, at: int) -> str:
+        environment = {"_DA3_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(at)}
+        return CliRunner().invoke(app, [], prog_name="da3", env=environment).stdout
+
+    assert completed("da3 v", 1).split() == ["video"]
+    assert completed("da3 auto --export-format glb-mini", 3).split() == ["glb-mini_npz"]
 
 
 # --- the root command -------------------------------------------------------------------------------------------------

@@ -119,6 +119,34 @@ def test_python_snippet(tmp_path: Path) -> None:
         assert "cuda is not available here" in done.stderr
 
 
+SHELL = """
+da3 auto assets/examples/SOH \\
+    --export-format glb \\
+    --export-dir ${GALLERY_DIR}/TEST_CLI/SOH \\
+    --model-dir ${MODEL_DIR}
+"""
+
+
+def test_shell_command_without_a_server(tmp_path: Path) -> None:
+    """As printed; the model is the bundled one, and the photographs are noise."""
+    photos = tmp_path / "assets" / "examples" / "SOH"
+    photos.mkdir(parents=True)
+    for seed, name in enumerate(("000.png", "010.png")):
+        pixels = np.random.default_rng(seed).integers(0, 256, (68, 121, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(photos / name)
+    program = f'da3() {{ "{sys.executable}" -c "from depth_anything_3.cli import main; main()" "$@"; }}\n'
+    environment = {**os.environ, "MODEL_DIR": "bundled", "GALLERY_DIR": "workspace/gallery"}
+    done = subprocess.run(
+        ["bash", "-c", program + SHELL], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    out = tmp_path / "workspace" / "gallery" / "TEST_CLI" / "SOH"
+    assert (out / "scene.glb").read_bytes()[:4] == b"glTF"
+    for name in ("scene.jpg", "depth_vis/0000.jpg", "depth_vis/0001.jpg"):
+        with Image.open(out / name) as picture:
+            picture.load()
+
+
 def test_vit_b_configuration(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(VIT_B)

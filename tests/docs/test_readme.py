@@ -26,7 +26,7 @@ BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 def blocks(repository: Path) -> list[tuple[str, str]]:
     """(language, text) of every fenced block, in order."""
     found = [(match[1], match[2]) for match in BLOCK.finditer((repository / "README.md").read_text())]
-    assert {language for language, _ in found} == {"console", "bash", "python"}
+    assert {language for language, _ in found} == {"console", "bash", "python", "text"}
     return found
 
 
@@ -83,7 +83,11 @@ def test_console_blocks_name_real_targets(blocks: list[tuple[str, str]], reposit
 
 
 @pytest.mark.parametrize(
-    "document", ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/inputs.md", "CHANGELOG.md"]
+    "document",
+    [
+        *("README.md", "CONTRIBUTING.md", "CHANGELOG.md"),
+        *(f"docs/{name}.md" for name in ("architecture", "cli", "inputs", "migration")),
+    ],
 )
 def test_links_and_named_files_exist(repository: Path, document: str) -> None:
     path = repository / document

@@ -136,6 +136,7 @@ def test_published_defaults_of_glb() -> None:
         "filter_white_bg": False,
         "conf_thresh_percentile": 40.0,
         "ensure_thresh_percentile": 90.0,
+        "clean": None,  # published: there is none
         "show_cameras": True,
         "camera_size": 0.03,
         "export_depth_vis": True,
@@ -225,10 +226,13 @@ def test_every_format_writes_what_was_planned(
     variant: Prediction, tmp_path: Path, contents: Contents, fingerprint: Callable[[Prediction], str]
 ) -> None:
     before = fingerprint(variant)
-    seen: list[Path] = []
+    seen: list[tuple[str, int, int]] = []
     options = resolve_options(FORMATS)
-    paths = export_all(variant, tmp_path, options, on_file=seen.append)
-    assert seen == paths
+    paths = export_all(variant, tmp_path, options, on_format=lambda *told: seen.append(told))
+    assert [name for name, *_ in seen[::2]] == [name for name, *_ in seen[1::2]] == list(options)
+    assert all(
+        begun[1:] == (0, done[2]) and done[1] == done[2] for begun, done in zip(seen[::2], seen[1::2], strict=True)
+    )
     names = [path.relative_to(tmp_path).as_posix() for path in paths]
     assert names == planned_files(len(variant.depth), options)
     assert sorted(contents(tmp_path)) == sorted(names)

@@ -6,20 +6,38 @@ from typing import Annotated
 
 import typer
 
-from depth_anything_3.cli import auto, bench, export, models, synth, train
+from depth_anything_3.cli._help import SETTINGS
+from depth_anything_3.cli._lazy import Entry, lazy_group
+
+_FILES, _MODELS, _MORE = "Pictures to files", "Models", "More"
+
+COMMANDS = (
+    Entry("auto", "auto:auto", "Reconstruct a photo, a folder of photos, a video or a COLMAP folder.", _FILES),
+    Entry("image", "image:image", "Reconstruct one photo.", _FILES),
+    Entry("images", "images:images", "Reconstruct a scene from a folder of photos.", _FILES),
+    Entry("video", "video:video", "Reconstruct a scene from frames of a video.", _FILES),
+    Entry("colmap", "colmap:colmap", "Reconstruct the photos of a COLMAP folder, with its cameras.", _FILES),
+    Entry("depth", "depth:depth", "Depth of photos that have nothing to do with each other.", _FILES),
+    Entry("convert", "convert:convert", "Write a saved result, or a file of cameras, in other formats.", _FILES),
+    Entry("clean", "clean:clean", "Clean the point cloud and the mesh of a saved result.", _FILES),
+    Entry("models", "models:app", "List, download, verify and remove models.", _MODELS),
+    Entry("train", "train:train", "Train a model, or go on with a run that was stopped.", _MODELS),
+    Entry("bench", "bench:app", "Score models against scenes whose truth is known.", _MODELS),
+    Entry("export", "export:app", "Write networks for other runtimes: ONNX.", _MODELS),
+    Entry("synth", "synth:synth", "Make scenes with exact depth, cameras, normals and masks.", _MODELS),
+    Entry("doctor", "doctor:doctor", "Say what is installed, what is missing, and what this machine has.", _MORE),
+)
+"""Every command, one line each; the file that it names is imported when it is run or explained."""
 
 app = typer.Typer(
     name="da3",
+    cls=lazy_group(COMMANDS),
     help="Depth Anything 3: consistent depth, cameras and point clouds from photos.",
     no_args_is_help=True,
+    rich_markup_mode=None,
+    context_settings=SETTINGS,
     pretty_exceptions_enable=False,
 )
-app.command("auto")(auto.auto)
-app.command("synth")(synth.synth)
-app.command("train")(train.train)
-app.add_typer(bench.app, name="bench")
-app.add_typer(export.app, name="export")
-app.add_typer(models.app, name="models")
 
 
 def _print_version(wanted: bool) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -19,32 +20,60 @@ if TYPE_CHECKING:
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
 _STAGES = {
+    "decode": "Reading the video",
     "preprocess": "Reading images",
     "network": "Running the network",
     "refine": "Refining",
-    "export": "Writing files",
+    "export": "Writing",
 }
+
+_OPTION = re.compile(r"export_kwargs\[(\w+)\]\.(\w+)")
 
 
 @contextmanager
-def command_errors(*, as_json: bool = False) -> Iterator[None]:
-    """Turn the package's errors into one line on stderr (or JSON on stdout) and an exit code; show warnings plainly."""
+def command_errors(*, as_json: bool = False, spelled: Mapping[str, str] | None = None) -> Iterator[None]:
+    """Turn the package's errors into one line on stderr (or JSON on stdout) and an exit code; show warnings plainly.
+
+    Args:
+        as_json: errors as one JSON object on stdout.
+        spelled: how the command line spells what Python calls otherwise (``export_dir``: ``--export-dir``); errors
+            and warnings are told in these words.
+    """
+    words = spelled or {}
     with warnings.catch_warnings():
-        warnings.showwarning = lambda message, *_, **__: typer.echo(f"warning: {_one_line(message)}", err=True)
+        warnings.showwarning = lambda message, *_, **__: typer.echo(
+            f"warning: {_one_line(_respelled(str(message), words))}", err=True
+        )
         try:
             yield
-        except DA3Error as error:
-            code = EXIT_USAGE if isinstance(error, InputError) else EXIT_FAILED
-            _report(str(error), type(error).__name__, code, as_json)
-        except OSError as error:  # a full disk, a folder that must not be written to
-            _report(str(error), type(error).__name__, EXIT_FAILED, as_json)
+        except InputError as error:
+            _report(*_in_words(error, words), EXIT_USAGE, as_json)
+        except (DA3Error, OSError) as error:  # also a full disk, a folder that must not be written to
+            _report(_respelled(str(error), words), {"type": type(error).__name__}, EXIT_FAILED, as_json)
         except KeyboardInterrupt:
-            _report("interrupted", "KeyboardInterrupt", EXIT_INTERRUPTED, as_json)
+            _report("interrupted", {"type": "KeyboardInterrupt"}, EXIT_INTERRUPTED, as_json)
 
 
-def _report(message: str, kind: str, code: int, as_json: bool) -> None:
+def _in_words(error: InputError, words: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
+    argument = words.get(error.argument, _respelled(error.argument, words))
+    got, expected = _respelled(error.got, words), _respelled(error.expected, words)
+    told = InputError(argument, got, expected, error.alternatives)
+    parts = {"type": type(error).__name__, "argument": argument, "got": got, "expected": expected}
+    return str(told), {**parts, "valid": list(error.alternatives)}
+
+
+def _respelled(text: str, words: Mapping[str, str]) -> str:
+    """A text with the names of Python as the command line spells them: those that no sentence could mean."""
+    text = _OPTION.sub(r"--export-kwargs \1:\2", text)
+    for name, flag in words.items():
+        if "_" in name:
+            text = re.sub(rf"(?<![\w/.-]){name}(?![\w/.-]|\[)", flag, text)
+    return text
+
+
+def _report(message: str, parts: Mapping[str, Any], code: int, as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps({"error": {"type": kind, "message": message, "exit_code": code}}))
+        typer.echo(json.dumps({"error": {**parts, "message": message, "exit_code": code}}))
     else:
         typer.echo(f"error: {_one_line(message)}", err=True)
     raise typer.Exit(code)
@@ -65,7 +94,7 @@ def _one_line(message: object) -> str:
 
 @contextmanager
 def progress_bars(*, quiet: bool) -> Iterator[ProgressCallback | None]:
-    """A callback that draws one bar per stage on a terminal; None where nobody is watching."""
+    """A callback that draws one bar per stage, and per exporter, on a terminal; None where nobody is watching."""
     if quiet or not sys.stderr.isatty():
         yield None
         return
@@ -75,13 +104,22 @@ def progress_bars(*, quiet: bool) -> Iterator[ProgressCallback | None]:
 
     columns = (TextColumn("{task.description:<20}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Bars(*columns, console=Console(stderr=True)) as bars:
-        tasks: dict[str, int] = {}
+        yield _Painter(bars)
 
-        def show(progress: Progress) -> None:
-            if progress.stage not in _STAGES:
-                return
-            if progress.stage not in tasks:
-                tasks[progress.stage] = bars.add_task(_STAGES[progress.stage], total=progress.total)
-            bars.update(tasks[progress.stage], completed=progress.done)  # type: ignore[arg-type]
 
-        yield show
+class _Painter:
+    """Draws what it is told of."""
+
+    def __init__(self, bars: Any) -> None:
+        self.bars = bars
+        self.tasks: dict[str, Any] = {}
+
+    def __call__(self, progress: Progress) -> None:
+        if progress.stage not in _STAGES:
+            return
+        label = _STAGES[progress.stage]
+        if progress.stage == "export":
+            label = f"{label} {progress.item or 'files'}"
+        if label not in self.tasks:
+            self.tasks[label] = self.bars.add_task(label, total=progress.total)
+        self.bars.update(self.tasks[label], completed=progress.done, total=progress.total)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from depth_anything_3.cli._console import command_errors
+from depth_anything_3.cli._help import SETTINGS
 
 if TYPE_CHECKING:
     from depth_anything_3.bench.evaluate import Run
@@ -16,7 +17,12 @@ if TYPE_CHECKING:
     from depth_anything_3.bench.results import Result
     from depth_anything_3.datasets.benchmark.base import BenchDataset
 
-app = typer.Typer(help="Score models against scenes whose truth is known.", no_args_is_help=True)
+app = typer.Typer(
+    help="Score models against scenes whose truth is known.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    context_settings=SETTINGS,
+)
 
 
 @app.callback()

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from depth_anything_3.cli._console import EXIT_FAILED, command_errors, human_size
+from depth_anything_3.cli._help import SETTINGS
 from depth_anything_3.errors import HubError, InputError
 from depth_anything_3.zoo.bundled import PREFIX, bundled_names
 from depth_anything_3.zoo.cards import CARDS, ModelCard, describe_licence, describe_replacement, find_card, preferred
@@ -19,7 +21,12 @@ if TYPE_CHECKING:
 
     from depth_anything_3.zoo.hub import CachedModel, FileCheck, HubFile
 
-app = typer.Typer(help="List, download, verify and remove models.", invoke_without_command=True)
+app = typer.Typer(
+    help="List, download, verify and remove models.",
+    invoke_without_command=True,
+    rich_markup_mode=None,
+    context_settings=SETTINGS,
+)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, also for errors.")]
 Commercial = Annotated[bool, typer.Option("--commercial", help="Only models whose licence allows commercial use.")]
@@ -211,6 +218,8 @@ def _print_list(rows: Sequence[_Row], others: Sequence[CachedModel]) -> None:
     if names := bundled_names():
         console.print("With the package, demonstration models trained on synthetic scenes (Apache-2.0):")
         console.print(f"  {', '.join(f'{PREFIX}/{name}' for name in names)}", highlight=False)
+    if presets := [point.name for point in entry_points(group="depth_anything_3.model")]:
+        console.print(f"Architectures from other packages: {', '.join(presets)}")
     if others:
         console.print("Also in the cache: " + ", ".join(f"{m.hub_id} ({human_size(m.size)})" for m in others))
 

@@ -15,7 +15,7 @@ from typing import Any
 from depth_anything_3 import __version__
 from depth_anything_3.types.prediction import Prediction
 
-_VERSION = 1
+MANIFEST_FORMAT, MANIFEST_VERSION = "depth-anything-3 exports", 1
 _PACKAGES = ("numpy", "opencv-python-headless", "pillow", "torch")
 
 
@@ -40,8 +40,8 @@ def manifest(
     """
     _, height, width = prediction.depth.shape
     return {
-        "format": "depth-anything-3 exports",
-        "version": _VERSION,
+        "format": MANIFEST_FORMAT,
+        "version": MANIFEST_VERSION,
         "inputs": [_input(prediction, view) for view in range(len(prediction.depth))],
         "processed_size": {"height": height, "width": width},
         "model": _plain({"model_name": prediction.model_name, **model}),

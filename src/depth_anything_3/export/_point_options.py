@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from depth_anything_3.errors import InputError
+from depth_anything_3.types.options import CLEAN_PRESETS, check_choice
 
 if TYPE_CHECKING:
     from depth_anything_3.types.prediction import Prediction
@@ -31,6 +32,8 @@ class PointOptions:
         filter_white_bg: leave out pixels that are nearly white (all channels at least 240).
         conf_thresh_percentile: the share of pixels, in percent, that is left out as least confident.
         ensure_thresh_percentile: above this percentile pixels are kept, however uncertain the scene is.
+        clean: name of a preset of :data:`~depth_anything_3.types.options.CLEAN_PRESETS`, which then decides in the
+            place of the three thresholds.
     """
 
     num_max_points: int = 1_000_000
@@ -39,8 +42,11 @@ class PointOptions:
     filter_white_bg: bool = False
     conf_thresh_percentile: float = 40.0
     ensure_thresh_percentile: float = 90.0
+    clean: str | None = None
 
     def __post_init__(self) -> None:
+        if self.clean is not None:
+            check_choice("clean", self.clean, tuple(CLEAN_PRESETS))
         if self.num_max_points < 1:
             raise InputError("num_max_points", str(self.num_max_points), "at least 1")
         if math.isnan(self.conf_thresh):
@@ -65,7 +71,9 @@ def warn_without_effect(prediction: Prediction, options: PointOptions, exporter:
     names = ("conf_thresh", "conf_thresh_percentile", "ensure_thresh_percentile")
     published = {field.name: field.default for field in dataclasses.fields(options)}
     changed = [name for name in names if getattr(options, name) != published[name]]
-    if prediction.conf is None and changed:
+    if options.clean is not None and changed:
+        warnings.warn(f"{exporter}: {', '.join(changed)} without effect beside clean={options.clean!r}", stacklevel=3)
+    elif prediction.conf is None and changed:
         warnings.warn(
             f"{exporter}: {', '.join(changed)} without effect, the prediction has no confidence", stacklevel=3
         )

@@ -12,6 +12,7 @@ from depth_anything_3.export._frames import regular_poses
 from depth_anything_3.export._point_options import PointOptions
 from depth_anything_3.export._selection import background, pixels_to_keep, spread_indices
 from depth_anything_3.geometry.pinhole import unproject
+from depth_anything_3.refine.points import points
 from depth_anything_3.types.prediction import Prediction
 
 Array = npt.NDArray[np.float64]
@@ -43,6 +44,8 @@ def point_pixels(prediction: Prediction, options: PointOptions) -> npt.NDArray[n
     backdrop = np.zeros(prediction.depth.shape, np.bool_)
     if images is not None:
         backdrop = background(images, black=options.filter_black_bg, white=options.filter_white_bg)
+    if options.clean is not None:
+        return cleaned_pixels(prediction, options.clean) & ~backdrop
     return pixels_to_keep(
         prediction,
         backdrop=backdrop,
@@ -50,6 +53,17 @@ def point_pixels(prediction: Prediction, options: PointOptions) -> npt.NDArray[n
         conf_thresh_percentile=options.conf_thresh_percentile,
         ensure_thresh_percentile=options.ensure_thresh_percentile,
     )
+
+
+def cleaned_pixels(prediction: Prediction, preset: str) -> npt.NDArray[np.bool_]:
+    """(N, H, W) mask of the pixels whose points a preset leaves; of points that it merges, the most confident one."""
+    assert prediction.extrinsics is not None and prediction.intrinsics is not None
+    numbers = np.concatenate((prediction.extrinsics, prediction.intrinsics), axis=2)
+    placed = np.isfinite(numbers).all(axis=(1, 2), keepdims=True)
+    cloud = points(prediction, preset, mask=np.broadcast_to(placed, prediction.depth.shape))
+    result = np.zeros(prediction.depth.shape, np.bool_)
+    result[cloud.view, cloud.pixel[:, 1], cloud.pixel[:, 0]] = True
+    return result
 
 
 def thinned(keep: npt.NDArray[np.bool_], limit: int) -> npt.NDArray[np.bool_]:

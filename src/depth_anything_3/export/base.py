@@ -166,12 +166,14 @@ def shared_defaults(arguments: Mapping[str, object]) -> dict[str, dict[str, obje
 
     Args:
         arguments: some of ``conf_thresh_percentile``, ``num_max_points``, ``show_cameras``, ``feat_vis_fps``,
-            ``export_feat_layers``, ``render_exts``, ``render_ixts`` and ``render_hw``.
+            ``clean`` (None leaves every format its own), ``export_feat_layers``, ``render_exts``, ``render_ixts`` and
+            ``render_hw``.
     """
     meant_for = {
         "conf_thresh_percentile": ("glb", "ply", "colmap", "nerfstudio", "rerun"),
         "num_max_points": ("glb", "ply", "nerfstudio", "rerun"),
         "show_cameras": ("glb",),
+        "clean": ("glb", "ply", "colmap", "mesh", "nerfstudio", "rerun"),
         "feat_vis_fps": ("feat_vis",),
         "export_feat_layers": ("feat_vis",),
         "render_exts": ("gs_video",),
@@ -187,6 +189,8 @@ def shared_defaults(arguments: Mapping[str, object]) -> dict[str, dict[str, obje
     }
     result: dict[str, dict[str, object]] = {}
     for argument, value in arguments.items():
+        if argument == "clean" and value is None:
+            continue
         for name in meant_for[argument]:
             result.setdefault(name, {})[spelled.get(argument, argument)] = value
     return result
@@ -197,7 +201,7 @@ def export_all(
     folder: str | Path,
     options: Mapping[str, object],
     *,
-    on_file: Callable[[Path], None] | None = None,
+    on_format: Callable[[str, int, int], None] | None = None,
     model: Mapping[str, object] | None = None,
 ) -> list[Path]:
     """Write a prediction in every format asked for, one after the other, and ``exports.json``, which describes them.
@@ -208,7 +212,8 @@ def export_all(
         prediction: what to write. It is not changed, and the order of the formats changes no file.
         folder: where; made if needed. Files of the same names are replaced, others are left alone.
         options: format name -> its options, from :func:`resolve_options`.
-        on_file: called with the path of each file once its format is complete.
+        on_format: called with a format, how many of its files are there and how many it will have: with 0 when the
+            format is begun, and again when it is complete.
         model: what is known of the checkpoint (``source``, ``revision``, ``licence``), as plain data for the manifest.
 
     Returns:
@@ -220,20 +225,16 @@ def export_all(
     """
     target = Path(folder)
     _check_request(prediction, target, options)
+    told = on_format or (lambda *_: None)
     written: dict[Path, None] = {}
-
-    def note(path: Path) -> None:
-        if path not in written and on_file is not None:
-            on_file(path)
-        written[path] = None
-
     files: dict[str, list[str]] = {}
     for name, chosen in options.items():
+        told(name, 0, len(EXPORTERS[name].planned_files(len(prediction.depth), chosen)))
         paths = EXPORTERS[name].export(prediction, target, chosen)
         files[name] = [path.relative_to(target).as_posix() for path in paths]
-        for path in paths:
-            note(path)
-    note(_write_manifest(prediction, target / MANIFEST, options, files, model or {}))
+        written |= dict.fromkeys(paths)
+        told(name, len(paths), len(paths))
+    written[_write_manifest(prediction, target / MANIFEST, options, files, model or {})] = None
     return list(written)
 
 

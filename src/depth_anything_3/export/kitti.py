@@ -43,10 +43,9 @@ def export(prediction: Prediction, folder: Path, options: Options) -> list[Path]
     Raises:
         InputError: a pose is not finite.
     """
-    from depth_anything_3.export._trajectory import world_from_cameras
+    from depth_anything_3.export._trajectory import kitti_lines, world_from_cameras
 
-    poses = world_from_cameras(prediction, options.frame).reshape(-1, 12)
-    lines = [" ".join(f"{number:.12e}" for number in pose) for pose in poses.tolist()]
+    lines = kitti_lines(world_from_cameras(prediction, options.frame))
     with atomic_path(folder / FILE) as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
     return [folder / FILE]

@@ -51,17 +51,11 @@ def export(prediction: Prediction, folder: Path, options: Options) -> list[Path]
     Raises:
         InputError: a pose is not finite.
     """
-    from torch import from_numpy
-
-    from depth_anything_3.export._trajectory import header, world_from_cameras
-    from depth_anything_3.geometry.rotations import quat_xyzw_from_matrix
+    from depth_anything_3.export._trajectory import header, tum_lines, world_from_cameras
 
     poses = world_from_cameras(prediction, options.frame)
-    quaternions = quat_xyzw_from_matrix(from_numpy(poses[:, :, :3].copy())).tolist()
-    lines = [*header(prediction, options.frame), "# time tx ty tz qx qy qz qw"]
-    for view, (pose, quaternion) in enumerate(zip(poses, quaternions, strict=True)):
-        numbers = (*pose[:, 3].tolist(), *quaternion)
-        lines.append(f"{_time(prediction, view, options):.6f} " + " ".join(f"{number:.12g}" for number in numbers))
+    times = [_time(prediction, view, options) for view in range(len(poses))]
+    lines = [*header(prediction, options.frame), *tum_lines(poses, times)]
     with atomic_path(folder / FILE) as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
     return [folder / FILE]

@@ -207,6 +207,13 @@ def plan_resize(source_hw: Size, options: PreprocessOptions, *, index: int = 0, 
     return ResizePlan(source_hw, bounded, bounded, cropped)
 
 
+def at_most(options: PreprocessOptions, source_hw: Size, most: int) -> PreprocessOptions:
+    """The options for the same picture with a longest side of ``most`` pixels, but never larger than it came."""
+    ending = options.process_res_method.rpartition("_")[2]
+    method: Any = f"upper_bound_{ending}"
+    return dataclasses.replace(options, process_res=min(most, max(source_hw)), process_res_method=method)
+
+
 def common_size(sizes: Sequence[Size], options: PreprocessOptions) -> Size:
     """Height and width of the network images, from those of each image by itself."""
     extreme = max if options.mixed_sizes == "pad" else min
@@ -267,9 +274,7 @@ def _resize_one(
     image = decode_image(source, index=index, alpha=options.alpha)
     source_hw = (image.pixels.shape[0], image.pixels.shape[1])
     if most is not None:
-        ending = options.process_res_method.rpartition("_")[2]
-        method: Any = f"upper_bound_{ending}"
-        options = dataclasses.replace(options, process_res=min(most, max(source_hw)), process_res_method=method)
+        options = at_most(options, source_hw, most)
     plan = plan_resize(source_hw, options, index=index, name=image.name)
     pixels = _resize(_resize(image.pixels, plan.bounded_hw), plan.resized_hw)
     record = ResizeRecord(

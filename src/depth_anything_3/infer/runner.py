@@ -29,12 +29,12 @@ class Reporter:
     progress: ProgressCallback | None = None
     cancel: threading.Event | None = None
 
-    def __call__(self, stage: Stage, done: int, total: int) -> None:
+    def __call__(self, stage: Stage, done: int, total: int, item: str = "") -> None:
         """Report one step. Raises :class:`Cancelled` once the caller's event is set."""
         if self.cancel is not None and self.cancel.is_set():
             raise Cancelled(f"stopped by the caller during {stage} ({done} of {total})")
         if self.progress is not None:
-            self.progress(Progress(stage, done, total))
+            self.progress(Progress(stage, done, total, item))
 
 
 def run_network(

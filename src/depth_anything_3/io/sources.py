@@ -76,8 +76,17 @@ def list_images(path: str | os.PathLike[str], *, recursive: bool = False, argume
 
 
 def take_photos(photos: Sequence[Path], options: FolderOptions) -> list[Path]:
-    """Every ``options.stride``-th photo, at most ``options.limit`` of them."""
-    return list(photos[:: options.stride])[: options.limit]
+    """Of the photos with ``options.extensions`` every ``options.stride``-th, at most ``options.limit`` of them.
+
+    Raises:
+        InputError: none has one of the extensions.
+    """
+    wanted = {f".{extension.lower().lstrip('.')}" for extension in options.extensions}
+    of_kind = [photo for photo in photos if not wanted or photo.suffix.lower() in wanted]
+    if not of_kind and photos:
+        found = sorted({photo.suffix.lower() for photo in photos})
+        raise InputError("extensions", ", ".join(sorted(wanted)), "extensions of photos that are there", found)
+    return of_kind[:: options.stride][: options.limit]
 
 
 def video_views(

@@ -101,11 +101,13 @@ class FolderOptions:
         recursive: also those in the folders below it.
         stride: every how many-th, from the first on.
         limit: at most how many; None for all.
+        extensions: only files with these extensions, with or without the dot, in any letter case; empty for all.
     """
 
     recursive: bool = False
     stride: int = 1
     limit: int | None = None
+    extensions: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("stride", "limit"):

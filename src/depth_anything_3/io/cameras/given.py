@@ -51,6 +51,7 @@ def open_views(
     intrinsics: str | os.PathLike[str] | None = None,
     options: FolderOptions | None = None,
     video: VideoOptions | None = None,
+    model: str | os.PathLike[str] | None = None,
     argument: str = "INPUT",
 ) -> GivenViews:
     """Photos with the cameras that came with them.
@@ -65,6 +66,7 @@ def open_views(
         options: which photos of a folder to take. Of a video, ``stride`` and ``limit`` stand for the ``stride`` and
             ``max_frames`` of ``video``.
         video: which frames of a video to take; see :func:`~depth_anything_3.io.sources.video_views`.
+        model: which cameras lie in the folder ``path`` with their photos, where there are several.
         argument: the name by which the caller knows ``path``, for errors; the other two are called ``--poses`` and
             ``--intrinsics``.
 
@@ -79,7 +81,7 @@ def open_views(
     else:
         if video is not None:
             raise InputError("video", "options", f"None, because {folder} is no video")
-        known, every = _scene_in(folder, options, argument)
+        known, every = _scene_in(folder, options, argument, model)
         photos = take_photos(every, options)
         taken = _Taken(sources=tuple(photos), files=tuple(photos), names=tuple(photos), every=tuple(every))
     if known is None and poses is None and intrinsics is None:
@@ -178,11 +180,13 @@ def _through_lenses(taken: _Taken, cameras: Cameras) -> GivenViews:
 # --- scenes ------------------------------------------------------------------------------------------------------
 
 
-def _scene_in(folder: Path, options: FolderOptions, argument: str) -> tuple[Cameras | None, list[Path]]:
+def _scene_in(
+    folder: Path, options: FolderOptions, argument: str, model: str | os.PathLike[str] | None
+) -> tuple[Cameras | None, list[Path]]:
     """The cameras that lie in a folder with their photos, in natural order; where there are none, all photos."""
-    if not os.path.isdir(folder) or find_reader(folder) is None:  # noqa: PTH112 - see sources
+    if model is None and (not os.path.isdir(folder) or find_reader(folder) is None):  # noqa: PTH112 - see sources
         return None, list_images(folder, recursive=options.recursive, argument=argument)
-    cameras = read_cameras(folder, argument=argument)
+    cameras = read_cameras(folder if model is None else model, argument=argument)
     assert cameras.names is not None
     found = {i: photo for i, name in enumerate(cameras.names) if (photo := _photo(folder, name)) is not None}
     if not found:

@@ -1,0 +1,111 @@
+"""What commands say when they are done, or when they are only asked what they would do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from depth_anything_3.cli._console import human_size
+from depth_anything_3.cli._scene import Job, Outcome, processed_size
+
+if TYPE_CHECKING:
+    from depth_anything_3.cli._material import Size
+
+
+def show_plan(job: Job, model: dict[str, object], read: Size, returned: Size) -> None:
+    """What would be done."""
+    material, files = job.material, [str(job.folder / name) for name in job.files(len(job.material))]
+    if job.scene.report.as_json:
+        plan = {
+            "inputs": material.inputs,
+            "views": len(material),
+            "given": material.given,
+            "processed_size": _width_height(read),
+            "map_size": _width_height(returned),
+            "model": model,
+            "export_dir": str(job.folder),
+            "files": files,
+        }
+        typer.echo(json.dumps(plan))
+        return
+    typer.echo(f"{len(material)} image(s), processed at {_times(read)} pixels:")
+    _indented(material.inputs)
+    if material.given:
+        typer.echo(f"given: {', '.join(material.given)}")
+    if returned != read:
+        typer.echo(f"maps come back, refined, at {_times(returned)} pixels")
+    typer.echo(f"model: {model['name']}")
+    _indented(f"{key.replace('_', ' ')}: {value}" for key, value in model.items() if key != "name")
+    typer.echo("would write:")
+    _indented(files)
+
+
+def show_result(outcome: Outcome) -> None:
+    """What was done."""
+    job, prediction, model = outcome.job, outcome.prediction, outcome.model
+    views, height, width = prediction.depth.shape
+    dtype = str(model.dtype).removeprefix("torch.")
+    files = [job.folder / name for name in job.files(views)]
+    if job.scene.report.as_json:
+        result = {
+            "inputs": job.material.inputs,
+            "views": views,
+            "model": outcome.source,
+            "model_name": prediction.model_name,
+            "device": str(model.device),
+            "dtype": dtype,
+            "processed_size": _width_height(_network_size(outcome)),
+            "map_size": [width, height],
+            "scale": prediction.scale,
+            "refinement": None if prediction.refinement is None else prediction.refinement.as_dict(),
+            "alignment": None if prediction.alignment is None else prediction.alignment.as_dict(),
+            "metric_focal": prediction.metric_focal,
+            "seconds": round(outcome.seconds, 3),
+            "export_dir": str(job.folder),
+            "files": [str(path) for path in files],
+        }
+        typer.echo(json.dumps(result))
+        return
+    typer.echo(
+        f"{views} view(s) at {width} x {height}, {prediction.model_name} in {dtype} on {model.device}, "
+        f"{outcome.seconds:.1f} s, {prediction.scale} scale"
+    )
+    if prediction.refinement is not None:
+        typer.echo(prediction.refinement.summary())
+    show_files(files)
+
+
+def show_files(files: Sequence[Path], *, most: int = 40) -> None:
+    """Every file with its size; of a long list the first and the last."""
+    shown = files if len(files) <= most else files[: most - 4]
+    for path in shown:
+        typer.echo(f"  {path}  ({human_size(path.stat().st_size)})")
+    if len(shown) < len(files):
+        typer.echo(f"  ... {len(files) - len(shown)} more, listed in {files[-1]}")
+
+
+def _network_size(outcome: Outcome) -> Size:
+    from dataclasses import replace
+
+    scene = outcome.job.scene
+    options = scene.preprocessing
+    if "process_res" in scene.left_open:
+        options = replace(options, process_res=outcome.model.process_res)
+    return processed_size(outcome.job.material.sizes(), options)
+
+
+def _indented(lines: Iterable[str]) -> None:
+    for line in lines:
+        typer.echo(f"  {line}")
+
+
+def _times(size: Size) -> str:
+    return f"{size[1]} x {size[0]}"
+
+
+def _width_height(size: Size) -> list[int]:
+    return [size[1], size[0]]

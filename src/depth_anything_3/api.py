@@ -582,6 +582,30 @@ class DepthAnything3(nn.Module):
                 found[i] = to_prediction(output.scene(place), scene, options, self.model_name)
         return [found[i] for i in range(len(inputs))]
 
+    @torch.inference_mode()
+    def local_tokens(
+        self, image: Images, *, process_res: int | None = None, process_res_method: str = "upper_bound_resize"
+    ) -> npt.NDArray[np.float32]:
+        """Patch tokens of the last block in which every view only sees itself: what tells places apart.
+
+        Only that part of the network runs.
+
+        Args:
+            image, process_res, process_res_method: as of :meth:`inference`; all views of one size.
+
+        Returns:
+            (N, H/14 * W/14, C).
+        """
+        options = PreprocessOptions(
+            process_res=self.process_res if process_res is None else process_res,
+            process_res_method=process_res_method,  # type: ignore[arg-type]
+        )
+        inputs = preprocess(as_image_list(image), options=options)
+        images = torch.from_numpy(inputs.images)[None].to(self.device)
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            tokens = self.model.local_tokens(images)
+        return tokens[0].float().cpu().numpy()
+
     def _refined(
         self,
         prediction: Prediction,

@@ -18,6 +18,7 @@ COMMANDS = (
     Entry("video", "video:video", "Reconstruct a scene from frames of a video.", _FILES),
     Entry("colmap", "colmap:colmap", "Reconstruct the photos of a COLMAP folder, with its cameras.", _FILES),
     Entry("depth", "depth:depth", "Depth of photos that have nothing to do with each other.", _FILES),
+    Entry("stream", "stream:stream", "Reconstruct a long video or a large folder in bounded memory.", _FILES),
     Entry("convert", "convert:convert", "Write a saved result, or a file of cameras, in other formats.", _FILES),
     Entry("clean", "clean:clean", "Clean the point cloud and the mesh of a saved result.", _FILES),
     Entry("models", "models:app", "List, download, verify and remove models.", _MODELS),

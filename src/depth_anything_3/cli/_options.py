@@ -21,7 +21,14 @@ from depth_anything_3.errors import InputError
 from depth_anything_3.export.base import EXPORTERS
 from depth_anything_3.export.feat_vis import Options as FeatureOptions
 from depth_anything_3.export.glb import Options as GlbOptions
-from depth_anything_3.types.options import CLEAN_PRESETS, FolderOptions, InferOptions, PreprocessOptions, VideoOptions
+from depth_anything_3.types.options import (
+    CLEAN_PRESETS,
+    FolderOptions,
+    InferOptions,
+    PreprocessOptions,
+    StreamOptions,
+    VideoOptions,
+)
 
 # --- what only the command line has -----------------------------------------------------------------------------------
 
@@ -242,8 +249,8 @@ FLAGS: dict[str, Flag] = {
         shown=False,
     ),
     "refine": Flag(
-        help="Let matches between the pictures correct cameras and depth. Default: where there are several and the model "
-        "gives cameras.",
+        help="Let matches between the pictures correct cameras and depth. Default: where there are several and the "
+        "model gives cameras.",
         typed=(bool | None, None),
         read={True: "full", False: "off", None: None}.get,
         shown=False,
@@ -252,6 +259,11 @@ FLAGS: dict[str, Flag] = {
     "shared_intrinsics": Flag(help="One predicted camera matrix for all pictures."),
     "square_pixels": Flag(help="Predicted cameras with fx = fy."),
     "derive_confidence": Flag(help="Confidence from how well the model agrees with itself on changed pictures."),
+    # long sequences
+    "window": Flag(help="Frames that the network sees together."),
+    "overlap": Flag(help="Frames that neighbouring windows share."),
+    "loops": Flag(help="When to look for places seen again."),
+    "queue": Flag(help="Frames that are read ahead."),
     # files
     "export_dir": Flag(help="Folder for the results. Default: workspace/gallery/<name of INPUT>.", shown=False),
     "export_format": Flag(help=f"Format names joined by '-', of: {', '.join(EXPORTERS)}."),
@@ -291,6 +303,7 @@ PANELS: dict[type, str] = {
     PreprocessOptions: "Inference",
     InferOptions: "Inference",
     RefinementOptions: "Refinement",
+    StreamOptions: "Sequence",
     FileOptions: "Files",
     ReportOptions: "Report",
 }

@@ -27,6 +27,18 @@ def estimate_memory(net: Network, views: int, image_hw: tuple[int, int]) -> int:
     )
 
 
+def most_views(net: Network, image_hw: tuple[int, int], budget: int, *, limit: int) -> int:
+    """The most views of one scene, up to ``limit`` and at least 1, whose estimate fits ``budget`` bytes."""
+    low, high = 1, max(limit, 1)
+    while low < high:
+        middle = (low + high + 1) // 2
+        if estimate_memory(net, middle, image_hw) <= budget:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
 def _activations(net: DepthAnything3Net, views: int, pixels: int) -> int:
     vit = net.backbone.pretrained
     tokens = views * (1 + pixels // PATCH_SIZE**2)

@@ -94,6 +94,16 @@ class DepthAnything3Net(nn.Module):
         return self.backbone.depth
 
     @property
+    def last_local_block(self) -> int:
+        """Index of the last block behind which every view has only seen itself."""
+        vit = self.backbone.pretrained
+        return max(0, min(vit.alt_start, vit.depth) - 1)
+
+    def local_tokens(self, x: Float[Tensor, "B N 3 H W"]) -> Float[Tensor, "B N P C"]:
+        """Normalised patch tokens behind :attr:`last_local_block`; the rest of the network does not run."""
+        return self.backbone.pretrained.local_tokens(x, self.last_local_block)
+
+    @property
     def abilities(self) -> frozenset[str]:
         """What this variant can do: ``cameras``, ``pose_conditioning``, ``rays``, ``conf``, ``sky``, ``gaussians``."""
         dual = isinstance(self.head, DualDPT)
@@ -311,6 +321,15 @@ class NestedDepthAnything3Net(nn.Module):
     def depth(self) -> int:
         """Number of transformer blocks of the any-view network."""
         return self.da3.depth
+
+    @property
+    def last_local_block(self) -> int:
+        """That of the any-view network."""
+        return self.da3.last_local_block
+
+    def local_tokens(self, x: Float[Tensor, "B N 3 H W"]) -> Float[Tensor, "B N P C"]:
+        """Those of the any-view network."""
+        return self.da3.local_tokens(x)
 
     @property
     def abilities(self) -> frozenset[str]:

@@ -14,21 +14,13 @@ Every window has a world of its own. A new one is joined to the last by the fram
 together. The poses of the owned frames, the joints and the loops are relations of one pose graph over all frames
 (:mod:`~depth_anything_3.stream.graph`). Before a loop comes in, its relations agree with the chain exactly.
 
-The part above this one is designed to be thin: a ``StreamingReconstructor(model, options)`` holds a mapper, calls the
-model where ``predict`` stands, and turns what the mapper returns into events:
-
-* ``push(frame, timestamp, K, pose, mask) -> list[Event]`` collects frames until the next window is full; ``flush()``
-  makes a window of what is there; ``finalize()`` proposes the last loops and solves for all frames.
-* Events: ``FrameTracked(frame, extrinsics, intrinsics)`` for the frames that a window newly owns, ``LoopAccepted`` with
-  the verdict, ``PosesUpdated(first, last)`` after a solve.
-* On disk: one append-only record per window (depth of the owned frames, samples, relations) with a checksum; the mapper
-  is rebuilt by replaying the records, so that going on equals never having stopped.
+The network, the frames and the disk are the business of :mod:`~depth_anything_3.stream.reconstructor`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -77,18 +69,19 @@ class MapperOptions:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Placed:
-    """A window with the place of its world in the sequence's."""
+    """A window and what is kept of it; None where the archive has it."""
 
     window: Window
-    views: SampledViews
-    world: Sim3
-
-    def at(self, frames: Sequence[int] | range) -> SampledViews:
-        return self.views[np.asarray(frames, np.int64) - self.window.start]
+    views: SampledViews | None
 
 
 class Mapper:
     """Joins windows, takes loops and solves. Windows come in order; the state is what its attributes say.
+
+    Args:
+        options: None for the defaults.
+        archive: gives back the views of a window by its number, once the next one is there; then only those of the
+            last one are held here. None: all are.
 
     Attributes:
         nodes: one per owned frame: camera to world, with the scale of its window's depth.
@@ -96,8 +89,11 @@ class Mapper:
         options: as given.
     """
 
-    def __init__(self, options: MapperOptions | None = None) -> None:
+    def __init__(
+        self, options: MapperOptions | None = None, archive: Callable[[int], SampledViews] | None = None
+    ) -> None:
         self.options = options or MapperOptions()
+        self._archive = archive
         self.nodes = Sim3.identity(0)
         self.relations: list[Relations] = []
         self._windows: list[_Placed] = []
@@ -120,38 +116,104 @@ class Mapper:
         Raises:
             InputError: the window does not follow the last one, or the prediction has another number of frames.
         """
-        self._check_window(window, prediction)
-        views, alignment = sample_views(prediction), None
-        world = Sim3.identity()
+        lenses = prediction.intrinsics
+        own = slice(window.own_start - window.start, window.own_stop - window.start)
+        return self.add_views(window, sample_views(prediction), None if lenses is None else lenses[own])
+
+    def add_views(
+        self, window: Window, views: SampledViews, lenses: Float[np.ndarray, "m 3 3"] | None = None
+    ) -> Alignment | None:
+        """As :meth:`add_window`, with what it keeps of the prediction.
+
+        Args:
+            window: begins inside the last one; the first begins at frame 0.
+            views: of ``window.frames``.
+            lenses: camera matrices of the frames that the window owns.
+        """
+        self._check_window(window, views)
+        alignment, world = None, Sim3.identity()
         if self._windows:
             last = self._windows[-1]
             shared = range(window.start, last.window.stop)
-            alignment = align_views(last.at(shared), views[: len(shared)], fixed_scale=self.options.fixed_scale)
+            there = self._views(len(self._windows) - 1, shared)
+            alignment = align_views(there, views[: len(shared)], fixed_scale=self.options.fixed_scale)
             # The last window may have been moved by a solve; its frame at the border says where it is now.
             border = window.own_start - 1
-            world = self.nodes[border] @ last.at([border]).cameras[0].inverse() @ alignment.similarity
-        placed = _Placed(window=window, views=views, world=world)
-        self._append(placed, alignment)
-        if prediction.intrinsics is not None:
-            self._lenses.append(prediction.intrinsics[window.own_start - window.start : window.own_stop - window.start])
+            camera = self._views(len(self._windows) - 1, [border]).cameras[0]
+            world = self.nodes[border] @ camera.inverse() @ alignment.similarity
+        self._append(window, views, alignment, world)
+        if lenses is not None:
+            self._lenses.append(np.asarray(lenses, np.float32))
         return alignment
 
-    def _append(self, placed: _Placed, alignment: Alignment | None) -> None:
-        window = placed.window
-        own = range(window.own_start, window.own_stop)
-        cameras = placed.at(own).cameras
+    def add_group(
+        self,
+        anchors: Sequence[int],
+        views: SampledViews,
+        lenses: Float[np.ndarray, "m 3 3"] | None = None,
+    ) -> Alignment | None:
+        """Join new frames to any that are there, wherever they are in the sequence.
+
+        Args:
+            anchors: frames that have come, which the network saw again together with the new ones; the last one is
+                that which the new frames are tied to. None for the first group.
+            views: of the anchors, in that order, and then of the new frames.
+            lenses: camera matrices of the new frames.
+
+        Raises:
+            InputError: an anchor has not come yet, or there is none although frames are there.
+        """
+        new, count = views[len(anchors) :], len(self)
+        if (count > 0) != (len(anchors) > 0):
+            raise InputError("anchors", f"{len(anchors)} frames", "some of the frames that are there")
+        alignment, world = None, Sim3.identity()
+        if anchors:
+            alignment = align_views(self._seen(anchors), views[: len(anchors)], fixed_scale=self.options.fixed_scale)
+            world = alignment.similarity
+        own = Window(start=count, stop=count + len(new), own_start=count, own_stop=count + len(new))
         if alignment is not None:
-            last = self._windows[-1]
-            border = last.at([own[0] - 1]).cameras
+            joint = self.nodes[[anchors[-1]]].inverse() @ world @ new.cameras[:1]
+            covariance = alignment.covariance + self._drift(views.cameras)
+            self.relations.append(_relation([anchors[-1]], [count], joint, covariance, doubtful=False))
+        self._append(own, new, None, world)
+        if lenses is not None:
+            self._lenses.append(np.asarray(lenses, np.float32))
+        return alignment
+
+    def _seen(self, frames: Sequence[int]) -> SampledViews:
+        """Frames where they are in the world, with depth in its unit."""
+        parts = [self._views(self._owner(frame), [frame]) for frame in frames]
+        nodes = self.nodes[np.asarray(frames, np.int64)]
+        return SampledViews(
+            cameras=Sim3(nodes.rotation, nodes.translation, np.ones(len(nodes))),
+            depth=np.concatenate([part.depth for part in parts]) * nodes.scale[:, None],
+        )
+
+    def _append(self, window: Window, views: SampledViews, alignment: Alignment | None, world: Sim3) -> None:
+        own = range(window.own_start, window.own_stop)
+        cameras = views[np.asarray(own) - window.start].cameras
+        if alignment is not None:
+            border = self._views(len(self._windows) - 1, [own[0] - 1]).cameras
             joint = border.inverse() @ alignment.similarity @ cameras[:1]
-            covariance = alignment.covariance + self._drift(placed.views.cameras)
+            covariance = alignment.covariance + self._drift(views.cameras)
             self.relations.append(_relation([own[0] - 1], [own[0]], joint, covariance, doubtful=False))
         if len(own) > 1:
             steps = cameras[:-1].inverse() @ cameras[1:]
-            covariance = np.broadcast_to(self._drift(placed.views.cameras), (len(own) - 1, 7, 7))
+            covariance = np.broadcast_to(self._drift(views.cameras), (len(own) - 1, 7, 7))
             self.relations.append(_relation(own[:-1], own[1:], steps, covariance, doubtful=False))
-        self.nodes = Sim3.concatenate([self.nodes, placed.world @ cameras])
-        self._windows.append(placed)
+        self.nodes = Sim3.concatenate([self.nodes, world @ cameras])
+        if self._windows and self._archive is not None:
+            self._windows[-1] = replace(self._windows[-1], views=None)
+        self._windows.append(_Placed(window=window, views=views))
+
+    def _views(self, number: int, frames: Sequence[int] | range) -> SampledViews:
+        """What a window has kept of some of its frames."""
+        placed = self._windows[number]
+        views = placed.views
+        if views is None:
+            assert self._archive is not None
+            views = self._archive(number)
+        return views[np.asarray(frames, np.int64) - placed.window.start]
 
     def loop_frames(self, candidate: LoopCandidate) -> tuple[list[int], list[int]]:
         """The frames of a loop window, those about each end.
@@ -160,7 +222,7 @@ class Mapper:
             InputError: a frame has not come yet.
         """
         first, second = (
-            loop_frames(frame, self._owner(frame).window, self.options.loops)
+            loop_frames(frame, self._windows[self._owner(frame)].window, self.options.loops)
             for frame in (candidate.first, candidate.second)
         )
         return first, second
@@ -190,10 +252,10 @@ class Mapper:
         ends, split = [candidate.first, candidate.second], len(frames[0])
         owners, parts = [self._owner(end) for end in ends], (views[:split], views[split:])
         to_first, to_second = (
-            align_views(owner.at(side), part, fixed_scale=self.options.fixed_scale)
+            align_views(self._views(owner, side), part, fixed_scale=self.options.fixed_scale)
             for owner, side, part in zip(owners, frames, parts, strict=True)
         )
-        first, second = (owner.at([end]).cameras for owner, end in zip(owners, ends, strict=True))
+        first, second = (self._views(owner, [end]).cameras for owner, end in zip(owners, ends, strict=True))
         loop_first, loop_second = (part.cameras[len(part) // 2 :][:1] for part in parts)
         to_loop = to_second.similarity.inverse() @ second
         measured = first.inverse() @ to_first.similarity @ to_loop
@@ -244,25 +306,34 @@ class Mapper:
         """What the depth of each frame, from the window that owns it, is to be multiplied by."""
         return self.nodes.scale
 
-    def intrinsics(self) -> Float[np.ndarray, "3 3"]:
-        """One camera matrix for the sequence, in pixels of the predictions: the median over all frames.
+    def lenses(self) -> Float[np.ndarray, "n 3 3"]:
+        """Camera matrices of all frames as the windows say, in pixels of the predictions.
 
         Raises:
             InputError: no prediction had intrinsics.
         """
         if not self._lenses:
             raise InputError("prediction", "none with intrinsics", "predictions with intrinsics")
-        return np.median(np.concatenate(self._lenses), axis=0).astype(np.float64)
+        return np.concatenate(self._lenses).astype(np.float64)
 
-    def _owner(self, frame: int) -> _Placed:
-        for placed in self._windows:
+    def intrinsics(self) -> Float[np.ndarray, "3 3"]:
+        """One camera matrix for the sequence, in pixels of the predictions: the median over all frames.
+
+        Raises:
+            InputError: no prediction had intrinsics.
+        """
+        middle: Array = np.median(self.lenses(), axis=0)
+        return middle
+
+    def _owner(self, frame: int) -> int:
+        for number, placed in enumerate(self._windows):
             if placed.window.own_start <= frame < placed.window.own_stop:
-                return placed
+                return number
         raise InputError("frame", str(frame), f"a frame that has come, below {len(self)}")
 
-    def _check_window(self, window: Window, prediction: Prediction) -> None:
-        if len(prediction.depth) != len(window):
-            raise InputError("prediction", f"{len(prediction.depth)} frames", f"{len(window)}, those of the window")
+    def _check_window(self, window: Window, views: SampledViews) -> None:
+        if len(views) != len(window):
+            raise InputError("prediction", f"{len(views)} frames", f"{len(window)}, those of the window")
         last = self._windows[-1].window if self._windows else None
         follows = window.own_start == len(self) and (last is None or last.start <= window.start < last.stop)
         if not follows:

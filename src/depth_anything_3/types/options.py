@@ -19,6 +19,9 @@ ReferenceViewStrategy = Literal["first", "middle", "saddle_balanced", "saddle_si
 
 RefineMode = Literal["off", "poses", "full"]
 
+LoopSearch = Literal["off", "final", "online"]
+WhenFull = Literal["block", "drop"]
+
 ExtrinsicsConvention = Literal["opencv_w2c", "opencv_c2w", "opengl_w2c", "opengl_c2w", "colmap", "blender"]
 """What a 4x4 pose maps (``w2c``: world to camera, ``c2w``: camera to world), and the camera's axes: OpenCV (x right, y
 down, z forward) or OpenGL (x right, y up, z backward). COLMAP's is ``opencv_w2c``, Blender's and nerfstudio's
@@ -38,6 +41,8 @@ REFINE_MODES: tuple[str, ...] = get_args(RefineMode)
 EXTRINSICS_CONVENTIONS: tuple[str, ...] = get_args(ExtrinsicsConvention)
 GAUSSIAN_SOURCES: tuple[str, ...] = get_args(GaussianSource)
 METRIC_FOCALS: tuple[str, ...] = get_args(MetricFocal)
+LOOP_SEARCHES: tuple[str, ...] = get_args(LoopSearch)
+WHEN_FULL: tuple[str, ...] = get_args(WhenFull)
 
 PATCH_SIZE = 14
 """Side of a network patch in pixels; processed images are multiples of it."""
@@ -325,3 +330,37 @@ class OnnxOptions:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < least or value % step:
                 raise InputError(name, repr(value), f"a multiple of {step}, at least {least}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamOptions:
+    """How a long sequence is reconstructed, window by window.
+
+    Attributes:
+        window: frames that the network sees together; memory grows with it.
+        overlap: frames that neighbouring windows share. 8 to 16 work well; up to a sixth of ``window`` keeps the work
+            below 1.2 times that of seeing each frame once.
+        loops: when places seen again are looked for: never (``off``), once all frames are there (``final``), or after
+            every window as well (``online``).
+        shared_intrinsics: one camera matrix for all frames, the median, in what is returned.
+        queue: frames that wait in front of the network when they come while it runs.
+        when_full: what then becomes of a frame that finds the queue full: the caller waits (``block``), or the frame is
+            left out (``drop``).
+    """
+
+    window: int = 120
+    overlap: int = 12
+    loops: LoopSearch = "final"
+    shared_intrinsics: bool = True
+    queue: int = 64
+    when_full: WhenFull = "block"
+
+    def __post_init__(self) -> None:
+        for name, low in (("window", 2), ("overlap", 1), ("queue", 1)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < low:
+                raise InputError(name, repr(value), f"a whole number, at least {low}")
+        if self.overlap > self.window // 2:
+            raise InputError("overlap", str(self.overlap), f"at most half of the window, {self.window // 2}")
+        check_choice("loops", self.loops, LOOP_SEARCHES)
+        check_choice("when_full", self.when_full, WHEN_FULL)

@@ -127,6 +127,17 @@ class DinoVisionTransformer(nn.Module):
                 on_block(i + 1, self.depth)
         return outputs, features
 
+    def local_tokens(self, images: Float[Tensor, "B N 3 H W"], last: int) -> Float[Tensor, "B N P C"]:
+        """Normalised patch tokens after block ``last``, which lies before the alternating part.
+
+        They are those of :meth:`forward`, whose choice of a reference view changes nothing within a view.
+        """
+        grid = (images.shape[-2] // PATCH_SIZE, images.shape[-1] // PATCH_SIZE)
+        x = self.embed(images)
+        for i, block in enumerate(self.blocks[: last + 1]):
+            x = self.within_views(block, i, x, grid)
+        return self.norm(x[:, :, 1:])
+
     def is_global(self, i: int) -> bool:
         """Whether block ``i`` attends across views."""
         return i >= self.alt_start and i % 2 == 1

@@ -1,0 +1,179 @@
+"""``da3 stream``: a long video or a large folder to cameras, depth and a cloud, in bounded memory."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from depth_anything_3.cli._console import human_size
+from depth_anything_3.cli._options import FileOptions, KnownCameras, ModelOptions, ReportOptions, With, command
+from depth_anything_3.cli._scene import choose_model, load_model
+from depth_anything_3.errors import InputError
+from depth_anything_3.export.base import EXPORTERS
+from depth_anything_3.types.options import FolderOptions, InferOptions, PreprocessOptions, StreamOptions, VideoOptions
+
+if TYPE_CHECKING:
+    from depth_anything_3.api import DepthAnything3
+    from depth_anything_3.stream.reconstructor import StreamingReconstructor
+    from depth_anything_3.stream.sources import FrameSource
+
+_OWN_FORMATS = ("ply", "tum", "kitti", "npz", "published")
+
+_Refine = Annotated[InferOptions, With("refine", "use_ray_pose", "ref_view_strategy", "metric_focal", refine=False)]
+_Sequence = Annotated[StreamOptions, With("window", "overlap", "loops", "shared_intrinsics", "queue")]
+_Files = Annotated[FileOptions, With("export_dir", "export_format", "overwrite", export_format="ply-tum")]
+
+
+@command
+def stream(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="SOURCE", help="A video, a folder of photos in their order, or a folder with photos and cameras."
+        ),
+    ],
+    photos: Annotated[FolderOptions, With("recursive", "stride", "limit")],
+    clip: Annotated[VideoOptions, With("fps", "start", "end")],
+    cameras: KnownCameras,
+    model: ModelOptions,
+    sequence: _Sequence,
+    preprocessing: Annotated[PreprocessOptions, With("process_res_method", "alpha")],
+    inference: _Refine,
+    files: _Files,
+    report: Annotated[ReportOptions, With("as_json", "quiet")],
+    process_res: Annotated[
+        int | None,
+        typer.Option(help="Length of the bounded side, in pixels. Default: the model's own.", show_default=False),
+    ] = None,
+    memory: Annotated[
+        float | None,
+        typer.Option(help="Take smaller windows where so many GB would not do for --window.", show_default=False),
+    ] = None,
+    unordered: Annotated[
+        bool, typer.Option("--unordered", help="The photos come in no order: put them into groups by what they show.")
+    ] = False,
+    voxel: Annotated[
+        float | None,
+        typer.Option(
+            help="One point of the cloud per cube of this side. Default: 1 % of the median depth.", show_default=False
+        ),
+    ] = None,
+    most_views: Annotated[int, typer.Option(help="Frames of formats that hold all of them in memory.")] = 200,
+) -> None:
+    """Reconstruct a long video or a large folder. A run that was stopped goes on where it was when called again.
+
+    Of the formats, ply, tum, kitti, npz and published hold all frames, the others at most --most-views.
+    """
+    started = time.perf_counter()
+    formats = _formats(files.export_format)
+    folder = files.export_dir or Path("workspace", "gallery", source.resolve().stem)
+    if not files.overwrite and folder.is_dir() and any(folder.iterdir()) and not _state(folder).is_dir():
+        raise InputError("--export-dir", f"{folder}, which holds files", "an empty or new folder, or --overwrite")
+    frames = _open(source, photos, clip, cameras)
+    listed = frames.listed() if unordered else None
+    chosen, local = choose_model(model, ask=True)
+    loaded = load_model(model, chosen, local=local)
+    preprocessing = replace(preprocessing, process_res=loaded.process_res if process_res is None else process_res)
+
+    from depth_anything_3.stream.collection import collect
+    from depth_anything_3.stream.feed import feed
+    from depth_anything_3.stream.output import write_results
+    from depth_anything_3.stream.reconstructor import StreamingReconstructor
+
+    if memory is not None:
+        sequence = _fitting(sequence, loaded, frames, preprocessing, memory)
+    with StreamingReconstructor(
+        loaded,
+        sequence,
+        preprocessing=preprocessing,
+        inference=inference,
+        store=_state(folder),
+        total=None if unordered else frames.total,
+    ) as reconstruction:
+        came = reconstruction.received
+        events = collect(reconstruction, listed) if listed is not None else feed(reconstruction, frames.frames(came))
+        silent = report.quiet or report.as_json
+        accepted = _follow(events, quiet=silent) + _follow(iter(reconstruction.finalize()), quiet=True)
+        written = write_results(reconstruction, folder, formats, voxel=voxel, most_views=most_views)
+        if report.as_json or not report.quiet:
+            _show(reconstruction, came, accepted, written, time.perf_counter() - started, report.as_json)
+
+
+def _state(folder: Path) -> Path:
+    return folder / "state"
+
+
+def _formats(text: str) -> list[str]:
+    names, known = [name.strip() for name in text.split("-")], (*_OWN_FORMATS, *EXPORTERS)
+    if wrong := [name for name in names if name not in known]:
+        raise InputError("--export-format", repr(wrong[0]), "format names joined by '-'", dict.fromkeys(known))
+    return list(dict.fromkeys(names))
+
+
+def _open(source: Path, photos: FolderOptions, clip: VideoOptions, cameras: KnownCameras) -> FrameSource:
+    from depth_anything_3.io.video import is_video
+    from depth_anything_3.stream.sources import open_source
+
+    if is_video(source):
+        stride = None if photos.stride == 1 else photos.stride
+        clip = replace(clip, stride=stride, max_frames=photos.limit)
+        return open_source(source, video=clip, poses=cameras.poses, intrinsics=cameras.intrinsics)
+    return open_source(source, folder=photos, video=clip, poses=cameras.poses, intrinsics=cameras.intrinsics)
+
+
+def _fitting(
+    options: StreamOptions, model: DepthAnything3, frames: FrameSource, preprocessing: PreprocessOptions, memory: float
+) -> StreamOptions:
+    """The largest windows, up to those asked for, that so many gigabytes hold by the estimate."""
+    from depth_anything_3.infer.memory import most_views
+    from depth_anything_3.infer.preprocess import plan_resize
+
+    size = plan_resize(frames.size, preprocessing).processed_hw
+    window = most_views(model.model, size, int(memory * 1e9), limit=options.window)
+    if window < 2 * options.overlap:
+        raise InputError("--memory", f"{memory:g} GB, enough for windows of {window}", "more, or a smaller --overlap")
+    return replace(options, window=window)
+
+
+def _follow(events: Any, *, quiet: bool) -> int:
+    """Use up the events; how many loops were accepted."""
+    from depth_anything_3.stream.events import LoopChecked, WindowAdded
+
+    accepted = 0
+    for event in events:
+        if isinstance(event, LoopChecked):
+            accepted += event.check.accepted
+        if isinstance(event, WindowAdded) and not quiet:
+            typer.echo(f"frames {event.window.start} to {event.window.stop - 1}", err=True)
+    return accepted
+
+
+def _show(
+    reconstruction: StreamingReconstructor, came: int, loops: int, files: list[Path], seconds: float, as_json: bool
+) -> None:
+    facts = {
+        "frames": len(reconstruction),
+        "resumed_at": came,
+        "loops_accepted": loops,
+        "inferred_per_frame": round(reconstruction.inferred / len(reconstruction), 3),
+        "scale": "metric" if reconstruction.is_metric else "relative",
+        "state_bytes": reconstruction.store.size,
+        "seconds": round(seconds, 1),
+        "files": [str(path) for path in files],
+    }
+    if as_json:
+        typer.echo(json.dumps(facts))
+        return
+    typer.echo(
+        f"{facts['frames']} frames, {loops} loops, {facts['scale']} scale, {facts['inferred_per_frame']} frames "
+        f"inferred for each, {seconds:.0f} s; state of {human_size(reconstruction.store.size)}"
+    )
+    for path in files[:10]:
+        typer.echo(f"  {path}  ({human_size(path.stat().st_size)})")
+    if len(files) > 10:
+        typer.echo(f"  and {len(files) - 10} more")

@@ -1,0 +1,86 @@
+"""``da3 stream``: a sequence in, files out; called again, it goes on."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer.main
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from depth_anything_3.cli import app
+from depth_anything_3.types.options import StreamOptions
+
+pytest.importorskip("scipy.sparse")
+
+# Cameras come at their own pace; files never need to be left out.
+ONLY_IN_PYTHON = {"when_full"}
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("photos")
+    wide = np.random.default_rng(0).integers(0, 256, (15, 40, 3), np.uint8).repeat(4, 0).repeat(4, 1)
+    for i in range(9):
+        Image.fromarray(wide[:, 8 * i : 8 * i + 80]).save(folder / f"{i}.png")
+    return folder
+
+
+def _stream(source: Path, out: Path, *more: str) -> Result:
+    small = ["--model-dir", "bundled", "--process-res", "56", "--window", "5", "--overlap", "2", "--device", "cpu"]
+    return CliRunner().invoke(app, ["stream", str(source), "--export-dir", str(out), *small, *more])
+
+
+def test_a_folder_and_once_more(photos: Path, tmp_path: Path) -> None:
+    first = _stream(photos, tmp_path / "out", "--export-format", "tum-ply-published", "--json")
+    assert first.exit_code == 0, first.output
+    facts = json.loads(first.stdout)
+    assert facts["frames"] == 9 and facts["resumed_at"] == 0
+    assert all(Path(file).is_file() for file in facts["files"])
+    poses = (tmp_path / "out" / "tum.txt").read_text()
+    again = _stream(photos, tmp_path / "out", "--export-format", "tum", "--json")
+    assert json.loads(again.stdout)["resumed_at"] == 9
+    assert (tmp_path / "out" / "tum.txt").read_text() == poses
+
+
+def test_photos_in_no_order(photos: Path, tmp_path: Path) -> None:
+    result = _stream(photos, tmp_path / "out", "--unordered", "--export-format", "kitti")
+    assert result.exit_code == 0, result.output
+    assert "9 frames" in result.stdout
+    assert len((tmp_path / "out" / "kitti.txt").read_text().splitlines()) == 9
+
+
+@pytest.mark.parametrize(
+    ("more", "complaint"),
+    [
+        (["--export-format", "nonsense"], "--export-format"),
+        (["--overlap", "4"], "overlap"),
+        (["--fps", "2"], "no video"),
+        (["--alpha", "mask"], "alpha"),
+        (["--memory", "0.1"], "--memory"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_is_written(
+    photos: Path, tmp_path: Path, more: list[str], complaint: str
+) -> None:
+    result = _stream(photos, tmp_path / "out", *more)
+    assert result.exit_code == 2 and complaint in result.stderr
+    assert not (tmp_path / "out" / "tum.txt").exists()
+
+
+def test_a_folder_with_other_files_is_left_alone(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    result = _stream(photos, tmp_path)
+    assert result.exit_code == 2 and "holds files" in result.stderr
+
+
+def test_every_option_has_its_flag_and_its_default() -> None:
+    command = typer.main.get_command(app).commands["stream"]  # type: ignore[attr-defined]
+    flags = {parameter.name: parameter.default for parameter in command.params}
+    for field in dataclasses.fields(StreamOptions):
+        if field.name not in ONLY_IN_PYTHON:
+            assert flags[field.name] == field.default

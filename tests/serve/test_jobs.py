@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from support.serving import incoming, png, settings_for
+from support.serving import incoming, png, settings_for, until
 
 from depth_anything_3.errors import ImageError, InputError
 from depth_anything_3.serve.intake import IncomingImage, TooLargeError
@@ -20,15 +19,6 @@ from depth_anything_3.serve.jobs import JobQueue
 from depth_anything_3.serve.locks import LockedError, ProcessLock
 from depth_anything_3.serve.sandbox import ForbiddenPathError
 from depth_anything_3.serve.store import Job, JobBusyError, QueueFullError, UnknownJobError
-
-
-def until(condition: Callable[[], Any], seconds: float = 10.0) -> Any:
-    """The first true value of ``condition``."""
-    end = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < end, "it never happened"
-        time.sleep(0.02)
-    return value
 
 
 def is_running(queue: JobQueue, job: Job) -> Callable[[], bool]:
@@ -211,13 +201,13 @@ def test_limits_of_a_submission(tmp_path: Path) -> None:
     with pytest.raises(TooLargeError, match="at most 2"):
         queue.submit(incoming("a.png", "b.png", "c.png"))
     with pytest.raises(TooLargeError, match="20000 bytes"):
-        queue.submit([IncomingImage("a.png", (tmp_path / "big").open("w+b"))] if _big(tmp_path / "big") else [])
+        queue.submit([IncomingImage("a.png", io.BytesIO(os.urandom(30_000)))])
     with pytest.raises(TooLargeError, match="10000 pixels"):
-        queue.submit([IncomingImage("a.png", __import__("io").BytesIO(png(101, 100)[:19_000]))])
+        queue.submit([IncomingImage("a.png", io.BytesIO(png(101, 100)[:19_000]))])
     with pytest.raises(TooLargeError, match="300000"):
         queue.submit(incoming("a.png"), {"process_res": 1400})
     with pytest.raises(ImageError, match=r"image\[0\].*not recognised"):
-        queue.submit([IncomingImage("a.png", __import__("io").BytesIO(b"PK\x03\x04 a zip"))])
+        queue.submit([IncomingImage("a.png", io.BytesIO(b"PK\x03\x04 a zip"))])
     with pytest.raises(InputError, match="proces_res: got an unknown option"):
         queue.submit(incoming("a.png"), {"proces_res": 56})
     with pytest.raises(InputError, match="export_format"):
@@ -231,11 +221,6 @@ def test_limits_of_a_submission(tmp_path: Path) -> None:
     with pytest.raises(QueueFullError):
         queue.submit(incoming("a.png"))
     assert len(list(queue.folders.jobs.iterdir())) == 2
-
-
-def _big(path: Path) -> bool:
-    path.write_bytes(os.urandom(30_000))
-    return True
 
 
 def test_old_jobs_go(tmp_path: Path) -> None:

@@ -99,3 +99,32 @@ def worker_environment() -> Iterator[None]:
             del os.environ["PYTHONPATH"]
         else:
             os.environ["PYTHONPATH"] = before
+
+
+@contextmanager
+def running_server(settings: ServerSettings, **arguments: Any) -> Iterator[str]:
+    """The URL of a real server on a free port of the loopback, in a thread; ``arguments`` are those of ``create_app``."""
+    from depth_anything_3.serve.app import create_app, make_server
+
+    server = make_server(create_app(settings, **arguments), settings)
+    server.config.port = 0
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    try:
+        until(lambda: server.started or not thread.is_alive())
+        assert server.started, "the server did not start"
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.config.app.state.stopping.set()  # type: ignore[union-attr]
+        server.should_exit = True
+        thread.join(20)
+        assert not thread.is_alive(), "the server did not stop"
+
+
+def until(condition: Callable[[], Any], seconds: float = 10.0) -> Any:
+    """The first true value of ``condition``."""
+    end = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < end, "it never happened"
+        time.sleep(0.02)
+    return value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -11,7 +11,7 @@ from PIL import Image
 
 from depth_anything_3.errors import DA3Error, ImageError, InputError
 from depth_anything_3.infer.preprocess import plan_resize
-from depth_anything_3.io.images import read_header, readable_formats
+from depth_anything_3.io.images import PARSER_ERRORS, read_header, readable_formats
 from depth_anything_3.serve.sandbox import safe_name
 from depth_anything_3.serve.settings import Limits
 from depth_anything_3.types.options import PreprocessOptions
@@ -32,11 +32,11 @@ class IncomingImage:
 
     Attributes:
         name: as the client calls it; only shown, never used as a path.
-        stream: its bytes.
+        stream: its bytes, or what opens them; what was opened so is closed again.
     """
 
     name: str
-    stream: BinaryIO
+    stream: BinaryIO | Callable[[], BinaryIO]
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,11 @@ def receive(images: Sequence[IncomingImage], folder: Path, limits: Limits) -> Re
         name = safe_name(image.name)
         path = folder / f"{index:04d}" / name
         path.parent.mkdir(parents=True)
-        total += _copy(image.stream, path, limits.file_bytes, f"image[{index}]")
+        if callable(image.stream):
+            with image.stream() as stream:
+                total += _copy(stream, path, limits.file_bytes, f"image[{index}]")
+        else:
+            total += _copy(image.stream, path, limits.file_bytes, f"image[{index}]")
         sizes.append(_checked_size(path, index, name, limits.image_pixels))
         names.append(name)
     return Received(tuple(names), total, tuple(sizes))
@@ -93,15 +97,20 @@ def _copy(stream: BinaryIO, path: Path, most: int, label: str) -> int:
 
 
 def _checked_size(path: Path, index: int, name: str, most_pixels: int) -> tuple[int, int]:
-    label = f"image[{index}]"
+    label, formats = f"image[{index}]", FORMATS & set(readable_formats())
     try:
-        header = read_header(path, index=index)
-        with Image.open(path, formats=readable_formats()) as image:
+        with Image.open(path, formats=sorted(formats)) as image:
             kind = image.format
+        with Image.open(path, formats=readable_formats()) as image:
+            if image.format != kind:  # the worker would take it for something else
+                raise ValueError(f"{kind} and {image.format} at once")
+        header = read_header(path, index=index)
     except ImageError as error:
         raise ImageError(label, error.got.replace(str(path), name), error.expected, error.alternatives) from None
-    if kind not in FORMATS:
-        raise ImageError(label, f"{name} (a file of format {kind})", "an image of another format", sorted(FORMATS))
+    except Image.DecompressionBombError as error:
+        raise TooLargeError(f"{label}: {error}") from None
+    except PARSER_ERRORS:
+        raise ImageError(label, f"{name} (not recognised as an image)", "an image file", sorted(formats)) from None
     height, width = header.size
     if height * width > most_pixels:
         raise TooLargeError(f"{label}: {width} x {height} pixels; at most {most_pixels} pixels in one image")

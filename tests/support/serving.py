@@ -82,7 +82,7 @@ def incoming(*names: str) -> list[IncomingImage]:
 
 def settings_for(folder: Path, **changes: Any) -> ServerSettings:
     """Settings of a server without a network, in a folder of its own; ``limits`` are changes of the defaults."""
-    limits = Limits(**{"cancel_seconds": 1.0, **changes.pop("limits", {})})
+    limits = Limits(**{"cancel_seconds": 1.0, "stop_seconds": 0.2, **changes.pop("limits", {})})
     return ServerSettings(**{"data_dir": str(folder / "data"), "predictor": PREDICTOR, "limits": limits, **changes})
 
 

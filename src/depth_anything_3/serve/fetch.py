@@ -24,6 +24,14 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _PIECE = 1 << 16
 _NAT64 = (ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("64:ff9b:1::/48"))
 
+# Special-purpose networks (RFC 6890 and later) that the ipaddress module of some Python versions calls global.
+_SPECIAL = (
+    ipaddress.ip_network("192.0.0.0/24"),
+    ipaddress.ip_network("192.88.99.0/24"),
+    ipaddress.ip_network("2001::/23"),
+    ipaddress.ip_network("5f00::/16"),
+)
+
 Dial = Callable[[str, int, float], socket.socket]
 Resolve = Callable[[str, int], list[str]]
 
@@ -68,6 +76,8 @@ def is_public(address: str) -> bool:
             return False
         if any(entry is not None and not is_public(str(entry)) for entry in inner):
             return False
+    if any(ip in network for network in _SPECIAL):
+        return False
     return ip.is_global and not ip.is_multicast and not ip.is_reserved and not ip.is_unspecified
 
 

@@ -77,9 +77,11 @@ class Roots:
         root, names = self.locate(path)
         if not names:
             raise InputError("image_paths", repr(path), "an image file")
-        with _folder(root, names[:-1], path) as folder:
-            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | getattr(os, "O_CLOEXEC", 0)
-            descriptor = _opened(names[-1], flags, folder, path)
+        try:
+            with _folder(root, names[:-1], path) as folder:
+                descriptor = _opened(names[-1], os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, folder, path)
+        except FileNotFoundError:
+            raise InputError("image_paths", f"{path[:200]} (no such file)", "an image file") from None
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
             raise _forbidden(path)
@@ -128,7 +130,7 @@ def _folder(root: Path, names: Sequence[str], path: str, *, make: bool = False) 
                     os.mkdir(name, 0o755, dir_fd=current)
                 except FileExistsError:
                     pass
-            below = _opened(name, flags, current, path, missing_ok=True)
+            below = _opened(name, flags, current, path)
             os.close(current)
             current = below
         yield current
@@ -136,20 +138,18 @@ def _folder(root: Path, names: Sequence[str], path: str, *, make: bool = False) 
         os.close(current)
 
 
-def _opened(name: str, flags: int, folder: int, path: str, *, missing_ok: bool = False) -> int:
+def _opened(name: str, flags: int, folder: int, path: str) -> int:
     try:
         return os.open(name, flags, dir_fd=folder)
     except FileNotFoundError:
-        if missing_ok:
-            raise
-        raise InputError("image_paths", f"{path} (no such file)", "an image file") from None
-    except OSError:  # a link (ELOOP), a file in the place of a folder, no permission
+        raise
+    except OSError:  # a link (ELOOP), a file in the place of a folder, no permission, a name that is too long
         raise _forbidden(path) from None
 
 
 def _forbidden(path: str) -> ForbiddenPathError:
     return ForbiddenPathError(
-        f"{path!r} is not a plain path below a folder that this server was started for with --root; "
+        f"{path[:200]!r} is not a plain path below a folder that this server was started for with --root; "
         "links are not followed"
     )
 

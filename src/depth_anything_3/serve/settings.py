@@ -29,6 +29,7 @@ class Limits:
         job_seconds: of one run of a job.
         worker_bytes: resident memory of a worker; None for no limit. Only on systems with ``/proc``.
         cancel_seconds: a worker that does not stop within that time after a cancel is ended.
+        stop_seconds: what running jobs get when the server stops; then they are queued again.
         retention_seconds: how long finished jobs and their files stay.
         disk_bytes: of all jobs together; new ones are refused above it.
         batch: single-image jobs that run together.
@@ -51,6 +52,7 @@ class Limits:
     job_seconds: float = 3600.0
     worker_bytes: int | None = None
     cancel_seconds: float = 10.0
+    stop_seconds: float = 5.0
     retention_seconds: float = 7 * 86400.0
     disk_bytes: int = 50 * 1024 * MIB
     batch: int = 8

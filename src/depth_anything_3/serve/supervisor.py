@@ -73,12 +73,12 @@ class Supervisor:
         self._thread = threading.Thread(target=self._run, name="da3-supervisor", daemon=True)
         self._thread.start()
 
-    def stop(self, *, grace: float = 5.0) -> None:
-        """Let workers finish what they run within ``grace`` seconds, end them, and queue the rest again."""
+    def stop(self) -> None:
+        """Let workers finish what they run within ``stop_seconds``, end them, and queue the rest again."""
         self._stopping.set()
         if self._thread is not None:
             self._thread.join()
-        end = time.monotonic() + grace
+        end = time.monotonic() + self._settings.limits.stop_seconds
         for worker in self._workers.values():
             _tell(worker.process, b"stop\n")
         for worker in self._workers.values():

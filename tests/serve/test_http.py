@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from support.serving import png, running_server, settings_for, until
+from support.serving import HTTP, png, running_server, settings_for, until
 
 from depth_anything_3.serve.client import Client, JobFailedError, ServerError
 from depth_anything_3.serve.requests import OPTION_CLASSES, option_names
@@ -29,7 +29,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def url(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with running_server(settings_for(tmp_path_factory.mktemp("server"), roots=(str(root),))) as address:
-        until(lambda: httpx.get(f"{address}/readyz").status_code == 200)
+        until(lambda: HTTP.get(f"{address}/readyz").status_code == 200)
         yield address
 
 
@@ -49,12 +49,12 @@ def test_upload_watch_download_delete(client: Client, url: str, tmp_path: Path) 
     files = client.download(job, tmp_path / "out")
     assert [f.relative_to(tmp_path / "out").as_posix() for f in files] == ["depth_vis/0000.jpg", "exports.json"]
     assert json.loads(files[1].read_text()) == {"options": {"process_res": 56, "use_ray_pose": True}}
-    archive = zipfile.ZipFile(io.BytesIO(httpx.get(f"{url}/v1/jobs/{job.id}/results.zip").content))
+    archive = zipfile.ZipFile(io.BytesIO(HTTP.get(f"{url}/v1/jobs/{job.id}/results.zip").content))
     assert archive.read("exports.json") == files[1].read_bytes() and archive.testzip() is None
-    part = httpx.get(f"{url}/v1/jobs/{job.id}/files/exports.json", headers={"Range": "bytes=0-3"})
+    part = HTTP.get(f"{url}/v1/jobs/{job.id}/files/exports.json", headers={"Range": "bytes=0-3"})
     assert part.status_code == 206 and part.content == b'{"op'
     assert job.id in {entry.id for entry in client.list(status="completed")}
-    assert httpx.get(f"{url}/v1/usage").json()["data"][0]["images"] >= 2
+    assert HTTP.get(f"{url}/v1/usage").json()["data"][0]["images"] >= 2
     client.delete(job.id)
     with pytest.raises(ServerError, match="404"):
         client.get(job.id)
@@ -88,7 +88,7 @@ def test_failure_cancel_and_resubmission(client: Client) -> None:
     ],
 )
 def test_wrong_options_are_named(url: str, options: dict[str, object], param: str) -> None:
-    answer = httpx.post(f"{url}/v1/jobs", files={"images": ("a.png", png())}, data={"options": json.dumps(options)})
+    answer = HTTP.post(f"{url}/v1/jobs", files={"images": ("a.png", png())}, data={"options": json.dumps(options)})
     assert answer.status_code == 400, answer.text
     assert answer.json()["error"]["param"] == param and answer.json()["error"]["type"] == "invalid_request_error"
 
@@ -102,7 +102,7 @@ def test_every_option_of_the_python_api_is_one_of_the_server(url: str) -> None:
         for field in dataclasses.fields(cls):
             if field.name not in ("process_res", "export_format", "export_feat_layers"):
                 assert field.default == signature[field.name].default, field.name
-    content = httpx.get(f"{url}/openapi.json").json()["paths"]["/v1/jobs"]["post"]["requestBody"]["content"]
+    content = HTTP.get(f"{url}/openapi.json").json()["paths"]["/v1/jobs"]["post"]["requestBody"]["content"]
     schema = content["application/json"]["schema"]
     assert schema["properties"].keys() == {*option_names(), "image_paths", "export_dir"}
     assert schema["additionalProperties"] is False
@@ -112,13 +112,13 @@ def test_every_option_of_the_python_api_is_one_of_the_server(url: str) -> None:
 
 def test_the_published_routes_keep_their_words(url: str, root: Path) -> None:
     body = {"image_paths": [str(root / "a.png")], "export_dir": str(root / "out"), "process_res": 56}
-    answer = httpx.post(f"{url}/inference", json={**body, "use_ray_pose": True, "ref_view_strategy": "first"})
+    answer = HTTP.post(f"{url}/inference", json={**body, "use_ray_pose": True, "ref_view_strategy": "first"})
     task = answer.json()
     assert set(task) == {"success", "message", "task_id", "export_dir", "export_format", "processing_time"}
     assert task["success"] is True and task["export_format"] == "mini_npz-glb" and task["processing_time"] is None
 
     def view() -> dict[str, object]:
-        found: dict[str, object] = httpx.get(f"{url}/task/{task['task_id']}").json()
+        found: dict[str, object] = HTTP.get(f"{url}/task/{task['task_id']}").json()
         return found
 
     done = until(lambda: v if (v := view())["status"] == "completed" else None)
@@ -128,22 +128,22 @@ def test_the_published_routes_keep_their_words(url: str, root: Path) -> None:
     }
     assert done["progress"] == 1.0 and done["num_images"] == 1 and (root / "out/exports.json").is_file()
     assert done["request"]["use_ray_pose"] is True, "the published server lost it"  # type: ignore[index]
-    listed = httpx.get(f"{url}/tasks").json()
+    listed = HTTP.get(f"{url}/tasks").json()
     assert set(listed) == {"tasks", "active_tasks", "completed_tasks", "active_count", "total_count"}
-    assert httpx.delete(f"{url}/task/{task['task_id']}").json()["message"]
-    assert httpx.get(f"{url}/task/{task['task_id']}").json() == {"detail": "Task not found"}
-    state = httpx.get(f"{url}/status").json()
+    assert HTTP.delete(f"{url}/task/{task['task_id']}").json()["message"]
+    assert HTTP.get(f"{url}/task/{task['task_id']}").json() == {"detail": "Task not found"}
+    state = HTTP.get(f"{url}/status").json()
     assert list(state) == ["model_loaded", "model_dir", "device", "load_time", "last_used", "uptime", "gpu_memory"]
     assert state["model_loaded"] is True and state["device"] == "none"
-    assert httpx.get(f"{url}/gpu-memory").json()["available"] is False
-    assert set(httpx.post(f"{url}/cleanup").json()) == {"message", "active_tasks"}
-    refused = httpx.post(f"{url}/inference", json={**body, "unknown_field": 1})
+    assert HTTP.get(f"{url}/gpu-memory").json()["available"] is False
+    assert set(HTTP.post(f"{url}/cleanup").json()) == {"message", "active_tasks"}
+    refused = HTTP.post(f"{url}/inference", json={**body, "unknown_field": 1})
     assert refused.status_code == 400 and refused.json()["error"]["param"] == "unknown_field"
 
 
 def test_a_pending_task_cannot_be_deleted(url: str, root: Path, client: Client) -> None:
-    task = httpx.post(f"{url}/inference", json={"image_paths": ["slow.png"]}).json()["task_id"]
-    answer = httpx.delete(f"{url}/task/{task}")
+    task = HTTP.post(f"{url}/inference", json={"image_paths": ["slow.png"]}).json()["task_id"]
+    answer = HTTP.delete(f"{url}/task/{task}")
     assert answer.status_code == 400 and "detail" in answer.json()
     client.cancel(task)
     with pytest.raises(JobFailedError):
@@ -152,25 +152,25 @@ def test_a_pending_task_cannot_be_deleted(url: str, root: Path, client: Client) 
 
 def test_reload_replaces_the_worker_and_loses_nothing(url: str, client: Client) -> None:
     jobs = [client.submit([(f"{i}.png", png())]) for i in range(3)]
-    assert "message" in httpx.post(f"{url}/reload").json()
+    assert "message" in HTTP.post(f"{url}/reload").json()
     jobs.append(client.submit([("after.png", png())]))
     assert all(client.wait(job.id).status == "completed" for job in jobs)
 
 
 def test_pages_and_their_policy(url: str) -> None:
     for path in ("/", "/dashboard", "/pages/dashboard.js", "/pages/dashboard.css"):
-        answer = httpx.get(f"{url}{path}")
+        answer = HTTP.get(f"{url}{path}")
         assert answer.status_code == 200
         assert "default-src" in answer.headers["content-security-policy"]
         assert "http:" not in answer.text and "https:" not in answer.text, "nothing comes from elsewhere"
     assert "script-src" not in answer.headers["content-security-policy"]
-    assert "<script>" not in httpx.get(url).text
+    assert "<script>" not in HTTP.get(url).text
 
 
 def test_events_can_be_taken_up_again(url: str, client: Client) -> None:
     job = client.submit([("a.png", png())])
     client.wait(job.id)
-    text = httpx.get(f"{url}/v1/jobs/{job.id}/events", headers={"Last-Event-ID": "99999"}).text
+    text = HTTP.get(f"{url}/v1/jobs/{job.id}/events", headers={"Last-Event-ID": "99999"}).text
     assert text.startswith("id: ") and "\nevent: end\n" in text and text.count("\ndata: ") == 1
 
 
@@ -179,7 +179,7 @@ def test_shutdown_ends_streams_and_keeps_jobs(tmp_path: Path) -> None:
     with running_server(settings) as address, Client(address) as client:
         job = client.submit([("slow.png", png()), ("b.png", png())])
         until(lambda: client.get(job.id).status == "running")
-        stream = httpx.stream("GET", f"{address}/v1/jobs/{job.id}/events", timeout=30)
+        stream = HTTP.stream("GET", f"{address}/v1/jobs/{job.id}/events", timeout=30)
         answer = stream.__enter__()
         lines = answer.iter_lines()
         assert next(lines).startswith("id: ")

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 from PIL import Image
-from support.serving import png, running_server, settings_for, until
+from support.serving import HTTP, png, running_server, settings_for, until
 
 openai = pytest.importorskip("openai")
 
@@ -28,7 +28,7 @@ def data_url(name: str = "png", **size: int) -> str:
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     settings = settings_for(tmp_path_factory.mktemp("openai"), preload=True, **REAL)
     with running_server(settings) as address:
-        until(lambda: httpx.get(f"{address}/readyz").status_code == 200, 60)
+        until(lambda: HTTP.get(f"{address}/readyz").status_code == 200, 60)
         yield address
 
 
@@ -68,7 +68,7 @@ def test_chat_gives_depth_cameras_and_files(client: Any) -> None:
     assert [file["name"] for file in depth["files"]] == [
         *("depth_raw/0000.png", "depth_raw/0001.png", "depth_raw/depth.json", "exports.json"),
     ]
-    assert httpx.get(depth["files"][0]["url"]).content.startswith(b"\x89PNG")
+    assert HTTP.get(depth["files"][0]["url"]).content.startswith(b"\x89PNG")
 
 
 def test_chat_in_pieces(client: Any) -> None:

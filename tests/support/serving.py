@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 from PIL import Image
 
@@ -128,3 +129,7 @@ def until(condition: Callable[[], Any], seconds: float = 10.0) -> Any:
         assert time.monotonic() < end, "it never happened"
         time.sleep(0.02)
     return value
+
+
+HTTP = httpx.Client(verify=False, timeout=15.0, trust_env=False)
+"""One client for all tests: making one loads certificates, which takes longer than most tests."""

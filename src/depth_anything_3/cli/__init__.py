@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from depth_anything_3.cli import auto, bench, models, synth, train
+from depth_anything_3.cli import auto, backend, bench, models, synth, train
 
 app = typer.Typer(
     name="da3",
@@ -17,6 +17,7 @@ app = typer.Typer(
 app.command("auto")(auto.auto)
 app.command("synth")(synth.synth)
 app.command("train")(train.train)
+app.add_typer(backend.app, name="backend")
 app.add_typer(bench.app, name="bench")
 app.add_typer(models.app, name="models")
 

@@ -122,7 +122,13 @@ class Client:
         key = os.environ.get(API_KEY) if api_key is None else api_key
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self.url = url.rstrip("/")
-        self._http: httpx.Client = httpx.Client(base_url=self.url, headers=headers, timeout=timeout, trust_env=False)
+        self._http: httpx.Client = httpx.Client(
+            base_url=self.url,
+            headers=headers,
+            timeout=timeout,
+            trust_env=False,
+            verify=url.startswith("https"),  # reading certificates takes a while and is not needed without TLS
+        )
 
     def __enter__(self) -> Client:
         return self

@@ -90,7 +90,6 @@ class ServerSettings:
         keys_file: of API keys, see :mod:`depth_anything_3.serve.keys`; None for none.
         origins: web pages of these origins may use the server (CORS). Empty: none.
         allow_urls: fetch images from public addresses where a client names a URL.
-        gallery_dir: folder of results that ``/gallery`` shows; None for none.
         limits: see :class:`Limits`.
 
     Raises:
@@ -110,7 +109,6 @@ class ServerSettings:
     keys_file: str | None = None
     origins: tuple[str, ...] = ()
     allow_urls: bool = False
-    gallery_dir: str | None = None
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:

@@ -85,7 +85,9 @@ class ServerProcess:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self.folder, self.url = folder, f"http://127.0.0.1:{self.port}"
-        predictor = "load_server:WritingPredictor" if model is None else "depth_anything_3.serve.predictors:ModelPredictor"
+        predictor = (
+            "load_server:WritingPredictor" if model is None else "depth_anything_3.serve.predictors:ModelPredictor"
+        )
         self._code = (
             "import sys; from depth_anything_3.serve.settings import *; from depth_anything_3.serve.app import serve; "
             f"limits = Limits(requests_per_minute=10_000_000, queued=100_000); "
@@ -192,9 +194,7 @@ async def load(server: ServerProcess, arguments: argparse.Namespace, report: Rep
     """All clients at once, and the killer beside them."""
     end = time.monotonic() + arguments.seconds
     clients = [one_client(server.url, end, report, arguments.poll) for _ in range(arguments.clients)]
-    killer = asyncio.to_thread(
-        kill_at_random, server, arguments.kills, arguments.seconds * 0.8, report, arguments.seed
-    )
+    killer = asyncio.to_thread(kill_at_random, server, arguments.kills, arguments.seconds * 0.8, report, arguments.seed)
     await asyncio.gather(*clients, killer)
 
 

@@ -10,7 +10,6 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 from support.serving import HTTP, png, running_server, settings_for, until
 
@@ -53,7 +52,7 @@ def test_upload_watch_download_delete(client: Client, url: str, tmp_path: Path) 
     assert archive.read("exports.json") == files[1].read_bytes() and archive.testzip() is None
     part = HTTP.get(f"{url}/v1/jobs/{job.id}/files/exports.json", headers={"Range": "bytes=0-3"})
     assert part.status_code == 206 and part.content == b'{"op'
-    assert job.id in {entry.id for entry in client.list(status="completed")}
+    assert job.id in {entry.id for entry in client.jobs(status="completed")}
     assert HTTP.get(f"{url}/v1/usage").json()["data"][0]["images"] >= 2
     client.delete(job.id)
     with pytest.raises(ServerError, match="404"):
@@ -183,7 +182,7 @@ def test_shutdown_ends_streams_and_keeps_jobs(tmp_path: Path) -> None:
         answer = stream.__enter__()
         lines = answer.iter_lines()
         assert next(lines).startswith("id: ")
-        slots = client.list()
+        slots = client.jobs()
     assert len(slots) == 1
     from depth_anything_3.serve.jobs import JobQueue
 

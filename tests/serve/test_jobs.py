@@ -48,7 +48,7 @@ def test_a_job_from_submission_to_its_end(tmp_path: Path) -> None:
         with pytest.raises(UnknownJobError):
             queue.get(job.id, owner="somebody else")
         queue.delete(job.id)
-        assert not (queue.folders.jobs / job.id).exists() and queue.list() == []
+        assert not (queue.folders.jobs / job.id).exists() and queue.find() == []
 
 
 def test_cancelling_running_stuck_and_queued_jobs(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The OpenAI-style endpoint with the real client, and the line of the documentation as printed, on the bundled model."""
+"""The OpenAI-style endpoint with the real client, and the documentation as printed, on the bundled model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from PIL import Image
 from support.serving import HTTP, png, running_server, settings_for, until
@@ -56,7 +55,9 @@ def test_models(client: Any) -> None:
 def test_chat_gives_depth_cameras_and_files(client: Any) -> None:
     parts = [{"type": "text", "text": "How far?"}, image(data_url()), image(data_url(seed=1))]
     answer = client.chat.completions.create(
-        model="bundled", messages=user(*parts), extra_body={"options": {"process_res": 56, "export_format": "depth_raw"}}
+        model="bundled",
+        messages=user(*parts),
+        extra_body={"options": {"process_res": 56, "export_format": "depth_raw"}},
     )
     depth = json.loads(answer.choices[0].message.content)
     assert answer.choices[0].finish_reason == "stop" and depth["scale"] in ("relative", "metric")

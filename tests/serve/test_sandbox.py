@@ -46,7 +46,9 @@ def test_a_hole_is_noticed(hole: str, tmp_path: Path) -> None:
         source = source.replace("_connect(self, parts: SplitResult, end: float)", "_connect(self, parts, end, hop)")
         source = source.replace("if not addresses or not all(", "if not hop and not all(")
     if hole == "path prefix":
-        source = source.replace("tuple(parts[len(folder.parts) :])", 'tuple(("../" + path[len(str(folder.parent)) + 1:]).split("/"))')
+        source = source.replace(
+            "tuple(parts[len(folder.parts) :])", 'tuple(("../" + path[len(str(folder.parent)) + 1:]).split("/"))'
+        )
     copy = tmp_path / "planted.py"
     copy.write_text(source)
     attack: Callable[..., list[str]] = attacks_on_paths if module is sandbox else attacks_on_fetching

@@ -9,7 +9,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 
@@ -43,8 +43,19 @@ def escapes(root: Path) -> list[str]:
     """Paths of clients that must not be opened."""
     outside = root.parent / "outside" / "secret.png"
     return [
-        *("../outside/secret.png", "sub/../../outside/secret.png", "./../secret.png", "sub/../../../outside/secret.png"),
-        *(str(outside), f"{root}/../outside/secret.png", f"{root}2/secret.png", f"//{outside}", f"{root}//..//secret.png"),
+        *(
+            "../outside/secret.png",
+            "sub/../../outside/secret.png",
+            "./../secret.png",
+            "sub/../../../outside/secret.png",
+        ),
+        *(
+            str(outside),
+            f"{root}/../outside/secret.png",
+            f"{root}2/secret.png",
+            f"//{outside}",
+            f"{root}//..//secret.png",
+        ),
         *("link.png", "relative.png", "folder/secret.png", "sub/up/secret.png", "sub/up/outside/secret.png"),
         *("chain.png", "inside.png", "environment", f"{root}/link.png", f"{root}/folder/secret.png", "pipe.png"),
         *("/etc/passwd", "/proc/self/environ", "/dev/zero", "/proc/self/cwd/secret.png", "~/.ssh/id_rsa"),
@@ -158,10 +169,8 @@ class Internet:
 
         def serve() -> None:
             theirs.recv(65536)
-            try:
+            with suppress(OSError):
                 theirs.sendall(reply)
-            except OSError:
-                pass
             theirs.close()
 
         threading.Thread(target=serve, daemon=True).start()
@@ -214,7 +223,11 @@ def _redirecting(location: str, names: dict[str, list[list[str]]] | None = None)
 def _strange_urls() -> list[str]:
     return [
         *("http://2130706433/", "http://0x7f000001/", "http://0177.0.0.1/", "http://127.1/", "http://0/"),
-        *("http://good.example@127.0.0.1/", "http://127.0.0.1:80@good.example:8080/", "http://127.0.0.1#@good.example/"),
+        *(
+            "http://good.example@127.0.0.1/",
+            "http://127.0.0.1:80@good.example:8080/",
+            "http://127.0.0.1#@good.example/",
+        ),
         *("http://127.0.0.1\\@good.example/", "http://[::]/", "http://127。0。0。1/", "http://good.example:22/"),
         *("file:///etc/passwd", "ftp://127.0.0.1/a", "gopher://127.0.0.1/", "//127.0.0.1/a", "http:127.0.0.1/a"),
     ]
@@ -222,7 +235,7 @@ def _strange_urls() -> list[str]:
 
 @contextmanager
 def raw_connection(url: str) -> Iterator[Callable[[bytes], bytes]]:
-    """A function that sends bytes to a server as they are, and returns what it says until it hangs up or falls silent."""
+    """A function that sends bytes to a server as they are, and returns what it says until it hangs up."""
     host, _, port = url.removeprefix("http://").partition(":")
     with socket.create_connection((host, int(port)), timeout=3) as connection:
 

@@ -104,7 +104,7 @@ def worker_environment() -> Iterator[None]:
 
 @contextmanager
 def running_server(settings: ServerSettings, **arguments: Any) -> Iterator[str]:
-    """The URL of a real server on a free port of the loopback, in a thread; ``arguments`` are those of ``create_app``."""
+    """The URL of a real server on a free port, in a thread; ``arguments`` are those of ``create_app``."""
     from depth_anything_3.serve.app import create_app, make_server
 
     server = make_server(create_app(settings, **arguments), settings)

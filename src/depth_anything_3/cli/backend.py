@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from depth_anything_3._optional import require
 from depth_anything_3.cli._console import command_errors
 from depth_anything_3.errors import InputError
 
@@ -81,6 +82,8 @@ def backend(
             allow_urls=allow_urls,
             limits=limits_from(limit or ()),
         )
+        for module in ("fastapi", "uvicorn", "python_multipart"):
+            require(module, extra="serve")
         from depth_anything_3.serve.app import serve
 
         typer.echo(f"da3 backend: {settings.model} on {', '.join(settings.devices)}, http://{host}:{port}", err=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -61,14 +62,12 @@ def predict_singles(
             ref_view_strategy=options.ref_view_strategy,
             on_block=lambda done, total: report("network", done, total),
         )
-    return [
-        to_prediction(_scene(output, index), scene, options, model_name) for index, scene in enumerate(inputs)
-    ]
+    return [to_prediction(_scene(output, index), scene, options, model_name) for index, scene in enumerate(inputs)]
 
 
 def _scene(output: NetOutput, index: int) -> NetOutput:
     """One scene of a batch, batch axis 1."""
-    tensors = {
+    tensors: dict[str, Any] = {
         field.name: value[index : index + 1]
         for field in dataclasses.fields(output)
         if isinstance(value := getattr(output, field.name), Tensor)

@@ -9,11 +9,6 @@ from contextlib import asynccontextmanager
 from types import FrameType
 from typing import Any
 
-from depth_anything_3._optional import require
-from depth_anything_3.serve.settings import ServerSettings
-
-require("fastapi", extra="serve")
-
 import uvicorn
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -30,6 +25,7 @@ from depth_anything_3.serve.fetch import Fetcher
 from depth_anything_3.serve.guard import Guard
 from depth_anything_3.serve.http_errors import HttpError, on_http_exception, on_package_error, response_of
 from depth_anything_3.serve.jobs import JobQueue
+from depth_anything_3.serve.settings import ServerSettings
 
 _GRACE = 5
 _CONNECTIONS = 2000
@@ -58,9 +54,7 @@ def create_app(
             await asyncio.to_thread(queue.__exit__)
 
     # The usual pages of documentation load their scripts from elsewhere, so there are none.
-    app = FastAPI(
-        title="Depth Anything 3", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None
-    )
+    app = FastAPI(title="Depth Anything 3", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.queue, app.state.streams, app.state.stopping = queue, 0, asyncio.Event()
     for routes in (routes_health, routes_jobs, routes_published):
         app.include_router(routes.router(queue))

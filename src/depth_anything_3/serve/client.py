@@ -1,8 +1,8 @@
 """A typed client of the server: submit, watch, fetch.
 
-    with Client("http://localhost:8008") as client:
-        job = client.wait(client.submit(["a.jpg", "b.jpg"], process_res=504).id)
-        client.download(job, "results")
+with Client("http://localhost:8008") as client:
+    job = client.wait(client.submit(["a.jpg", "b.jpg"], process_res=504).id)
+    client.download(job, "results")
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from depth_anything_3._optional import require
 from depth_anything_3.errors import DA3Error, InputError
 
 if TYPE_CHECKING:
-    import httpx
+    from httpx import Client as HttpClient
+    from httpx import Response
 
 API_KEY = "DA3_API_KEY"
 """Environment variable of the key, which does not belong on a command line."""
@@ -122,7 +123,7 @@ class Client:
         key = os.environ.get(API_KEY) if api_key is None else api_key
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self.url = url.rstrip("/")
-        self._http: httpx.Client = httpx.Client(
+        self._http: HttpClient = httpx.Client(
             base_url=self.url,
             headers=headers,
             timeout=timeout,
@@ -171,9 +172,7 @@ class Client:
             time.sleep(0.2 * 2**attempt)
         raise AssertionError("the loop returns or raises")
 
-    def submit_paths(
-        self, image_paths: Sequence[str], *, export_dir: str | None = None, **options: Any
-    ) -> RemoteJob:
+    def submit_paths(self, image_paths: Sequence[str], *, export_dir: str | None = None, **options: Any) -> RemoteJob:
         """Submit a job whose images lie below a root of the server, and copy its results to ``export_dir`` there."""
         body = {"image_paths": list(image_paths), "export_dir": export_dir, **options}
         return RemoteJob.from_json(self._call("POST", "/v1/jobs", json=body).json())
@@ -182,7 +181,7 @@ class Client:
         """One job."""
         return RemoteJob.from_json(self._call("GET", f"/v1/jobs/{job_id}").json())
 
-    def list(self, *, status: str | None = None, limit: int = 100) -> tuple[RemoteJob, ...]:
+    def jobs(self, *, status: str | None = None, limit: int = 100) -> tuple[RemoteJob, ...]:
         """Your jobs, the newest first."""
         params = {"limit": limit, **({"status": status} if status else {})}
         answer = self._call("GET", "/v1/jobs", params=params).json()
@@ -269,10 +268,10 @@ class Client:
                 raise ServerError(f"{file.name}: got {target.tell()} of {file.bytes} bytes", code="truncated")
         return path
 
-    def _call(self, method: str, path: str, **arguments: Any) -> httpx.Response:
+    def _call(self, method: str, path: str, **arguments: Any) -> Response:
         httpx = require("httpx", extra="serve")
         try:
-            answer: httpx.Response = self._http.request(method, path, **arguments)
+            answer: Response = self._http.request(method, path, **arguments)
         except httpx.TransportError as error:
             raise ServerError(f"{self.url} does not answer ({error})") from error
         if answer.is_error:
@@ -290,7 +289,7 @@ def _part(image: str | os.PathLike[str] | tuple[str, bytes], opened: ExitStack) 
         raise InputError("images", f"{path} ({error.strerror})", "a readable image file") from None
 
 
-def _raise_for(answer: httpx.Response) -> None:
+def _raise_for(answer: Response) -> None:
     try:
         error = answer.json()["error"]
         message, code = str(error["message"]), str(error["code"])

@@ -142,7 +142,8 @@ class Fetcher:
             raise FetchError(f"the URL does not lead to an image (status {answer.status}, {kind or 'no type'})")
         if (answer.getheader("Content-Encoding") or "identity").lower() != "identity":
             raise FetchError("the image comes compressed in a way that was not asked for")
-        pieces, count = [], 0
+        pieces: list[bytes] = []
+        count = 0
         while True:
             remaining = end - time.monotonic()
             if remaining <= 0:

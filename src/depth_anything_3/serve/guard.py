@@ -279,5 +279,7 @@ def allowed_types(content_type: str, allowed: Iterable[str]) -> str:
     """
     kind = content_type.partition(";")[0].strip().lower()
     if kind not in (known := tuple(allowed)):
-        raise HttpError(415, "unsupported_media_type", f"got {kind or 'no content type'}; expected {' or '.join(known)}")
+        raise HttpError(
+            415, "unsupported_media_type", f"got {kind or 'no content type'}; expected {' or '.join(known)}"
+        )
     return kind

@@ -178,11 +178,11 @@ class JobQueue:
         """See :meth:`JobStore.get`."""
         return self.store.get(job_id, owner=owner)
 
-    def list(
+    def find(
         self, *, owner: str | None = None, status: Status | None = None, limit: int = 100, before: str | None = None
     ) -> list[Job]:
-        """See :meth:`JobStore.list`."""
-        return self.store.list(owner=owner, status=status, limit=limit, before=before)
+        """See :meth:`JobStore.find`."""
+        return self.store.find(owner=owner, status=status, limit=limit, before=before)
 
     def cancel(self, job_id: str, *, owner: str | None = None) -> Job:
         """End a queued job, ask a running one to stop; a finished one stays as it is."""

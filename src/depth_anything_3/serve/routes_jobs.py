@@ -64,15 +64,13 @@ def _add_submission(routes: APIRouter, queue: JobQueue) -> None:
         idempotency_key = request.headers.get("idempotency-key")
         if idempotency_key is not None and not 0 < len(idempotency_key) <= 200:
             raise InputError("Idempotency-Key", f"{len(idempotency_key)} characters", "1 to 200 characters")
-        known = {"owner": owner_of(request), "idempotency_key": idempotency_key}
+        known: dict[str, Any] = {"owner": owner_of(request), "idempotency_key": idempotency_key}
         if kind == _JSON:
             values = await json_object(request)
             job = await run_in_threadpool(submit_paths, queue, values, **known)
         else:
             limits = queue.settings.limits
-            async with request.form(
-                max_files=limits.images + 1, max_fields=8, max_part_size=16 * MIB
-            ) as form:
+            async with request.form(max_files=limits.images + 1, max_fields=8, max_part_size=16 * MIB) as form:
                 images, options, export_dir = _form_parts(form)
                 job = await run_in_threadpool(queue.submit, images, options, export_dir=export_dir, **known)
         return JSONResponse(job_view(job), 202, headers={"Location": f"/v1/jobs/{job.id}"})
@@ -87,7 +85,7 @@ def _add_status(routes: APIRouter, queue: JobQueue) -> None:
         before: Annotated[str | None, Query(max_length=64)] = None,
     ) -> JSONResponse:
         """Your jobs, the newest first; `before` is the id of the last one of the page before."""
-        jobs = queue.list(owner=owner_of(request), status=status, limit=limit, before=before)
+        jobs = queue.find(owner=owner_of(request), status=status, limit=limit, before=before)
         return JSONResponse({"object": "list", "data": [job_view(job) for job in jobs]})
 
     @routes.get("/jobs/{job_id}", responses={200: json_content(JOB_SCHEMA, "The job"), **error_answers(404)})
@@ -133,9 +131,7 @@ def _add_status(routes: APIRouter, queue: JobQueue) -> None:
 
 
 def _add_changes(routes: APIRouter, queue: JobQueue) -> None:
-    @routes.post(
-        "/jobs/{job_id}/cancel", responses={200: json_content(JOB_SCHEMA, "The job"), **error_answers(404)}
-    )
+    @routes.post("/jobs/{job_id}/cancel", responses={200: json_content(JOB_SCHEMA, "The job"), **error_answers(404)})
     def cancel(request: Request, job_id: str) -> JSONResponse:
         """End a waiting job, ask a running one to stop; a finished one stays as it is."""
         return JSONResponse(job_view(queue.cancel(job_id, owner=owner_of(request))))
@@ -313,11 +309,12 @@ def _zipped(queue: JobQueue, job: Job) -> Iterator[bytes]:
     pipe = _Pipe()
     with zipfile.ZipFile(pipe, "w", zipfile.ZIP_STORED) as archive:  # the formats are compressed already
         for entry in job.files:
-            with (queue.folders.results(job) / entry.name).open("rb") as source:
-                with archive.open(zipfile.ZipInfo(entry.name), "w", force_zip64=True) as target:
-                    while piece := source.read(MIB):
-                        target.write(piece)
-                        yield pipe.take()
+            info = zipfile.ZipInfo(entry.name)
+            path = queue.folders.results(job) / entry.name
+            with path.open("rb") as source, archive.open(info, "w", force_zip64=True) as target:
+                while piece := source.read(MIB):
+                    target.write(piece)
+                    yield pipe.take()
     yield pipe.take()
 
 

@@ -113,7 +113,14 @@ async def _values(request: Request, field: str) -> dict[str, Any]:
     if unknown := sorted(set(values) - known):
         message = f"{unknown[0]!r} has no meaning here; known are: {', '.join(sorted(known))}"
         raise HttpError(400, "unsupported_parameter", message, param=unknown[0])
-    kinds: dict[str, Any] = {"model": str, "stream": bool, "options": dict, "store": bool, "metadata": dict, "user": str}
+    kinds: dict[str, Any] = {
+        "model": str,
+        "stream": bool,
+        "options": dict,
+        "store": bool,
+        "metadata": dict,
+        "user": str,
+    }
     for name, kind in kinds.items():
         if name in values and not isinstance(values[name], kind) and values[name] is not None:
             raise _wrong(name, f"{name}: expected {kind.__name__}")
@@ -192,9 +199,7 @@ def _at_least_one(urls: list[str], param: str) -> list[str]:
     return urls
 
 
-async def _run(
-    request: Request, queue: JobQueue, fetcher: Fetcher, values: dict[str, Any], urls: list[str]
-) -> Job:
+async def _run(request: Request, queue: JobQueue, fetcher: Fetcher, values: dict[str, Any], urls: list[str]) -> Job:
     """The finished job; it is cancelled when the client hangs up."""
     if values["model"] != queue.settings.model:
         raise _no_model(values["model"], queue)
@@ -282,7 +287,7 @@ def _chat_stream(answer: dict[str, Any]) -> Iterator[str]:
     """The same in pieces: the role, the text, the end."""
     (choice,) = answer["choices"]
     shared = {name: answer[name] for name in ("id", "created", "model")} | {"object": "chat.completion.chunk"}
-    deltas = ({"role": "assistant", "content": ""}, {"content": choice["message"]["content"]}, {})
+    deltas: tuple[dict[str, str], ...] = ({"role": "assistant", "content": ""}, {"content": choice["message"]["content"]}, {})
     for index, delta in enumerate(deltas):
         last = index == len(deltas) - 1
         piece = {

@@ -77,11 +77,11 @@ def _add_state(routes: APIRouter, queue: JobQueue) -> None:
     def cleanup(request: Request) -> JSONResponse:
         """Delete your jobs that finished more than ten minutes ago, and all but the newest hundred."""
         now, owner = time.time(), owner_of(request)
-        finished = [job for job in queue.list(owner=owner, limit=10_000) if job.finished is not None]
+        finished = [job for job in queue.find(owner=owner, limit=10_000) if job.finished is not None]
         for index, job in enumerate(finished):
             if index >= _KEPT_FINISHED or now - (job.finished or now) > _CLEANUP_AGE:
                 queue.delete(job.id, owner=owner)
-        active = sum(job.status not in FINISHED for job in queue.list(owner=owner, limit=10_000))
+        active = sum(job.status not in FINISHED for job in queue.find(owner=owner, limit=10_000))
         return JSONResponse({"message": "cleanup done", "active_tasks": active})
 
 
@@ -108,7 +108,7 @@ def _add_tasks(routes: APIRouter, queue: JobQueue) -> None:
         }
         return JSONResponse(answer)
 
-    @routes.get("/task/{task_id}", responses={200: json_content(_OBJECT, "The task"), **error_answers(404)})
+    @routes.get("/task/{task_id}", responses={200: json_content(_OBJECT, "The task"), **_details(404)})
     def task(request: Request, task_id: str) -> JSONResponse:
         """One task."""
         try:
@@ -116,7 +116,7 @@ def _add_tasks(routes: APIRouter, queue: JobQueue) -> None:
         except UnknownJobError:
             return JSONResponse({"detail": "Task not found"}, 404)
 
-    @routes.delete("/task/{task_id}", responses={200: json_content(_OBJECT, "Deleted"), **error_answers(400, 404)})
+    @routes.delete("/task/{task_id}", responses={200: json_content(_OBJECT, "Deleted"), **_details(400, 404)})
     def delete_task(request: Request, task_id: str) -> JSONResponse:
         """Delete a finished task."""
         try:
@@ -130,7 +130,7 @@ def _add_tasks(routes: APIRouter, queue: JobQueue) -> None:
     @routes.get("/tasks", responses={200: json_content(_OBJECT, "Tasks"), **error_answers()})
     def tasks(request: Request) -> JSONResponse:
         """All your tasks: those that wait or run, and those that have ended."""
-        views = [task_view(job) for job in queue.list(owner=owner_of(request), limit=500)]
+        views = [task_view(job) for job in queue.find(owner=owner_of(request), limit=500)]
         active = [view for view in views if view["status"] in ("pending", "running")]
         ended = [view for view in views if view not in active]
         return JSONResponse(
@@ -142,6 +142,11 @@ def _add_tasks(routes: APIRouter, queue: JobQueue) -> None:
                 "total_count": len(views),
             }
         )
+
+
+def _details(*codes: int) -> dict[int | str, dict[str, Any]]:
+    """Errors in the published shape, ``{"detail": ...}``."""
+    return {**error_answers(), **{code: json_content(_OBJECT, "Refused") for code in codes}}
 
 
 def task_view(job: Job) -> dict[str, Any]:

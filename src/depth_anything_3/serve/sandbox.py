@@ -13,7 +13,7 @@ import shutil
 import stat
 import unicodedata
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -93,7 +93,7 @@ class Roots:
         for count in range(len(names) + 1):
             try:
                 with _folder(root, names[:count], path) as folder:
-                    if count == len(names) and os.listdir(folder):
+                    if count == len(names) and _has_entries(folder):
                         raise InputError("export_dir", f"{path}, which holds files", "an empty or new folder")
             except FileNotFoundError:
                 return
@@ -112,9 +112,9 @@ class Roots:
             with _folder(root, (*names, *parts[:-1]), path, make=True) as folder:
                 temporary = f".{secrets.token_hex(8)}.tmp"
                 flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-                with os.fdopen(os.open(temporary, flags, 0o644, dir_fd=folder), "wb") as target:
-                    with (source / name).open("rb") as content:
-                        shutil.copyfileobj(content, target, 1 << 20)
+                descriptor = os.open(temporary, flags, 0o644, dir_fd=folder)
+                with os.fdopen(descriptor, "wb") as target, (source / name).open("rb") as content:
+                    shutil.copyfileobj(content, target, 1 << 20)
                 os.replace(temporary, parts[-1], src_dir_fd=folder, dst_dir_fd=folder)
 
 
@@ -126,16 +126,19 @@ def _folder(root: Path, names: Sequence[str], path: str, *, make: bool = False) 
     try:
         for name in names:
             if make:
-                try:
+                with suppress(FileExistsError):
                     os.mkdir(name, 0o755, dir_fd=current)
-                except FileExistsError:
-                    pass
             below = _opened(name, flags, current, path)
             os.close(current)
             current = below
         yield current
     finally:
         os.close(current)
+
+
+def _has_entries(folder: int) -> bool:
+    with os.scandir(folder) as entries:
+        return next(entries, None) is not None
 
 
 def _opened(name: str, flags: int, folder: int, path: str) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass, field
+from typing import Any
 
 from depth_anything_3.errors import InputError
 
@@ -132,5 +133,7 @@ class ServerSettings:
     @classmethod
     def from_json(cls, text: str) -> ServerSettings:
         """What :meth:`to_json` wrote."""
-        values = {name: tuple(v) if isinstance(v, list) else v for name, v in json.loads(text).items()}
-        return cls(**{**values, "limits": Limits(**values["limits"])})
+        values: dict[str, Any] = json.loads(text)
+        values |= {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+        values["limits"] = Limits(**values["limits"])
+        return cls(**values)

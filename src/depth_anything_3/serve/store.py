@@ -243,11 +243,12 @@ class JobStore:
             raise UnknownJobError(f"no job {job_id!r}")
         return _job(row)
 
-    def list(
+    def find(
         self, *, owner: str | None = None, status: Status | None = None, limit: int = 100, before: str | None = None
     ) -> list[Job]:
         """Jobs, the newest first; ``before`` is the id of the last one of the page before."""
-        wanted, values = ["1"], list[Any]()
+        wanted: list[str] = ["1"]
+        values: list[Any] = []
         for clause, value in (("owner=?", owner), ("status=?", status)):
             if value is not None:
                 wanted.append(clause)
@@ -387,7 +388,8 @@ class JobStore:
 
     def overdue(self, slot: str, *, job_seconds: float, cancel_seconds: float) -> list[tuple[Job, Outcome]]:
         """Running jobs that must be ended by force, and what becomes of them."""
-        now, found = time.time(), list[tuple[Job, Outcome]]()
+        now = time.time()
+        found: list[tuple[Job, Outcome]] = []
         for row in self._db.execute("SELECT * FROM jobs WHERE status='running' AND slot=?", (slot,)).fetchall():
             if row["cancel_asked"] is not None and now - row["cancel_asked"] > cancel_seconds:
                 found.append((_job(row), Outcome(status="cancelled", message="cancelled", error_type="Cancelled")))

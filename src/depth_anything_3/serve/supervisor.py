@@ -124,7 +124,9 @@ class Supervisor:
             self._enforce_limits(worker, worker.process)
 
     def _spawn(self, worker: _Worker) -> None:
-        command = [sys.executable, "-P", "-m", WORKER] if sys.version_info >= (3, 11) else [sys.executable, "-m", WORKER]
+        command = (
+            [sys.executable, "-P", "-m", WORKER] if sys.version_info >= (3, 11) else [sys.executable, "-m", WORKER]
+        )
         worker.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
         worker.started, worker.ended_by_us, worker.restart = time.monotonic(), False, False
         _tell(worker.process, f"{worker.slot}\n{self._settings.to_json()}\n".encode())
@@ -142,17 +144,13 @@ class Supervisor:
 
     def _recover(self, slot: str, *, counted: bool) -> None:
         limits = self._settings.limits
-        jobs = self._store.recover(
-            slot, counted=counted, tries=limits.tries, runs=limits.runs, complete=self._complete
-        )
+        jobs = self._store.recover(slot, counted=counted, tries=limits.tries, runs=limits.runs, complete=self._complete)
         for job in jobs:
             _LOG.info("job taken back", extra={"job": job.id, "status": job.status, "slot": slot})
 
     def _enforce_limits(self, worker: _Worker, process: subprocess.Popen[bytes]) -> None:
         limits = self._settings.limits
-        ended = self._store.overdue(
-            worker.slot, job_seconds=limits.job_seconds, cancel_seconds=limits.cancel_seconds
-        )
+        ended = self._store.overdue(worker.slot, job_seconds=limits.job_seconds, cancel_seconds=limits.cancel_seconds)
         used = resident_bytes(process.pid) if limits.worker_bytes is not None else 0
         if limits.worker_bytes is not None and used > limits.worker_bytes:
             message = f"it needed more than {limits.worker_bytes} bytes of memory, which is the limit"

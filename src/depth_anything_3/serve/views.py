@@ -117,9 +117,7 @@ def error_answers(*codes: int) -> dict[int | str, dict[str, Any]]:
     return {code: json_content(ERROR_SCHEMA, said[code]) for code in (*codes, 401, 403, 429)}
 
 
-async def wait_for(
-    queue: JobQueue, job_id: str, *, seconds: float, gone: Callable[[], Any] | None = None
-) -> Job:
+async def wait_for(queue: JobQueue, job_id: str, *, seconds: float, gone: Callable[[], Any] | None = None) -> Job:
     """The job once it has finished, or as it is after so many seconds or once the client has hung up."""
     end = asyncio.get_running_loop().time() + seconds
     pause = 0.02

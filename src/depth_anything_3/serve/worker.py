@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from depth_anything_3.errors import Cancelled, DA3Error
-from depth_anything_3.serve.jobs import JobFolders
 from depth_anything_3.serve.intake import received_files
+from depth_anything_3.serve.jobs import JobFolders
 from depth_anything_3.serve.locks import ProcessLock
 from depth_anything_3.serve.predictors import Predictor, Task
 from depth_anything_3.serve.requests import parse_request
@@ -112,7 +112,9 @@ class Worker:
             outcome = Outcome(status="failed", message="not enough memory", error_type="MemoryError")
         except Exception as error:  # a process boundary: the client gets the kind, the log the rest
             _LOG.exception("job failed", extra={"job": jobs[0].id})
-            message = "out of memory on the device" if "out of memory" in str(error) else "an internal error; see the log"
+            message = (
+                "out of memory on the device" if "out of memory" in str(error) else "an internal error; see the log"
+            )
             outcome = Outcome(status="failed", message=message, error_type=type(error).__name__)
         return [outcome] * len(jobs)
 

@@ -20,15 +20,16 @@ def load(repository: Path, *arguments: str) -> dict[str, Any]:
     return report
 
 
+@pytest.mark.slow
 def test_under_load_no_job_is_lost(repository: Path) -> None:
-    report = load(repository, "--clients", "20", "--seconds", "2", "--poll", "0.2")
-    assert set(report["ends"]) == {"completed"} and report["accepted"] >= 20 and report["counted_once"]
+    report = load(repository, "--clients", "200", "--seconds", "30", "--poll", "1")
+    assert set(report["ends"]) == {"completed"} and report["accepted"] >= 200 and report["counted_once"]
 
 
 def test_every_accepted_job_ends_once_whatever_is_killed(repository: Path) -> None:
     report = load(repository, "--clients", "4", "--seconds", "6", "--kills", "2", "--poll", "0.2", "--seed", "1")
     assert report["kills"] == {"server": 1, "worker": 1}
-    assert set(report["ends"]) <= {"completed", "failed"} and report["accepted"] > 4 and report["counted_once"]
+    assert set(report["ends"]) <= {"completed", "failed"} and report["accepted"] >= 4 and report["counted_once"]
 
 
 def test_the_server_is_what_its_description_says(tmp_path: Path) -> None:

@@ -287,7 +287,8 @@ def _chat_stream(answer: dict[str, Any]) -> Iterator[str]:
     """The same in pieces: the role, the text, the end."""
     (choice,) = answer["choices"]
     shared = {name: answer[name] for name in ("id", "created", "model")} | {"object": "chat.completion.chunk"}
-    deltas: tuple[dict[str, str], ...] = ({"role": "assistant", "content": ""}, {"content": choice["message"]["content"]}, {})
+    text = choice["message"]["content"]
+    deltas: tuple[dict[str, str], ...] = ({"role": "assistant", "content": ""}, {"content": text}, {})
     for index, delta in enumerate(deltas):
         last = index == len(deltas) - 1
         piece = {

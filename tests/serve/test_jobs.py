@@ -104,11 +104,14 @@ def test_compatible_images_run_together_and_others_do_not(tmp_path: Path) -> Non
         assert [(job.summary or {})["together"] for job in done] == [3, 3, 3, 1, 1, 1]
 
 
-def test_time_and_memory_limits(tmp_path: Path) -> None:
-    limits = {"job_seconds": 1.5, "worker_bytes": 280_000_000}
-    with JobQueue(settings_for(tmp_path, limits=limits)) as queue:
+def test_a_job_that_takes_too_long_is_ended(tmp_path: Path) -> None:
+    with JobQueue(settings_for(tmp_path, limits={"job_seconds": 1.0})) as queue:
         slow = queue.wait(queue.submit(incoming("slow.png")).id, timeout=20)
-        assert (slow.status, slow.error_type) == ("failed", "TimeLimit") and "1.5 seconds" in slow.message
+        assert (slow.status, slow.error_type) == ("failed", "TimeLimit") and "1 seconds" in slow.message
+
+
+def test_a_job_that_takes_too_much_memory_is_ended_and_the_next_one_runs(tmp_path: Path) -> None:
+    with JobQueue(settings_for(tmp_path, limits={"worker_bytes": 280_000_000})) as queue:
         hungry = queue.wait(queue.submit(incoming("hungry.png")).id, timeout=20)
         assert (hungry.status, hungry.error_type) == ("failed", "MemoryLimit")
         assert queue.wait(queue.submit(incoming("a.png")).id, timeout=20).status == "completed"

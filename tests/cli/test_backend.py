@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+
+pytest.importorskip("fastapi")
+pytest.importorskip("httpx")
+
 from support.serving import png, running_server, settings_for, worker_environment
 from typer.testing import CliRunner
 
 from depth_anything_3.cli import app
 from depth_anything_3.cli._remote import run_on_backend
-
-pytest.importorskip("fastapi")
-pytest.importorskip("httpx")
 
 
 @pytest.fixture

@@ -96,7 +96,9 @@ class JobRequest:
         These are single images without cameras, at one network size, with the same options of preprocessing and
         inference, none of which asks for more than depth and cameras.
         """
-        plain = not (self.scene.extrinsics or self.scene.intrinsics or self.infer.infer_gs)
+        scene = self.scene
+        given = (scene.extrinsics, scene.intrinsics, scene.render_exts, scene.render_ixts, scene.render_hw)
+        plain = not (any(given) or self.infer.infer_gs)
         if images != 1 or not plain or self.infer.refine != "off" or self.infer.export_feat_layers:
             return None
         options = [dataclasses.asdict(self.preprocess), dataclasses.asdict(self.infer), processed_hw]

@@ -53,7 +53,7 @@ $(VENV)/.demo-installed: $(VENV)/.torch-installed
 	touch $@
 
 $(VENV)/.dev-installed: $(VENV)/.torch-installed
-	$(INSTALL) -c constraints.txt -e ".[dev,demo,train]"
+	$(INSTALL) -c constraints.txt -e ".[dev,demo,train,serve]"
 	touch $@
 
 clean:

@@ -79,7 +79,7 @@ def test_a_folder_with_other_files_is_left_alone(photos: Path, tmp_path: Path) -
 
 
 def test_every_option_has_its_flag_and_its_default() -> None:
-    command = typer.main.get_command(app).commands["stream"]  # type: ignore[attr-defined]
+    command = load(next(entry for entry in COMMANDS if entry.name == "stream"))
     flags = {parameter.name: parameter.default for parameter in command.params}
     for field in dataclasses.fields(StreamOptions):
         if field.name not in ONLY_IN_PYTHON:

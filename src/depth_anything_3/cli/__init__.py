@@ -9,7 +9,7 @@ import typer
 from depth_anything_3.cli._help import SETTINGS
 from depth_anything_3.cli._lazy import Entry, lazy_group
 
-_FILES, _MODELS, _MORE = "Pictures to files", "Models", "More"
+_FILES, _MODELS, _SERVERS, _MORE = "Pictures to files", "Models", "Servers and pages", "More"
 
 COMMANDS = (
     Entry("auto", "auto:auto", "Reconstruct a photo, a folder of photos, a video or a COLMAP folder.", _FILES),
@@ -26,6 +26,7 @@ COMMANDS = (
     Entry("bench", "bench:app", "Score models against scenes whose truth is known.", _MODELS),
     Entry("export", "export:app", "Write networks for other runtimes: ONNX.", _MODELS),
     Entry("synth", "synth:synth", "Make scenes with exact depth, cameras, normals and masks.", _MODELS),
+    Entry("backend", "backend:app", "Keep a model warm behind a server; keys of its clients.", _SERVERS),
     Entry("doctor", "doctor:doctor", "Say what is installed, what is missing, and what this machine has.", _MORE),
 )
 """Every command, one line each; the file that it names is imported when it is run or explained."""

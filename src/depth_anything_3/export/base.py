@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from depth_anything_3.errors import CapabilityError, InputError, UnknownNameError
-from depth_anything_3.export._options import build_options
 from depth_anything_3.registry import Registry
+from depth_anything_3.types.option_values import build_options
 
 if TYPE_CHECKING:
     from depth_anything_3.types.prediction import Prediction

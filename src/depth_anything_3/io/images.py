@@ -71,8 +71,7 @@ _HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", 
 # the others are placeholders that never give pixels.
 _REFUSED_FORMATS = frozenset({"BUFR", "EPS", "FLI", "GRIB", "HDF5", "MPEG", "WMF"})
 
-# What Pillow's parsers raise on damaged files.
-_PARSER_ERRORS = (
+PARSER_ERRORS = (
     OSError,
     SyntaxError,
     ValueError,
@@ -86,6 +85,7 @@ _PARSER_ERRORS = (
     struct.error,
     zlib.error,
 )
+"""What Pillow's parsers raise on damaged files."""
 
 _GREY_16_BIT_MODES = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N"})
 _STRAIGHT_ALPHA = {"La": "LA", "RGBa": "RGBA"}
@@ -229,9 +229,9 @@ def _numbers_of_exif(image: Image.Image) -> dict[int, float]:
     found: dict[int, float] = {}
     try:
         for tag, value in image.getexif().get_ifd(_EXIF_BLOCK).items():
-            with suppress(*_PARSER_ERRORS):  # a tag of text, or a fraction over zero
+            with suppress(*PARSER_ERRORS):  # a tag of text, or a fraction over zero
                 found[tag] = float(value)
-    except _PARSER_ERRORS:  # damaged metadata does not make the pixels unreadable
+    except PARSER_ERRORS:  # damaged metadata does not make the pixels unreadable
         pass
     return found
 
@@ -319,7 +319,7 @@ def _parser_errors(label: str, shown: str) -> Iterator[None]:
     except Image.DecompressionBombError as error:
         expected = "a smaller image; for files that you trust, raise PIL.Image.MAX_IMAGE_PIXELS"
         raise ImageError(label, f"{shown} ({error})", expected) from error
-    except _PARSER_ERRORS as error:
+    except PARSER_ERRORS as error:
         reason = str(error) or type(error).__name__
         raise ImageError(label, f"{shown} ({reason})", "a complete, undamaged image") from error
 
@@ -347,7 +347,7 @@ def _load(image: Image.Image) -> tuple[int, int]:
 def _orientation(image: Image.Image) -> int:
     try:
         value = image.getexif().get(_ORIENTATION_TAG, 1)
-    except _PARSER_ERRORS:  # damaged metadata does not make the pixels unreadable
+    except PARSER_ERRORS:  # damaged metadata does not make the pixels unreadable
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 

@@ -8,7 +8,7 @@ from typing import Literal
 import pytest
 
 from depth_anything_3.errors import InputError
-from depth_anything_3.export._options import build_options
+from depth_anything_3.types.option_values import build_options
 
 
 @dataclass(frozen=True, kw_only=True)

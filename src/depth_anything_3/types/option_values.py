@@ -31,7 +31,7 @@ def build_options(cls: type[O], sources: Mapping[str, Mapping[str, object]]) -> 
     for prefix, source in sources.items():
         for name, value in source.items():
             if name not in names:
-                raise InputError(f"{prefix}{name}", "an unknown option", "an option of this format", names)
+                raise InputError(f"{prefix}{name}", "an unknown option", "one of the known options", names)
             if name not in values:
                 spelled[name] = f"{prefix}{name}"
                 values[name] = _converted(spelled[name], value, hints[name])

@@ -2,6 +2,7 @@
 #   make demo      two photographs of a motorcycle become depth, cameras and a point cloud
 #   make test      the test suite
 #   make twins     every training recipe learns one batch by heart
+#   make browser   the pages in Chromium, if there is one
 #   make lint      style, types, import contracts
 #   make network   the tests that install packages: other interpreters, torch-free
 #   make licences  what the extra `all` would install, and under which licences
@@ -15,7 +16,7 @@ TORCH := torch==2.13.0
 INPUTS := pyproject.toml constraints.txt Makefile
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test twins lint network licences clean
+.PHONY: demo test twins browser lint network licences clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.demo-installed
@@ -26,6 +27,9 @@ test: $(VENV)/.dev-installed
 
 twins: $(VENV)/.dev-installed
 	$(BIN)/python -m pytest -m twins
+
+browser: $(VENV)/.dev-installed
+	$(BIN)/python -m pytest -m browser
 
 lint: $(VENV)/.dev-installed
 	$(BIN)/ruff check
@@ -53,7 +57,7 @@ $(VENV)/.demo-installed: $(VENV)/.torch-installed
 	touch $@
 
 $(VENV)/.dev-installed: $(VENV)/.torch-installed
-	$(INSTALL) -c constraints.txt -e ".[dev,demo,train,serve]"
+	$(INSTALL) -c constraints.txt -e ".[dev,demo,train,serve,app]"
 	touch $@
 
 clean:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from depth_anything_3._files import atomic_path
+from depth_anything_3._files import atomic_path, path_inside
 
 
 def test_the_file_appears_when_the_block_ends(tmp_path: Path) -> None:
@@ -71,3 +71,15 @@ def test_two_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:
         second.write_text("second")
     assert target.read_text() == "first"  # the one that ends last
     assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", ".", "..", "a/../b", "/etc/passwd", "a//b", "folder/", "link", "link/file", "a\\b", "C:x", "a\0", "none"],
+)
+def test_a_name_from_a_stranger_leads_nowhere_else(tmp_path: Path, name: str) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "file").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "folder")
+    assert path_inside(tmp_path, name) is None
+    assert path_inside(tmp_path, "folder/file") == tmp_path.resolve() / "folder" / "file"

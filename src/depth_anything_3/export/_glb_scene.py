@@ -3,6 +3,7 @@
 The scene has the axes of the first camera, turned from OpenCV (x right, y down, z forward) to glTF (x right, y up, z
 backward), and its origin at the median of the points. The matrix from the world of the prediction is stored on the
 scene as ``extras.hf_alignment`` (row by row), so that the exported coordinates can be taken back.
+Points carry their confidence as the attribute ``_CONFIDENCE``.
 """
 
 from __future__ import annotations
@@ -40,17 +41,19 @@ def build_scene(prediction: Prediction, options: Options) -> GltfDocument:
     usable = usable_cameras(prediction, "glb")
     axes_from_world = _GLTF_FROM_OPENCV @ homogeneous(prediction.extrinsics)[usable][0]
     keep = point_pixels(prediction, options) & usable[:, None, None]
-    points, colours = _coloured_points(prediction, keep, axes_from_world)
+    points, colours, confidence = _coloured_points(prediction, keep, axes_from_world)
     origin = np.array([np.median(axis) for axis in points.T]) if len(points) else np.zeros(3)
     gltf_from_world = axes_from_world.copy()
     gltf_from_world[:3, 3] -= origin
 
     chosen = spread_indices(len(points), options.num_max_points)
     points, colours = (points[chosen] - origin).astype(np.float32), colours[chosen]
+    sure = None if confidence is None else confidence[chosen]
     extras = {"hf_alignment": gltf_from_world.tolist(), "scale": prediction.scale, "model_name": prediction.model_name}
     document = GltfDocument(extras)
     if len(points):
-        document.add_node("points", mesh=document.add_mesh("points", "points", points, colours))
+        mesh = document.add_mesh("points", "points", points, colours, confidence=sure)
+        document.add_node("points", mesh=mesh)
     else:
         warnings.warn("glb: no pixel has a valid, confident depth; the file holds cameras only", stacklevel=2)
     _add_cameras(document, prediction, np.flatnonzero(usable), gltf_from_world, _size(points), options)
@@ -59,17 +62,23 @@ def build_scene(prediction: Prediction, options: Options) -> GltfDocument:
 
 def _coloured_points(
     prediction: Prediction, keep: npt.NDArray[np.bool_], target_from_world: Array
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
-    """Points (M, 3) in the target frame and their colours, in view-row-column order."""
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8], npt.NDArray[np.float32] | None]:
+    """Points (M, 3) in the target frame, colours and confidence (None where unknown), in view-row-column order."""
     assert prediction.processed_images is not None
-    points, colours = [], []
+    points, colours, confidence = [], [], []
     for view in np.flatnonzero(keep.any((1, 2))).tolist():
         moved = view_points(prediction, view, keep[view], target_from_world)
         finite = np.isfinite(moved).all(-1)
         points.append(moved[finite])
         colours.append(prediction.processed_images[view][keep[view]][finite])
-    empty = np.zeros((0, 3))
-    return np.concatenate([empty.astype(np.float32), *points]), np.concatenate([empty.astype(np.uint8), *colours])
+        if prediction.conf is not None:
+            confidence.append(prediction.conf[view][keep[view]][finite])
+    none = np.zeros(0, np.float32)
+    return (
+        np.concatenate([none.reshape(0, 3), *points]),
+        np.concatenate([np.zeros((0, 3), np.uint8), *colours]),
+        None if prediction.conf is None else np.concatenate([none, *confidence]),
+    )
 
 
 def _size(points: npt.NDArray[np.float32]) -> float:

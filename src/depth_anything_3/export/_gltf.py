@@ -43,6 +43,7 @@ class GltfDocument:
         positions: npt.NDArray[np.float32],
         colours: npt.NDArray[np.uint8],
         faces: npt.NDArray[np.int32] | None = None,
+        confidence: npt.NDArray[np.float32] | None = None,
     ) -> int:
         """Add coloured points, line segments from each even vertex to the next, or triangles.
 
@@ -52,8 +53,12 @@ class GltfDocument:
             positions: (V, 3) finite, V at least 1.
             colours: (V, 3) sRGB.
             faces: (F, 3) vertices of the triangles.
+            confidence: (V,), stored as the attribute ``_CONFIDENCE``, which viewers that do not know it pass over.
         """
         attributes = {"POSITION": self._add_positions(positions), "COLOR_0": self._add_colours(colours)}
+        if confidence is not None:
+            scalar = {"componentType": _FLOAT, "type": "SCALAR"}
+            attributes["_CONFIDENCE"] = self._add_accessor(confidence.astype("<f4"), scalar)
         primitive: Json = {"attributes": attributes, "mode": _MODES[kind], "material": 0}
         if faces is not None:
             indices = {"componentType": _UNSIGNED_INT, "type": "SCALAR"}

@@ -1,0 +1,1 @@
+"""A video and its depth in a browser, while both are computed."""

@@ -1,0 +1,48 @@
+"""What can be chosen: models with their licences and abilities. Nothing here loads a model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from depth_anything_3.zoo.bundled import PREFIX, bundled_names
+from depth_anything_3.zoo.cards import ABILITIES, CARDS, describe_licence, find_card
+
+_DEMONSTRATION = "Comes with the package, needs no download; small, for demonstration."
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """A model that can be chosen.
+
+    Attributes:
+        source: what ``DepthAnything3.from_pretrained`` takes.
+        label: for the list.
+        note: licence and abilities in a line or two of plain text.
+    """
+
+    source: str
+    label: str
+    note: str
+
+
+def model_choices(extra: str | None = None) -> list[ModelChoice]:
+    """The bundled models, the published ones that were not replaced, and ``extra``, first, if it is none of these."""
+    bundled = [ModelChoice(f"{PREFIX}/{name}", f"{name} (bundled)", _DEMONSTRATION) for name in bundled_names()]
+    published = [_published(card.hub_id) for card in CARDS if not card.deprecated]
+    known = [*bundled, *published]
+    if extra is None or any(choice.source == extra for choice in known):
+        return known
+    if extra == PREFIX:
+        return known
+    return [ModelChoice(extra, extra, "Given at the command line; licence and abilities are those of its own."), *known]
+
+
+def _published(hub_id: str) -> ModelChoice:
+    card = find_card(hub_id)
+    assert card is not None
+    abilities = ", ".join(ABILITIES[name] for name in card.abilities)
+    use = describe_licence(card) or "Commercial use is allowed."
+    note = (
+        f"Licence of the weights: {card.licence}. {use} Abilities: {abilities}. {card.parameters / 1e6:.0f} M weights."
+    )
+    return ModelChoice(card.hub_id, card.name, note)

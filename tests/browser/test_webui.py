@@ -1,0 +1,82 @@
+"""The web UI: upload, run with the bundled checkpoint, look, measure, download."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytestmark = pytest.mark.browser
+MODEL = "bundled/da3-tiny"
+
+
+@pytest.fixture
+def address(tmp_path: Path, serve: Callable[[Any], Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    pytest.importorskip("gradio", reason="the extra 'app' is not installed")
+    pytest.importorskip("depth_anything_3.serve.jobs", reason="the server is not there")
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "uploads"))
+    from depth_anything_3.webui.queues import ModelQueues
+    from depth_anything_3.webui.site import make_site
+
+    gallery = tmp_path / "gallery"
+    gallery.mkdir()
+    with (
+        ModelQueues(tmp_path / "jobs", device="cpu", gallery_dir=gallery) as queues,
+        serve(make_site(queues, workspace=tmp_path, gallery_dir=gallery, model=MODEL)) as started,
+    ):
+        yield started
+
+
+def photos(folder: Path) -> list[Path]:
+    """Two shifted views of one texture, with a name that tries to be HTML."""
+    texture = np.random.default_rng(0).integers(0, 256, (12, 20, 3), np.uint8)
+    paths = []
+    for number, name in enumerate(("left.png", "<img src=x onerror=alert(1)>.png")):
+        path = folder / name
+        Image.fromarray(texture).resize((320, 192), Image.Resampling.BICUBIC).crop(
+            (8 * number, 0, 312 + 8 * number, 192)
+        ).save(path)
+        paths.append(path)
+    return paths
+
+
+def test_from_photos_to_downloads(watched: Any, address: str, keep: Any, tmp_path: Path) -> None:
+    page = watched.page
+    page.set_viewport_size({"width": 1300, "height": 860})
+    page.goto(address)
+    page.get_by_label("Licence and abilities").wait_for()
+    page.wait_for_timeout(1000)  # the page is there before its handlers are
+    page.locator("#da3-photos input[type=file]").set_input_files(photos(tmp_path))
+    page.get_by_text("left.png").or_(page.get_by_text("left")).first.wait_for()
+    page.get_by_label("Keep in the gallery as").fill("from the page")
+    page.get_by_role("button", name="Reconstruct").click()
+    watched.until("[...document.querySelectorAll('textarea')].some((area) => /^(done|failed)/.test(area.value))", 120)
+    assert page.get_by_label("State").input_value().startswith("done")
+    page.frame_locator("iframe.da3-viewer").get_by_text("2 cameras").wait_for(state="attached")
+    page.wait_for_timeout(1500)
+    keep(page, "web_ui")
+    page.get_by_role("tab", name="Depth").click()
+    page.get_by_label("Measure between two clicks").check()
+    picture = page.locator("#da3-photo img")
+    for place, said in ((60, 60), "second point"), ((120, 70), "distance"):
+        picture.click(position=dict(zip("xy", place, strict=True)), force=True)
+        watched.until(f"[...document.querySelectorAll('textarea, input')].some((e) => e.value.includes('{said}'))")
+        page.wait_for_timeout(500)  # the picture is shown again, with a cross
+    reading = page.get_by_label("Click a picture").input_value()
+    assert re.search(r"view 0, column \d+, row \d+: depth [\d.]+ units", reading), reading
+    assert re.search(r"distance: [\d.]+ units", reading), reading
+    keep(page, "web_ui_depth")
+    page.get_by_role("tab", name="Downloads").click()
+    with page.expect_download() as download:
+        page.get_by_role("link", name="scene.glb").click()
+    assert Path(download.value.path()).read_bytes()[:4] == b"glTF"
+    assert watched.elsewhere == []
+    assert [error for error in watched.errors if "alert" in error or "dialog" in error] == []
+    assert page.request.get(f"{address}/gallery/api/scenes").json()["scenes"][0]["title"] == "from the page"
+    page.get_by_role("button", name="Reconstruct").click()
+    page.get_by_text("a name that is not taken").wait_for()

@@ -22,8 +22,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from depth_anything_3.api import DepthAnything3
-from depth_anything_3.bench.real_mini import frame_lists
 from depth_anything_3.bench.scenes import EvalScene, load_real_scene
+from depth_anything_3.datasets.benchmark.real_mini import frame_lists
 from depth_anything_3.refine.points import points
 from depth_anything_3.refine.tsdf import fuse
 from depth_anything_3.types.cloud import Mesh

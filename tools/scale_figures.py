@@ -23,7 +23,8 @@ import numpy.typing as npt
 from depth_anything_3._files import atomic_path
 from depth_anything_3.api import DepthAnything3
 from depth_anything_3.bench.real_mini import load_views
-from depth_anything_3.bench.scenes import REAL_SCENES, EvalScene, evenly_spaced
+from depth_anything_3.bench.scenes import EvalScene, evenly_spaced
+from depth_anything_3.datasets.benchmark.real_mini import REAL_SCENES
 from depth_anything_3.geometry.pinhole import camera_centres
 from depth_anything_3.geometry.rotation_vectors import rotation_from_vector
 from depth_anything_3.infer.cameras import align_to_given, poor_scale, warn_if_inverted
@@ -31,6 +32,7 @@ from depth_anything_3.metrics.depth import resized_nearest, valid_pixels
 from depth_anything_3.metrics.pose import rotation_angle_deg
 from depth_anything_3.refine.scale import Baseline, rescale_to
 from depth_anything_3.synth.held_out import held_out, render_held_out
+from depth_anything_3.types.prediction import Prediction
 
 Array = npt.NDArray[np.float64]
 
@@ -183,7 +185,7 @@ def model_table(scenes: list[EvalScene], _: int) -> str:
         found = model.inference(list(scene.images[chosen]))
         given = scene.extrinsics[chosen].astype(np.float64)
         assert found.extrinsics is not None
-        _, report = align_to_given(given, found.extrinsics)
+        report = align_to_given(given, found.extrinsics)[1]
         true = scene.depth[chosen]
         known = valid_pixels(true)
         ratio = "no depth"
@@ -230,7 +232,7 @@ def stereo_table(scenes: list[EvalScene], _: int) -> str:
     poses, lenses = scene.extrinsics[:2].astype(np.float64), scene.intrinsics[:2]
     centres = camera_centres(poses)
     metres = float(np.linalg.norm(centres[1] - centres[0]))
-    ways = {
+    ways: dict[str, Callable[[], Prediction]] = {
         "`rescale_to(..., Baseline)`": lambda: rescale_to(
             model.inference(list(scene.images[:2])), Baseline(metres=metres)
         ),

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import typer.main
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from depth_anything_3.cli import app
+from depth_anything_3.cli import COMMANDS, app
+from depth_anything_3.cli._lazy import load
 from depth_anything_3.types.options import StreamOptions
 
 pytest.importorskip("scipy.sparse")

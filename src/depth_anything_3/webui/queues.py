@@ -58,7 +58,7 @@ class ModelQueues:
 
     def _close_idle(self) -> None:
         for model, queue in list(self._open.items()):
-            busy = any(queue.list(status=status, limit=1) for status in ("queued", "running"))
+            busy = any(queue.find(status=status, limit=1) for status in ("queued", "running"))
             if len(self._open) >= _MOST_OPEN and not busy:
                 self._open.pop(model).__exit__()
 

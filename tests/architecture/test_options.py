@@ -11,9 +11,17 @@ import pytest
 from depth_anything_3.api import DepthAnything3
 from depth_anything_3.cli import COMMANDS
 from depth_anything_3.cli._lazy import load
-from depth_anything_3.cli._options import FLAGS, FileOptions, KnownCameras, ModelOptions, ReportOptions, flag_name
+from depth_anything_3.cli._options import (
+    FLAGS,
+    FileOptions,
+    KnownCameras,
+    ModelOptions,
+    RefinementOptions,
+    ReportOptions,
+    flag_name,
+)
 from depth_anything_3.export.base import EXPORTERS, shared_defaults
-from depth_anything_3.types.options import FolderOptions, InferOptions, PreprocessOptions, VideoOptions
+from depth_anything_3.types.options import FolderOptions, InferOptions, PreprocessOptions, StreamOptions, VideoOptions
 
 PUBLISHED_SIGNATURE = {
     "image": inspect.Parameter.empty,
@@ -95,6 +103,9 @@ def api_parameters() -> dict[str, inspect.Parameter]:
     return parameters
 
 
+SHARED = (PreprocessOptions, InferOptions, FileOptions, KnownCameras, ModelOptions, ReportOptions)
+
+
 def cli_parameters(name: str) -> dict[str, Any]:
     """Name -> parameter of a command, as Typer builds it."""
     return {p.name: p for p in load(next(entry for entry in COMMANDS if entry.name == name)).params}
@@ -161,7 +172,7 @@ def test_every_published_flag_works_with_its_default(command: str) -> None:
 @pytest.mark.parametrize("command", SCENES)
 def test_the_commands_have_the_same_options(command: str) -> None:
     """All of the dataclasses and nothing else, but for the input and how its parts are chosen."""
-    groups = (PreprocessOptions, InferOptions, FileOptions, KnownCameras, ModelOptions, ReportOptions)
+    groups = (*SHARED, RefinementOptions)
     shared = {field.name for cls in groups for field in dataclasses.fields(cls)}
     choosing = {field.name for cls in (FolderOptions, VideoOptions) for field in dataclasses.fields(cls)}
     offered = set(cli_parameters(command))
@@ -215,14 +226,14 @@ def test_choices_are_in_the_help() -> None:
     parameters = cli_parameters("auto")
     for cls in (PreprocessOptions, InferOptions):
         for name, hint in get_type_hints(cls).items():
-            for choice in get_args(hint) if name != "export_feat_layers" else ():
+            for choice in get_args(hint) if name not in ("export_feat_layers", "refine") else ():
                 assert str(choice) in parameters[name].help, (name, choice)
 
 
 def test_every_option_is_explained_and_no_explanation_is_left_over() -> None:
-    groups = (PreprocessOptions, InferOptions, FileOptions, KnownCameras, ModelOptions, ReportOptions)
-    fields = {field.name for cls in (*groups, FolderOptions, VideoOptions) for field in dataclasses.fields(cls)}
-    assert fields == FLAGS.keys()
+    groups = (*SHARED, RefinementOptions, FolderOptions, VideoOptions, StreamOptions)
+    fields = {field.name for cls in groups for field in dataclasses.fields(cls)}
+    assert fields - {"when_full"} == FLAGS.keys()  # of live streams, which the command line has not
 
 
 @pytest.mark.parametrize(

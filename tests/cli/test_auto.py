@@ -294,6 +294,9 @@ PUBLISHED = {
     "export_kwargs": None,
     "infer_gs": False,
     "gs_source": "head",
+    "shared_intrinsics": False,
+    "square_pixels": False,
+    "derive_confidence": False,
 }
 HOW_TO_LOAD = {"revision": None, "local_files_only": False, "device": "auto", "dtype": "auto"}
 

@@ -255,7 +255,7 @@ def test_completion() -> None:
         environment = {"_DA3_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(at)}
         return CliRunner().invoke(app, [], prog_name="da3", env=environment).stdout
 
-    assert completed("da3 v", 1).split() == ["video"]
+    assert completed("da3 vi", 1).split() == ["video", "view"]
     assert completed("da3 auto --export-format glb-mini", 3).split() == ["glb-mini_npz"]
 
 

@@ -25,7 +25,7 @@ from depth_anything_3.io.cameras.given import open_views
 from depth_anything_3.io.colmap import read_images
 
 MODEL = ("--model-dir", "bundled", "--device", "cpu", "--process-res", "56", "--no-refine")
-ALONE = MODEL[:-2]
+ALONE = MODEL[:-1]
 
 
 def invoke(*arguments: object) -> Result:

@@ -13,13 +13,24 @@ import typer
 
 from depth_anything_3._optional import require
 from depth_anything_3.cli._console import command_errors
+from depth_anything_3.cli._help import SETTINGS
 from depth_anything_3.errors import InputError
 
 if TYPE_CHECKING:
     from depth_anything_3.serve.settings import Limits
 
-app = typer.Typer(help="Keep a model warm and run jobs over HTTP.", invoke_without_command=True)
-keys = typer.Typer(help="API keys, for servers that other machines reach.", no_args_is_help=True)
+app = typer.Typer(
+    help="Keep a model warm and run jobs over HTTP.",
+    invoke_without_command=True,
+    rich_markup_mode=None,
+    context_settings=SETTINGS,
+)
+keys = typer.Typer(
+    help="API keys, for servers that other machines reach.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    context_settings=SETTINGS,
+)
 app.add_typer(keys, name="keys")
 
 KeysOption = Annotated[Path, typer.Option("--keys", metavar="FILE", help="File of hashed API keys.")]

@@ -32,6 +32,7 @@ GIVES = {
     "open3d": "clouds and meshes as objects of Open3D",
     "trimesh": "clouds and meshes as objects of trimesh",
     "rerun": "the format rerun",
+    "onnx": "da3 export onnx",
     "stream": "long sequences",
     "train": "training, and data sets in HDF5 and EXR",
     "serve": "the server",

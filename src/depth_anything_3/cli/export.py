@@ -10,9 +10,12 @@ from typing import Annotated
 import typer
 
 from depth_anything_3.cli._console import command_errors
+from depth_anything_3.cli._help import SETTINGS
 from depth_anything_3.types.options import OnnxOptions
 
-app = typer.Typer(help="Write networks for other runtimes.", no_args_is_help=True)
+app = typer.Typer(
+    help="Write networks for other runtimes.", no_args_is_help=True, rich_markup_mode=None, context_settings=SETTINGS
+)
 
 
 @app.callback()

@@ -65,7 +65,9 @@ def stream(
     ] = None,
     most_views: Annotated[int, typer.Option(help="Frames of formats that hold all of them in memory.")] = 200,
 ) -> None:
-    """Reconstruct a long video or a large folder. A run that was stopped goes on where it was when called again.
+    """Reconstruct a long video or a large folder, frame by frame.
+
+    Memory does not grow with the length. A run that was stopped goes on where it was when called again.
 
     Of the formats, ply, tum, kitti, npz and published hold all frames, the others at most --most-views.
     """

@@ -388,7 +388,7 @@ GOOD = poses(np.random.default_rng(0).normal(size=(3, 3)))
 BAD_INPUT = {
     "no images": (bad(image=[]), InputError, r"image.*no images"),
     "not an image": (bad(image=[3.5]), InputError, r"image\[0\]"),
-    "nested lists": (bad(image=[photos(2), photos(2)]), InputError, r"image\[0\]"),
+    "lists in lists of lists": (bad(image=[[photos(2), photos(2)]]), InputError, r"image\[0\]"),
     "missing file": (bad(image=["/does/not/exist.png"]), ImageError, r"exist\.png"),
     "truncated file": (bad(image=[b"\x89PNG\r\n\x1a\n" + b"\0" * 40]), ImageError, r"image\[0\]"),
     "aspect above 20:1": (bad(image=photos(1, 10, 300)), ImageError, r"20:1"),

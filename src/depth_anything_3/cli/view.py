@@ -38,7 +38,7 @@ def view(
     port: Annotated[int, typer.Option(help="Port to listen at; 0 takes a free one.")] = PORT,
     open_browser: Annotated[bool, typer.Option(help="Open the page.")] = False,
 ) -> None:
-    """Watch a video in 3D: depth and colour as fast as this machine computes them, also in stereo and in VR."""
+    """Watch a video in 3D: depth and colour, also in stereo and in VR."""
     with command_errors():
         from depth_anything_3._optional import require
 

@@ -27,7 +27,7 @@ COMMANDS = (
     Entry("export", "export:app", "Write networks for other runtimes.", _MODELS),
     Entry("synth", "synth:synth", "Make scenes with exact depth, cameras, normals and masks.", _MODELS),
     Entry("backend", "backend:app", "Keep a model warm and run jobs over HTTP.", _SERVERS),
-    Entry("gallery", "gallery:gallery", "Show results: pictures, 3D viewer, two beside each other, downloads.", _SERVERS),
+    Entry("gallery", "gallery:gallery", "Show results: pictures, 3D viewer, two side by side, downloads.", _SERVERS),
     Entry("view", "view:view", "Watch a video in 3D: depth and colour, also in stereo and in VR.", _SERVERS),
     Entry("gradio", "gradio:gradio", "Run the web UI: upload, reconstruct, look, measure, download.", _SERVERS),
     Entry("doctor", "doctor:doctor", "Say what is installed, what is missing, and what this machine has.", _MORE),

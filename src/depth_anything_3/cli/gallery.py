@@ -21,7 +21,7 @@ def gallery(
     port: Annotated[int, typer.Option(help="Port to listen at; 0 takes a free one.")] = PORT,
     open_browser: Annotated[bool, typer.Option(help="Open the page.")] = False,
 ) -> None:
-    """Show results: pictures, 3D viewer, two beside each other, downloads."""
+    """Show results: pictures, 3D viewer, two side by side, downloads."""
     with command_errors():
         if not gallery_dir.is_dir():
             raise InputError("--gallery-dir", str(gallery_dir), "a folder of results, as 'da3 auto' makes")

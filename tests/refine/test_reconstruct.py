@@ -31,6 +31,15 @@ def test_a_prior_with_known_errors_is_corrected(seed: int) -> None:
     assert np.nanmax(found.rms_px) < 1.0
 
 
+def test_a_plane_under_next_to_no_parallax_is_left_to_the_prior() -> None:
+    """It could as well be turned about: its matches fit many poses."""
+    views = random_views(0, 4, flat=True, step=0.004)
+    prior = views.prior(np.random.default_rng(0), turn=np.radians(2))
+    found = reconstruct(views.features, [SIZE] * 4, prior)
+    assert "matches" not in found.source and len(found.places) == 0
+    assert reconstruct(random_views(0, 4, flat=True).features, [SIZE] * 4, prior).source.count("matches") == 4
+
+
 def test_wrong_matches_and_a_useless_prior_do_not_matter() -> None:
     views = random_views(5, wrong=0.3)
     prior = views.prior(np.random.default_rng(1), turn=1.5, focal=0.5)

@@ -38,7 +38,7 @@ class Views:
 
 def random_views(
     seed: int, count: int = 6, *, points: int = 400, noise: float = 0.4, wrong: float = 0.0, turn_only: bool = False,
-    flat: bool = False, moving: float = 0.0, doubles: float = 0.0,
+    flat: bool = False, moving: float = 0.0, doubles: float = 0.0, step: float = 0.17,
 ) -> Views:  # fmt: skip
     """Cameras on an arc round a ball of points.
 
@@ -52,6 +52,7 @@ def random_views(
         flat: points on a plane.
         moving: share of the points that move together, differently from view to view.
         doubles: share of the points that look like another one.
+        step: from view to view along the arc, in radians.
     """
     rng = np.random.default_rng(seed)
     places = rng.uniform(-1, 1, (points, 3))
@@ -64,10 +65,12 @@ def random_views(
     lens = np.array([[560.0, 0, 320], [0, 560, 240], [0, 0, 1]])
     poses, found, maps = [], [], []
     for k in range(count):
-        angle = (k - count / 2) * 0.17
+        angle = (k - count / 2) * step
         rotation = rotation_from_vector(np.array([0.05 * np.sin(k), angle if not turn_only else 0.06 * k, 0.02 * k]))
         place = (
-            np.array([0, 0, -4.0]) if turn_only else 4.0 * np.array([np.sin(angle), 0.1 * np.cos(k), -np.cos(angle)])
+            np.array([0, 0, -4.0])
+            if turn_only
+            else 4.0 * np.array([np.sin(angle), step / 1.7 * np.cos(k), -np.cos(angle)])
         )
         pose = np.c_[rotation, -rotation @ place]
         shift = mover[:, None] * rng.uniform(-0.5, 0.5, 3) * [1, 1, 0.3]

@@ -35,11 +35,15 @@ def test_published_defaults() -> None:
     assert defaults(InferOptions) == {
         "align_to_input_ext_scale": True,
         "infer_gs": False,
+        "gs_source": "head",
         "use_ray_pose": False,
         "ref_view_strategy": "saddle_balanced",
         "export_feat_layers": (),
         "refine": "off",
         "metric_focal": "given",
+        "shared_intrinsics": False,
+        "square_pixels": False,
+        "derive_confidence": False,
     }
 
 

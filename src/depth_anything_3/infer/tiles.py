@@ -115,11 +115,15 @@ def _enlarged(whole: Prediction, image: npt.NDArray[np.uint8], depth: Array, mat
         matrix = np.diag([width / small[1], height / small[0], 1.0]) @ whole.intrinsics[0].astype(np.float64)
     conf = None if whole.conf is None else cv2.resize(whole.conf[0], (width, height), interpolation=cv2.INTER_LINEAR)
     sky = None if whole.sky is None else cv2.resize(whole.sky[0].astype(np.uint8), (width, height)) > 0
+    score = None if whole.sky_prob is None else cv2.resize(whole.sky_prob[0], (width, height))
+    valid = None if whole.valid is None else cv2.resize(whole.valid[0].astype(np.uint8), (width, height)) > 0
     return replace(
         whole,
         depth=depth[None].astype(np.float32),
         conf=None if conf is None else np.asarray(conf)[None],
         sky=None if sky is None else np.asarray(sky)[None],
+        sky_prob=None if score is None else np.asarray(score)[None],
+        valid=None if valid is None else np.asarray(valid)[None],
         intrinsics=None if matrix is None else matrix[None].astype(np.float32),
         processed_images=image[None],
         records=(record,),

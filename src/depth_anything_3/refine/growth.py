@@ -31,6 +31,7 @@ _SHARE_OF_FEW, _FEW = 0.7, 12  # and where that would be few, this share
 _NEARLY_AS_MANY = 0.6  # of the points that the first new view sees
 _PLACED_PX = 8.0  # per 1000 pixels: error of a point that agrees with a new view
 _WIDE_ANGLE = 0.15  # radians: more parallax makes a first pair no better
+_LEAST_OF_PLANE = 0.035  # radians: a plane seen under less could as well be turned about, and its depth be anything
 _STARTS = 3  # pairs that are tried as the first
 _FOCAL_SIGMA = 0.1  # of what the pairs agree on
 _TOLERANCE = 1e-4  # relative change of the cost at which an adjustment ends
@@ -220,6 +221,8 @@ def _starts(pairs: Sequence[ViewPair], free: frozenset[int]) -> list[ViewPair]:
 
     def promise(pair: ViewPair) -> float:
         assert pair.pose is not None
+        if pair.pose.kind == "planar" and pair.pose.parallax < _LEAST_OF_PLANE:
+            return 0.0
         clear = {"general": 1.0, "planar": 0.2}.get(pair.pose.kind, 0.0)
         return pair.support * min(pair.pose.parallax, _WIDE_ANGLE) * clear
 

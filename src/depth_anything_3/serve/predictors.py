@@ -121,7 +121,7 @@ class ModelPredictor:
     def _export_options(self, request: JobRequest) -> dict[str, Any]:
         from depth_anything_3.export.base import check_exportable, parse_formats, resolve_options, shared_defaults
 
-        names = ("conf_thresh_percentile", "num_max_points", "show_cameras", "feat_vis_fps")
+        names = ("conf_thresh_percentile", "num_max_points", "show_cameras", "feat_vis_fps", "clean")
         general = {name: getattr(request.scene, name) for name in names}
         formats = parse_formats(self._formats(request))
         options = resolve_options(formats, request.scene.export_kwargs, shared_defaults(general))

@@ -36,7 +36,9 @@ class SceneOptions:
         extrinsics_convention: what ``extrinsics`` mean.
         export_format: format names joined by ``-``; by default ``mini_npz-glb``, or ``mini_npz-depth_vis`` of a model
             without cameras.
-        conf_thresh_percentile, num_max_points, show_cameras, feat_vis_fps: options of the formats that have them.
+        conf_thresh_percentile, num_max_points, show_cameras, feat_vis_fps, clean: options of the formats that have
+            them.
+        rig: number of cameras of a rig that is not known.
         export_kwargs: format -> options of that format.
         render_exts, render_ixts, render_hw: views to render, for formats that render.
     """
@@ -49,6 +51,8 @@ class SceneOptions:
     num_max_points: int = GlbOptions.num_max_points
     show_cameras: bool = GlbOptions.show_cameras
     feat_vis_fps: int = 15
+    clean: str | None = None
+    rig: int | None = None
     export_kwargs: dict | None = None  # type: ignore[type-arg] # build_options checks classes, not their parameters
     render_exts: tuple[Matrix, ...] | None = None
     render_ixts: tuple[Matrix, ...] | None = None
@@ -143,6 +147,7 @@ def _check_formats(scene: SceneOptions, infer: InferOptions) -> None:
         "num_max_points": scene.num_max_points,
         "show_cameras": scene.show_cameras,
         "feat_vis_fps": scene.feat_vis_fps,
+        "clean": scene.clean,
         "export_feat_layers": infer.export_feat_layers,
     }
     formats = parse_formats(scene.export_format or "mini_npz-glb")

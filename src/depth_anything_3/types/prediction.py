@@ -85,12 +85,12 @@ class Prediction:
     refinement: Refinement | None = None
     alignment: Alignment | None = None
     metric_focal: MetricFocal | None = None
-    ray_residual_deg: tuple[float, ...] | None = None
-    rig: Rig | None = None
-    confidence_map: ConfidenceMap | None = None
     timestamps: tuple[float, ...] = ()
     sky_prob: npt.NDArray[np.float32] | None = None
     valid: npt.NDArray[np.bool_] | None = None
+    ray_residual_deg: tuple[float, ...] | None = None
+    rig: Rig | None = None
+    confidence_map: ConfidenceMap | None = None
 
     def __post_init__(self) -> None:
         depth = np.asarray(self.depth)

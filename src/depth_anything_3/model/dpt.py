@@ -156,10 +156,14 @@ def _halving(channels: int) -> nn.Conv2d:
 def _axis_embedding(size: int, span: float, channels: int, device: torch.device) -> Tensor:
     """(channels, size): sines then cosines of the pixel centres of one axis, spanning [-span, span]."""
     half = channels // 2
-    # In double precision: the angles reach into the hundredths of a radian that single precision would blur.
-    position = (torch.arange(size, dtype=torch.float64, device=device) - (size - 1) / 2) * (2 * span / size)
+    if torch.compiler.is_compiling():  # exporters would keep the steps of the size they see
+        position = (torch.arange(size, dtype=torch.float64, device=device) - (size - 1) / 2) * (2 * span / size)
+    else:
+        edge = span * (size - 1) / size
+        position = torch.linspace(-edge, edge, size, dtype=torch.float32, device=device)
     frequency = 1.0 / _EMBEDDING_BASE ** (torch.arange(half, dtype=torch.float64, device=device) / half)
-    angle = frequency[:, None] * position.float().double()  # as published, the position itself is single
+    # In double precision: the angles reach into the hundredths of a radian that single precision would blur.
+    angle = frequency[:, None] * position.float().double()
     return (_EMBEDDING_WEIGHT * torch.cat([angle.sin(), angle.cos()])).float()
 
 

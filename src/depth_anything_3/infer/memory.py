@@ -15,7 +15,8 @@ from depth_anything_3.model.da3 import DepthAnything3Net, NestedDepthAnything3Ne
 from depth_anything_3.model.dinov2.layers import SwiGLU
 from depth_anything_3.types.options import PATCH_SIZE
 
-_PROCESS = 350_000_000  # interpreter, torch and its kernels
+_PROCESS = 327_000_000  # interpreter, torch and its kernels
+_KEPT_HEAP = 120_000_000  # most of what the allocator of the C library keeps of one stage while the other runs
 _INPUT_BYTES = 27  # per pixel: pixels as bytes, as floats, and those of all scenes stacked
 _MAP_BYTES = 16  # per pixel: depth and confidence, in parts and joined
 _PATCH_PIXELS = PATCH_SIZE**2
@@ -43,20 +44,20 @@ def estimate_memory(
     device = torch.device(device)
     pixels = views * image_hw[0] * image_hw[1]
     parameters = sum(p.numel() for p in net.parameters())
-    linear = sum(m.weight.numel() for m in net.modules() if isinstance(m, torch.nn.Linear))
-    fixed = 4 * parameters + (0 if dtype == torch.float32 else dtype.itemsize * linear)
+    fixed = 4 * parameters
+    if dtype != torch.float32 and device.type != "cpu":  # autocast keeps copies of the weights, not so on the CPU
+        fixed += dtype.itemsize * parameters
     fixed += _PROCESS + _INPUT_BYTES * pixels if device.type == "cpu" else 12 * pixels
     parts = [net.da3, net.da3_metric] if isinstance(net, NestedDepthAnything3Net) else [net]
     away = chunking.offload and device.type != "cpu"
-    stages = [
-        stage
-        for part in parts
-        for stage in (
+    peaks = []
+    for part in parts:
+        stages = (
             _transformer(part, views, image_hw, chunking, dtype, kept_features, away=away),
             _head(part, views, image_hw, chunking, kept_features, away=away),
         )
-    ]
-    return int(fixed + max(stages))
+        peaks.append(max(stages) + (min(*stages, _KEPT_HEAP) if device.type == "cpu" else 0))
+    return int(fixed + max(peaks))
 
 
 def most_views(
@@ -133,10 +134,10 @@ def _head(
     layers = 0 if away else token * ((2 if vit.cat_token else 1) * len(vit.out_layers) + kept_features)
     maps = 0 if away else _MAP_BYTES * views * pixels
     features = net.head.scratch.output_conv1.in_channels
-    return table + layers + maps + min(views, chunking.head_views) * head_bytes(features, pixels)
+    return table + layers + maps + min(views, chunking.head_views) * _head_bytes(features, pixels)
 
 
-def head_bytes(features: int, pixels: int) -> float:
+def _head_bytes(features: int, pixels: int) -> float:
     """Per view: the half of the features at all pixels and its 32 successors, or the fused pyramid."""
     patches = pixels / _PATCH_PIXELS
     at_pixels = (features + 64) * _PATCH_PIXELS

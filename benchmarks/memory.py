@@ -111,8 +111,8 @@ def as_markdown(found: list[dict[str, object]]) -> str:
     """The table for people."""
     lines = ["| model | views | size | plan | dtype | predicted MB | measured MB | ratio |", "|---" * 8 + "|"]
     for row in found:
-        height, width = row["size"]  # type: ignore[misc]
-        cells = (row["preset"], row["views"], f"{height}×{width}", row["plan"], row["dtype"])
+        size = "x".join(map(str, row["size"]))  # type: ignore[call-overload]
+        cells = (row["preset"], row["views"], size, row["plan"], row["dtype"])
         numbers = (row["predicted_mb"], row["measured_mb"], row["ratio"])
         lines.append("| " + " | ".join(str(cell) for cell in (*cells, *numbers)) + " |")
     return "\n".join(lines)

@@ -33,12 +33,13 @@ from depth_anything_3.infer.panorama import infer_panorama
 from depth_anything_3.infer.postprocess import to_prediction
 from depth_anything_3.infer.preprocess import check_cameras, preprocess, resize_pictures
 from depth_anything_3.infer.rigs import check_rig, snap_to_rig
-from depth_anything_3.infer.runner import Network, Reporter, run_network
+from depth_anything_3.infer.runner import Reporter, run_network
 from depth_anything_3.infer.scenes import one_or_several
 from depth_anything_3.infer.tiles import infer_tiles
 from depth_anything_3.io.images import ImageSource, decode_image
 from depth_anything_3.io.masks import MaskSource, as_mask_list
 from depth_anything_3.io.sources import as_image_list
+from depth_anything_3.model.da3 import Network
 from depth_anything_3.registry import MODEL_REGISTRY
 from depth_anything_3.types.cameras import Lens
 from depth_anything_3.types.confidence import ConfidenceMap

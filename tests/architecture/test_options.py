@@ -55,6 +55,7 @@ OWN_ARGUMENTS = {
     "shared_intrinsics",
     "square_pixels",
     "derive_confidence",
+    "max_memory",
     "rig",
     "gs_source",
     "video",

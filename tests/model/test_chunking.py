@@ -28,6 +28,9 @@ class _Largest(TorchDispatchMode):
 
     elements = 0
 
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
         sizes = [leaf.numel() for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]

@@ -105,9 +105,7 @@ def plan_memory(
     """
     limit = free_memory(device) if limit is None else limit
     found = [
-        planned(
-            net, views, image_hw, step=step, device=device, dtype=dtype, kept_features=kept_features, limit=limit
-        )
+        planned(net, views, image_hw, step=step, device=device, dtype=dtype, kept_features=kept_features, limit=limit)
         for step in _steps(device, gaussians)
     ]
     for plan in found:
@@ -145,7 +143,10 @@ def free_memory(device: torch.device) -> int | None:
     held = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
     left = int(lines["MemAvailable"].split()[0]) * 1024
-    for used, most in (("memory.current", "memory.max"), ("memory/memory.usage_in_bytes", "memory/memory.limit_in_bytes")):
+    for used, most in (
+        ("memory.current", "memory.max"),
+        ("memory/memory.usage_in_bytes", "memory/memory.limit_in_bytes"),
+    ):
         folder = Path("/sys/fs/cgroup")
         if (folder / most).exists() and (bound := (folder / most).read_text().strip()) != "max":
             left = min(left, max(0, int(bound) - int((folder / used).read_text())))
@@ -171,9 +172,7 @@ def _nothing_fits(
     assert best.limit is not None
 
     def needed(views: int, side: int) -> int:
-        return estimate_memory(
-            net, views, (side, side), chunking=STEPS[best.step], device=device, dtype=dtype
-        )
+        return estimate_memory(net, views, (side, side), chunking=STEPS[best.step], device=device, dtype=dtype)
 
     remedies = [f"at least {best.predicted / 1e9 + 0.05:.1f} GB"]
     longest = max(image_hw)

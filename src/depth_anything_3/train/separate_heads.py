@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from depth_anything_3.model.dinov2.vision_transformer import LayerFeatures
 from depth_anything_3.model.chunking import WHOLE, Chunking
+from depth_anything_3.model.dinov2.vision_transformer import LayerFeatures
 from depth_anything_3.model.dualdpt import DualDPT, DualMaps
 
 

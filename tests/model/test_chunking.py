@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from depth_anything_3.model.chunking import WHOLE, Chunking
-from depth_anything_3.model.dinov2.layers import Block
+from depth_anything_3.model.dinov2.layers import Attention, Block
 from depth_anything_3.model.dinov2.rope import global_table
 from depth_anything_3.model.dinov2.vision_transformer import _run
 
@@ -60,3 +60,20 @@ def test_no_value_per_pair_of_tokens_is_ever_held(chunking: Chunking) -> None:
     with torch.inference_mode(), _Largest() as watch:
         _run(block, x, global_table(64, 31, 8, x.device), chunking.token_rows)
     assert watch.elements < 2048**2 / 4
+
+
+def test_rows_equal_attention_written_out_in_double_precision() -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        attention, x = Attention(24, 3, qk_norm=True).eval(), torch.randn(1, 96, 24)
+    table = global_table(3, 31, 8, torch.device("cpu"))
+    block = Block(24, 3, qk_norm=True).eval()
+    block.attn, block.norm1, block.mlp = attention, torch.nn.Identity(), torch.nn.Identity()  # type: ignore[assignment]
+    block.norm2 = torch.nn.Identity()  # type: ignore[assignment]
+    with torch.inference_mode():
+        found = block.in_rows(x, table, 20) / 2 - x  # with an identity in its place the second branch doubles the first
+        attention.double()
+        q, k, v = attention.project(x.double(), table.double())
+        weights = (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5).softmax(-1)
+        wanted = attention.proj((weights @ v).transpose(1, 2).flatten(2))
+    torch.testing.assert_close(found.double(), wanted, rtol=1e-4, atol=1e-5)

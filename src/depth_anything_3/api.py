@@ -33,12 +33,13 @@ from depth_anything_3.infer.panorama import infer_panorama
 from depth_anything_3.infer.postprocess import to_prediction
 from depth_anything_3.infer.preprocess import check_cameras, preprocess, resize_pictures
 from depth_anything_3.infer.rigs import check_rig, snap_to_rig
-from depth_anything_3.infer.runner import Network, Reporter, run_network
+from depth_anything_3.infer.runner import Reporter, run_network
 from depth_anything_3.infer.scenes import one_or_several
 from depth_anything_3.infer.tiles import infer_tiles
 from depth_anything_3.io.images import ImageSource, decode_image
 from depth_anything_3.io.masks import MaskSource, as_mask_list
 from depth_anything_3.io.sources import as_image_list
+from depth_anything_3.model.da3 import Network
 from depth_anything_3.registry import MODEL_REGISTRY
 from depth_anything_3.types.cameras import Lens
 from depth_anything_3.types.confidence import ConfidenceMap
@@ -258,6 +259,7 @@ class DepthAnything3(nn.Module):
         shared_intrinsics: bool = False,
         square_pixels: bool = False,
         derive_confidence: bool = False,
+        max_memory: float | None = None,
         refine: RefineMode = "off",
         alpha: AlphaMode = "composite",
         clean: str | None = None,
@@ -287,7 +289,7 @@ class DepthAnything3(nn.Module):
                 network. The number of cameras of an unknown one lets it be estimated, once for all times. See
                 :mod:`depth_anything_3.infer.rigs`.
             align_to_input_ext_scale, infer_gs, gs_source, use_ray_pose, ref_view_strategy, export_feat_layers,
-                metric_focal, shared_intrinsics, square_pixels, derive_confidence, refine: see
+                metric_focal, shared_intrinsics, square_pixels, derive_confidence, max_memory, refine: see
                 :class:`~depth_anything_3.types.options.InferOptions`. With ``refine="full"`` maps are at least 504
                 pixels long (but never longer than the pictures), whatever ``process_res`` is, unless a Gaussian head
                 has predicted for other pixels. Gaussians are in the world and the unit of depth and poses.
@@ -326,6 +328,7 @@ class DepthAnything3(nn.Module):
             shared_intrinsics=shared_intrinsics,
             square_pixels=square_pixels,
             derive_confidence=derive_confidence,
+            max_memory=max_memory,
         )
         preprocessing = PreprocessOptions(
             process_res=self.process_res if process_res is None else process_res,

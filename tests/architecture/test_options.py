@@ -55,6 +55,7 @@ OWN_ARGUMENTS = {
     "shared_intrinsics",
     "square_pixels",
     "derive_confidence",
+    "max_memory",
     "rig",
     "gs_source",
     "video",
@@ -226,7 +227,7 @@ def test_choices_are_in_the_help() -> None:
     parameters = cli_parameters("auto")
     for cls in (PreprocessOptions, InferOptions):
         for name, hint in get_type_hints(cls).items():
-            for choice in get_args(hint) if name not in ("export_feat_layers", "refine") else ():
+            for choice in get_args(hint) if name not in ("export_feat_layers", "max_memory", "refine") else ():
                 assert str(choice) in parameters[name].help, (name, choice)
 
 

@@ -514,9 +514,9 @@ def test_a_dry_run_describes_the_model(run: Run, checkpoint: Path, photo: Path) 
         "name": str(checkpoint),
         "preset": "da3-small",
         "parameters": parameters,
-        "memory_estimate": plan["model"]["memory_estimate"],
+        "memory_plan": plan["model"]["memory_plan"],
     }
-    assert re.fullmatch(r"\d+\.\d GB \(float32 on the CPU\)", plan["model"]["memory_estimate"])
+    assert re.fullmatch(r"full, \d+\.\d GB of \d+\.\d GB on cpu", plan["model"]["memory_plan"])
     lines = run(photo, "--dry-run").stdout.splitlines()
     assert f"model: {checkpoint}" in lines and f"  parameters: {parameters}" in lines
 

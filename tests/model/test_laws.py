@@ -10,6 +10,7 @@ from support.networks import build, miniature, network, normal_input, run
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from depth_anything_3.model.chunking import Chunking
 from depth_anything_3.model.da3 import DepthAnything3Net
 from depth_anything_3.model.dinov2.vision_transformer import DinoVisionTransformer
 
@@ -54,9 +55,9 @@ def test_chunked_heads_equal_unchunked_ones(kind: str) -> None:
     assert isinstance(net, DepthAnything3Net)
     with torch.inference_mode():
         layers, _ = net.backbone(images)
-        heads = [lambda chunk: net.head(layers, (28, 42), chunk=chunk)]
+        heads = [lambda chunk: net.head(layers, (28, 42), chunking=Chunking(head_views=chunk))]
         if net.gs_head is not None:
-            heads.append(lambda chunk: net.gs_head(layers, images, chunk=chunk))  # type: ignore[misc]
+            heads.append(lambda chunk: net.gs_head(layers, images, chunking=Chunking(head_views=chunk)))  # type: ignore[misc]
         for head in heads:
             whole = head(100)
             for chunk in (1, 2, 4):

@@ -44,6 +44,7 @@ def test_published_defaults() -> None:
         "shared_intrinsics": False,
         "square_pixels": False,
         "derive_confidence": False,
+        "max_memory": None,
     }
 
 

@@ -259,6 +259,9 @@ FLAGS: dict[str, Flag] = {
     "shared_intrinsics": Flag(help="One predicted camera matrix for all pictures."),
     "square_pixels": Flag(help="Predicted cameras with fx = fy."),
     "derive_confidence": Flag(help="Confidence from how well the model agrees with itself on changed pictures."),
+    "max_memory": Flag(
+        help="Memory that the model may take, in GB. Default: what the machine has free.", metavar="GB", shown=False
+    ),
     # long sequences
     "window": Flag(help="Frames that the network sees together."),
     "overlap": Flag(help="Frames that neighbouring windows share."),

@@ -64,6 +64,7 @@ def show_result(outcome: Outcome) -> None:
             "refinement": None if prediction.refinement is None else prediction.refinement.as_dict(),
             "alignment": None if prediction.alignment is None else prediction.alignment.as_dict(),
             "metric_focal": prediction.metric_focal,
+            "memory_plan": prediction.memory_plan,
             "seconds": round(outcome.seconds, 3),
             "export_dir": str(job.folder),
             "files": [str(path) for path in files],

@@ -212,7 +212,8 @@ def _judged(known: _Known, job: Job, size: Size) -> tuple[dict[str, object], Inf
 
     from depth_anything_3.api import DepthAnything3
     from depth_anything_3.export.base import check_exportable
-    from depth_anything_3.infer.memory import estimate_memory
+    from depth_anything_3.infer.device import choose_device, choose_dtype
+    from depth_anything_3.infer.plan import plan_memory
 
     with torch.device("meta"):
         model = DepthAnything3(known.preset, config=known.config, device="meta")
@@ -223,9 +224,20 @@ def _judged(known: _Known, job: Job, size: Size) -> tuple[dict[str, object], Inf
     model.check_options(inference, with_poses=material.with_poses, views=count)
     fields = model.predicted_fields(inference, with_intrinsics=material.with_intrinsics)
     check_exportable(job.formats, fields)
+    device = choose_device(job.scene.model.device)
+    memory = plan_memory(
+        model.model,
+        count,
+        size,
+        device=device,
+        dtype=choose_dtype(device, job.scene.model.dtype),
+        kept_features=len(inference.export_feat_layers),
+        gaussians=inference.infer_gs and inference.gs_source == "head",
+        limit=None if inference.max_memory is None else int(inference.max_memory * 1e9),
+    )
     facts: dict[str, object] = {
         "parameters": sum(p.numel() for p in model.parameters()),
-        "memory_estimate": f"{estimate_memory(model.model, count, size) / 1e9:.1f} GB (float32 on the CPU)",
+        "memory_plan": f"{memory} on {device}",
     }
     return facts, inference
 

@@ -1,50 +1,146 @@
-"""How much memory an inference will take, roughly, before it runs."""
+"""How much memory an inference will take, before it runs.
+
+The prediction follows the network from stage to stage and counts the tensors that are alive at once; what the machine
+adds (libraries, scratch of convolutions) was measured, see ``docs/performance.md``.
+
+Letters: n tokens of all views, C channels, F features of a head, P patches of a view.
+"""
 
 from __future__ import annotations
 
-from depth_anything_3.infer.runner import Network
-from depth_anything_3.model.da3 import DepthAnything3Net, NestedDepthAnything3Net
-from depth_anything_3.model.dpt import CHUNK_VIEWS
+import torch
+
+from depth_anything_3.model.chunking import WHOLE, Chunking
+from depth_anything_3.model.da3 import DepthAnything3Net, NestedDepthAnything3Net, Network
+from depth_anything_3.model.dinov2.layers import SwiGLU
 from depth_anything_3.types.options import PATCH_SIZE
 
-_BYTES = 4
-_PROCESS = 350_000_000  # interpreter, torch and its kernels
-_BLOCK_WIDTHS = 12  # token-wide tensors alive inside a block: stream, norm, qkv, attention, hidden layer
-_PYRAMID_MAPS = 3  # feature maps at 8/14 of the image alive while the head fuses
-_PIXEL_VALUES = 24  # per pixel and view: images, maps and their copies in the prediction
+_PROCESS = 327_000_000  # interpreter, torch and its kernels
+_KEPT_HEAP = 120_000_000  # most of what the allocator of the C library keeps of one stage while the other runs
+_INPUT_BYTES = 27  # per pixel: pixels as bytes, as floats, and those of all scenes stacked
+_MAP_BYTES = 16  # per pixel: depth and confidence, in parts and joined
+_PATCH_PIXELS = PATCH_SIZE**2
+_FUSED_PIXELS = 64  # per patch, where the head has fused its pyramid
 
 
-def estimate_memory(net: Network, views: int, image_hw: tuple[int, int]) -> int:
-    """Estimated peak of the process in bytes, on the CPU in float32, for one scene.
+def estimate_memory(
+    net: Network,
+    views: int,
+    image_hw: tuple[int, int],
+    *,
+    chunking: Chunking = WHOLE,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    kept_features: int = 0,
+) -> int:
+    """Predicted peak in bytes for one scene: of the process on the CPU, of the device's memory elsewhere.
 
-    A rough figure, good for choosing between a laptop and a server; the network may be on the meta device.
+    Args:
+        net: may be on the meta device.
+        chunking: how much is done at once.
+        dtype: precision of the transformer.
+        kept_features: how many blocks' features are returned.
     """
-    weights = _BYTES * sum(p.numel() for p in net.parameters())
+    device = torch.device(device)
+    pixels = views * image_hw[0] * image_hw[1]
+    parameters = sum(p.numel() for p in net.parameters())
+    fixed = 4 * parameters
+    if dtype != torch.float32 and device.type != "cpu":  # autocast keeps copies of the weights, not so on the CPU
+        fixed += dtype.itemsize * parameters
+    fixed += _PROCESS + _INPUT_BYTES * pixels if device.type == "cpu" else 12 * pixels
     parts = [net.da3, net.da3_metric] if isinstance(net, NestedDepthAnything3Net) else [net]
-    pixels = image_hw[0] * image_hw[1]
-    return (
-        _PROCESS + weights + max(_activations(part, views, pixels) for part in parts) + _PIXEL_VALUES * views * pixels
-    )
+    away = chunking.offload and device.type != "cpu"
+    peaks = []
+    for part in parts:
+        stages = (
+            _transformer(part, views, image_hw, chunking, dtype, kept_features, away=away),
+            _head(part, views, image_hw, chunking, kept_features, away=away),
+        )
+        peaks.append(max(stages) + (min(*stages, _KEPT_HEAP) if device.type == "cpu" else 0))
+    return int(fixed + max(peaks))
 
 
-def most_views(net: Network, image_hw: tuple[int, int], budget: int, *, limit: int) -> int:
+def most_views(
+    net: Network,
+    image_hw: tuple[int, int],
+    budget: int,
+    *,
+    limit: int,
+    chunking: Chunking = WHOLE,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> int:
     """The most views of one scene, up to ``limit`` and at least 1, whose estimate fits ``budget`` bytes."""
     low, high = 1, max(limit, 1)
     while low < high:
         middle = (low + high + 1) // 2
-        if estimate_memory(net, middle, image_hw) <= budget:
+        if estimate_memory(net, middle, image_hw, chunking=chunking, device=device, dtype=dtype) <= budget:
             low = middle
         else:
             high = middle - 1
     return low
 
 
-def _activations(net: DepthAnything3Net, views: int, pixels: int) -> int:
+def _tokens(net: DepthAnything3Net, views: int, image_hw: tuple[int, int]) -> int:
+    """Bytes of all tokens in float32."""
+    count = views * (1 + image_hw[0] * image_hw[1] // _PATCH_PIXELS)
+    return 4 * count * net.backbone.pretrained.embed_dim
+
+
+def _transformer(
+    net: DepthAnything3Net,
+    views: int,
+    image_hw: tuple[int, int],
+    chunking: Chunking,
+    dtype: torch.dtype,
+    kept_features: int,
+    *,
+    away: bool,
+) -> float:
+    """The last block, beside the layers that wait for the head."""
     vit = net.backbone.pretrained
-    tokens = views * (1 + pixels // PATCH_SIZE**2)
-    kept = len(vit.out_layers) * (2 if vit.cat_token else 1)
+    token = _tokens(net, views, image_hw)
+    linear = token * dtype.itemsize / 4
+    alternating = vit.alt_start < vit.depth
+    table = 2 * token * vit.head_dim / vit.embed_dim if alternating else 0.0
+    stream = token * (2 if vit.cat_token else 1)  # running tokens, and the last ones of single views
+    waiting = 0 if away else token * ((2 if vit.cat_token else 1) * (len(vit.out_layers) - 1) + kept_features)
+    hidden = 10.7 if isinstance(vit.blocks[0].mlp, SwiGLU) else 8.0
+    rows = chunking.token_rows
+    attention, mlp = (7 if alternating else 2) * token + 3 * linear, 2 * token + hidden * linear
+    part = 1.0
+    held = 0.0
+    if rows is not None:
+        part = min(1.0, rows * vit.embed_dim * 4 / token)
+        held = token + 2 * linear
+    widest = (2 if vit.cat_token else 1) * token
+    leaving = widest * (1 if rows is not None or away else 2) + (token if rows is None else 0)
+    return table + stream + waiting + max(held + part * max(attention, mlp), leaving)
+
+
+def _head(
+    net: DepthAnything3Net,
+    views: int,
+    image_hw: tuple[int, int],
+    chunking: Chunking,
+    kept_features: int,
+    *,
+    away: bool,
+) -> float:
+    """The last views of the head, beside all layers and the maps that are done."""
+    vit = net.backbone.pretrained
+    token, pixels = _tokens(net, views, image_hw), image_hw[0] * image_hw[1]
+    table = 2 * token * vit.head_dim / vit.embed_dim if vit.alt_start < vit.depth else 0.0
+    layers = 0 if away else token * ((2 if vit.cat_token else 1) * len(vit.out_layers) + kept_features)
+    maps = 0 if away else _MAP_BYTES * views * pixels
     features = net.head.scratch.output_conv1.in_channels
-    at_pixels = 2 * (features // 2) + 32
-    at_pyramid = _PYRAMID_MAPS * features * (8 / PATCH_SIZE) ** 2
-    head = min(views, CHUNK_VIEWS) * pixels * (at_pixels + at_pyramid)
-    return int(_BYTES * (tokens * vit.embed_dim * kept + max(tokens * vit.embed_dim * _BLOCK_WIDTHS, head)))
+    return table + layers + maps + min(views, chunking.head_views) * _head_bytes(features, pixels)
+
+
+def _head_bytes(features: int, pixels: int) -> float:
+    """Per view: the half of the features at all pixels and its 32 successors, or the fused pyramid."""
+    patches = pixels / _PATCH_PIXELS
+    at_pixels = (features + 64) * _PATCH_PIXELS
+    fused = 3 * features * _FUSED_PIXELS
+    pyramid = 21.25 * features
+    return 4 * patches * (pyramid + max(at_pixels, fused))

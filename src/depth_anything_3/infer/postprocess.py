@@ -64,6 +64,7 @@ def to_prediction(output: NetOutput, inputs: ModelInputs, options: InferOptions,
         timestamps=inputs.timestamps,
         records=inputs.records,
         model_name=model_name,
+        memory_plan=output.memory_plan or "",
         ray_residual_deg=_ray_residuals(output, inputs),
     )
 

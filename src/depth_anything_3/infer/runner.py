@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,13 +15,12 @@ from torch import Tensor
 
 from depth_anything_3.errors import Cancelled
 from depth_anything_3.infer.cameras import normalise_extrinsics
-from depth_anything_3.model.da3 import DepthAnything3Net, NestedDepthAnything3Net
+from depth_anything_3.infer.plan import MemoryPlan, is_out_of_memory, leaner, plan_memory, planned
+from depth_anything_3.model.da3 import NestedDepthAnything3Net, Network
 from depth_anything_3.types.inputs import ModelInputs
 from depth_anything_3.types.options import InferOptions
 from depth_anything_3.types.output import NetOutput
 from depth_anything_3.types.progress import Progress, ProgressCallback, Stage
-
-Network = DepthAnything3Net | NestedDepthAnything3Net
 
 
 @dataclass(frozen=True)
@@ -45,14 +46,50 @@ def run_network(
     device: torch.device,
     dtype: torch.dtype,
     report: Reporter,
+    plan: MemoryPlan | None = None,
 ) -> NetOutput:
-    """Outputs for B scenes with as many views of the same size, on ``device``.
+    """Outputs for B scenes with as many views of the same size, on ``device`` or, where offloaded, in host memory.
+
+    Where memory runs out all the same, it is tried once more, one step leaner, with a warning.
 
     Args:
         scenes: all with cameras to condition on, or none; of a nested network, all with intrinsics or none.
         dtype: precision of the transformer; float32 runs without autocast.
         report: told after every transformer block.
+        plan: how to run it; None chooses what fits ``options.max_memory``, or the machine. ``memory_plan`` of the
+            output says what it was.
+
+    Raises:
+        InputError: nothing fits into the memory.
     """
+    views, image_hw = len(scenes) * len(scenes[0].images), scenes[0].images.shape[2:]
+    gaussians = options.infer_gs and options.gs_source == "head"
+    size: dict[str, Any] = {"device": device, "dtype": dtype, "kept_features": len(options.export_feat_layers)}
+    if plan is None:
+        limit = None if options.max_memory is None else int(options.max_memory * 1e9)
+        plan = plan_memory(net, views, image_hw, gaussians=gaussians, limit=limit, **size)
+    try:
+        return _run(net, scenes, options, device, dtype, report, plan)
+    except (MemoryError, RuntimeError) as error:
+        step = leaner(plan, device, gaussians=gaussians)
+        if step is None or not is_out_of_memory(error):
+            raise
+        warnings.warn(f"out of memory running {plan}; trying once more, {step}", stacklevel=2)
+    # Outside of the handler: the error holds the frames that hold what the device is full of.
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    return _run(net, scenes, options, device, dtype, report, planned(net, views, image_hw, step=step, **size))
+
+
+def _run(
+    net: Network,
+    scenes: Sequence[ModelInputs],
+    options: InferOptions,
+    device: torch.device,
+    dtype: torch.dtype,
+    report: Reporter,
+    plan: MemoryPlan,
+) -> NetOutput:
     images = torch.from_numpy(np.stack([inputs.images for inputs in scenes])).to(device)
     cameras = [network_cameras(inputs, device) for inputs in scenes]
     extrinsics, intrinsics = (_joined([pair[i] for pair in cameras]) for i in (0, 1))
@@ -60,7 +97,9 @@ def run_network(
     if isinstance(net, NestedDepthAnything3Net) and options.metric_focal == "given":
         known = [inputs.intrinsics for inputs in scenes if inputs.intrinsics is not None]
         if known:
-            lens["metric_intrinsics"] = torch.from_numpy(np.stack(known)).float().to(device)
+            lens["metric_intrinsics"] = torch.from_numpy(np.stack(known)).float()
+            if not plan.chunking.offload:
+                lens["metric_intrinsics"] = lens["metric_intrinsics"].to(device)
     with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
         output: NetOutput = net(
             images,
@@ -73,8 +112,10 @@ def run_network(
             rays=options.use_ray_pose,
             on_block=lambda done, total: report("network", done, total),
             gaussian_unit="predicted",
+            chunking=plan.chunking,
             **lens,
         )
+    output.memory_plan = str(plan)
     return output
 
 

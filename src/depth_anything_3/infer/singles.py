@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 import threading
 from collections.abc import Sequence
-from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from depth_anything_3.errors import InputError
 from depth_anything_3.infer.postprocess import to_prediction
 from depth_anything_3.infer.preprocess import preprocess
-from depth_anything_3.infer.runner import Network, Reporter
+from depth_anything_3.infer.runner import Reporter, run_network
 from depth_anything_3.io.images import ImageSource
+from depth_anything_3.model.da3 import Network
 from depth_anything_3.types.options import InferOptions, PreprocessOptions
-from depth_anything_3.types.output import NetOutput
 from depth_anything_3.types.prediction import Prediction
 from depth_anything_3.types.progress import ProgressCallback
 
@@ -54,22 +50,5 @@ def predict_singles(
         report("preprocess", index + 1, len(images))
     if len(sizes := {scene.images.shape for scene in inputs}) > 1:
         raise InputError("images", f"{len(sizes)} sizes after preprocessing", "images that come to one size")
-    batch = torch.from_numpy(np.stack([scene.images for scene in inputs])).to(device)
-    with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-        output: NetOutput = net(
-            batch,
-            use_ray_pose=options.use_ray_pose,
-            ref_view_strategy=options.ref_view_strategy,
-            on_block=lambda done, total: report("network", done, total),
-        )
-    return [to_prediction(_scene(output, index), scene, options, model_name) for index, scene in enumerate(inputs)]
-
-
-def _scene(output: NetOutput, index: int) -> NetOutput:
-    """One scene of a batch, batch axis 1."""
-    tensors: dict[str, Any] = {
-        field.name: value[index : index + 1]
-        for field in dataclasses.fields(output)
-        if isinstance(value := getattr(output, field.name), Tensor)
-    }
-    return dataclasses.replace(output, **tensors)
+    output = run_network(net, inputs, options, device=device, dtype=dtype, report=report)
+    return [to_prediction(output.scene(index), scene, options, model_name) for index, scene in enumerate(inputs)]

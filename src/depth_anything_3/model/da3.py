@@ -24,6 +24,7 @@ from depth_anything_3.geometry.gaussians import scale_gaussians
 from depth_anything_3.geometry.rays import Decomposition, cameras_from_rays
 from depth_anything_3.model.cam_dec import CameraDec
 from depth_anything_3.model.cam_enc import CameraEnc
+from depth_anything_3.model.chunking import WHOLE, Chunking
 from depth_anything_3.model.dinov2.dinov2 import DinoV2
 from depth_anything_3.model.dinov2.vision_transformer import LayerFeatures
 from depth_anything_3.model.dpt import DPT
@@ -132,6 +133,7 @@ class DepthAnything3Net(nn.Module):
         ray_decomposition: Decomposition = "published",
         on_block: BlockCallback | None = None,
         gaussian_unit: GaussianUnit = "given",
+        chunking: Chunking = WHOLE,
     ) -> NetOutput:
         """Depth, cameras and more of B scenes.
 
@@ -150,6 +152,7 @@ class DepthAnything3Net(nn.Module):
             on_block: called with (blocks done, blocks) after each transformer block.
             gaussian_unit: unit of Gaussians where ``extrinsics`` condition the network: that of these poses, as
                 published, or that of the predicted poses and the depth.
+            chunking: how much is done at once, for inference; with ``offload`` the outputs are in the host's memory.
 
         Raises:
             InputError: wrong shapes, an unknown strategy or block index, extrinsics without intrinsics.
@@ -165,6 +168,7 @@ class DepthAnything3Net(nn.Module):
             rays=wanted_rays,
             ref_view_strategy=ref_view_strategy,
             on_block=on_block,
+            chunking=chunking,
         )
         with _full_precision(x):
             output = self.readout(
@@ -191,6 +195,7 @@ class DepthAnything3Net(nn.Module):
         ref_view_strategy: str = "saddle_balanced",
         on_block: BlockCallback | None = None,
         autocast_head: bool = False,
+        chunking: Chunking = WHOLE,
     ) -> Encoded:
         """Transformer and heads; arguments as in :meth:`forward`.
 
@@ -209,10 +214,11 @@ class DepthAnything3Net(nn.Module):
             feature_layers=feature_layers,
             ref_view_strategy=ref_view_strategy,
             on_block=on_block,
+            chunking=chunking,
         )
         with _full_precision(x):
             layers = [LayerFeatures(layer.patches.float(), layer.camera.float()) for layer in layers]
-            return self._heads(x, layers, features, image_hw, gaussians, rays, autocast_head)
+            return self._heads(x, layers, features, image_hw, gaussians, rays, autocast_head, chunking)
 
     def readout(
         self,
@@ -265,16 +271,19 @@ class DepthAnything3Net(nn.Module):
         gaussians: bool,
         rays: bool,
         autocast_head: bool,
+        chunking: Chunking,
     ) -> Encoded:
         ray = ray_conf = sky = raw = opacity = None
         with torch.autocast(x.device.type, enabled=autocast_head, dtype=torch.get_autocast_dtype(x.device.type)):
             if isinstance(self.head, DualDPT):
-                depth, conf, ray, ray_conf = self.head(layers, image_hw, rays=rays)
+                depth, conf, ray, ray_conf = self.head(layers, image_hw, rays=rays, chunking=chunking)
             else:
-                depth, conf, sky = self.head(layers, image_hw)
+                depth, conf, sky = self.head(layers, image_hw, chunking=chunking)
         pose_encoding = None if self.cam_dec is None else self.cam_dec(layers[-1].camera)
+        if pose_encoding is not None and chunking.offload:
+            pose_encoding = pose_encoding.cpu()
         if gaussians and self.gs_head is not None:
-            raw, opacity = self.gs_head(layers, x.float())
+            raw, opacity = self.gs_head(layers, x.float(), chunking=chunking)
         grid = (image_hw[0] // PATCH_SIZE, image_hw[1] // PATCH_SIZE)
         maps = {i: feature.float().unflatten(2, grid) for i, feature in features.items()}
         return Encoded(depth, conf, sky, ray, ray_conf, pose_encoding, raw, opacity, maps)
@@ -352,6 +361,7 @@ class NestedDepthAnything3Net(nn.Module):
         on_block: BlockCallback | None = None,
         gaussian_unit: GaussianUnit = "given",
         metric_intrinsics: Float[Tensor, "B N 3 3"] | None = None,
+        chunking: Chunking = WHOLE,
     ) -> NetOutput:
         """As :meth:`DepthAnything3Net.forward`, in metres; ``sky`` is the metric network's score.
 
@@ -373,12 +383,19 @@ class NestedDepthAnything3Net(nn.Module):
             ray_decomposition=ray_decomposition,
             on_block=None if on_block is None else lambda done, _: on_block(done, depth_total),
             gaussian_unit=gaussian_unit,
+            chunking=chunking,
         )
         metric = self.da3_metric(
-            x, on_block=None if on_block is None else lambda done, _: on_block(self.da3.depth + done, depth_total)
+            x,
+            on_block=None if on_block is None else lambda done, _: on_block(self.da3.depth + done, depth_total),
+            chunking=chunking,
         )
         with _full_precision(x):
             return _in_metres(output, metric, metric_intrinsics)
+
+
+Network = DepthAnything3Net | NestedDepthAnything3Net
+"""Either kind."""
 
 
 def _in_metres(output: NetOutput, metric: NetOutput, intrinsics: Tensor | None) -> NetOutput:

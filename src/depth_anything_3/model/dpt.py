@@ -16,12 +16,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from depth_anything_3.model.chunking import WHOLE, Chunking
 from depth_anything_3.model.dinov2.vision_transformer import LayerFeatures
 from depth_anything_3.model.tables import cached_table
 from depth_anything_3.types.options import PATCH_SIZE
-
-CHUNK_VIEWS = 8
-"""Views that a head processes at once; bounds the memory and changes no number."""
 
 _MAX_RESIZED_ELEMENTS = 1_610_612_736  # stays below 32-bit indexing inside the resize kernels
 _EMBEDDING_WEIGHT = 0.1
@@ -175,10 +173,17 @@ def resize(x: Float[Tensor, "V c h w"], size: Sequence[int]) -> Float[Tensor, "V
 
 
 def by_chunks(
-    run: Callable[..., Sequence[Tensor | None]], inputs: Sequence[Tensor], views: Sequence[int], chunk: int
+    run: Callable[..., Sequence[Tensor | None]],
+    inputs: Sequence[Tensor],
+    views: Sequence[int],
+    chunking: Chunking,
+    device: torch.device,
 ) -> tuple[Any, ...]:
-    """Run a head on chunks of flattened views; each of its outputs joined and split into (B, N) again."""
-    chunks = [run(*parts) for parts in zip(*(tensor.split(chunk) for tensor in inputs), strict=True)]
+    """Run a head, on its device, on chunks of flattened views; each output joined and split into (B, N) again."""
+    chunks = []
+    for parts in zip(*(tensor.split(chunking.head_views) for tensor in inputs), strict=True):
+        found = run(*(part.to(device) for part in parts))
+        chunks.append([one.cpu() if chunking.offload and one is not None else one for one in found])
     columns = zip(*chunks, strict=True)
     return tuple(None if column[0] is None else torch.cat(list(column)).unflatten(0, list(views)) for column in columns)
 
@@ -214,11 +219,12 @@ class DPT(DPTTrunk):
         self.sky = sky
 
     def forward(
-        self, layers: Sequence[LayerFeatures], image_hw: tuple[int, int], *, chunk: int = CHUNK_VIEWS
+        self, layers: Sequence[LayerFeatures], image_hw: tuple[int, int], *, chunking: Chunking = WHOLE
     ) -> DepthMaps:
         """Maps at full image size from the output layers of the backbone."""
         tokens = [layer.patches.flatten(0, 1) for layer in layers]
-        return DepthMaps(*by_chunks(lambda *t: self._maps(t, image_hw), tokens, layers[0].patches.shape[:2], chunk))
+        views, device = layers[0].patches.shape[:2], layers[0].camera.device
+        return DepthMaps(*by_chunks(lambda *t: self._maps(t, image_hw), tokens, views, chunking, device))
 
     def _maps(self, tokens: Sequence[Tensor], image_hw: tuple[int, int]) -> DepthMaps:
         x = resize(self.scratch.output_conv1(self.fuse(self.pyramid(tokens, image_hw))), image_hw)

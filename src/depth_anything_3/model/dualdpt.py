@@ -11,8 +11,9 @@ from typing import NamedTuple
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from depth_anything_3.model.chunking import WHOLE, Chunking
 from depth_anything_3.model.dinov2.vision_transformer import LayerFeatures
-from depth_anything_3.model.dpt import CHUNK_VIEWS, DPTTrunk, by_chunks, conv, resize
+from depth_anything_3.model.dpt import DPTTrunk, by_chunks, conv, resize
 
 _AUX_LEVELS = 4
 RAY_CHANNELS = 6
@@ -76,12 +77,12 @@ class DualDPT(DPTTrunk):
         image_hw: tuple[int, int],
         *,
         rays: bool = False,
-        chunk: int = CHUNK_VIEWS,
+        chunking: Chunking = WHOLE,
     ) -> DualMaps:
         """Depth at full image size; rays, if asked for, at 8 / 14 of it."""
         tokens = [layer.patches.flatten(0, 1) for layer in layers]
-        views = layers[0].patches.shape[:2]
-        return DualMaps(*by_chunks(lambda *t: self._maps(t, image_hw, rays), tokens, views, chunk))
+        views, device = layers[0].patches.shape[:2], layers[0].camera.device
+        return DualMaps(*by_chunks(lambda *t: self._maps(t, image_hw, rays), tokens, views, chunking, device))
 
     def _maps(self, tokens: Sequence[Tensor], image_hw: tuple[int, int], rays: bool) -> DualMaps:
         levels = self.pyramid(tokens, image_hw)

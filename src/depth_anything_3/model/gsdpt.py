@@ -11,8 +11,9 @@ from typing import NamedTuple
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from depth_anything_3.model.chunking import WHOLE, Chunking
 from depth_anything_3.model.dinov2.vision_transformer import LayerFeatures
-from depth_anything_3.model.dpt import CHUNK_VIEWS, DPTTrunk, by_chunks, conv, resize
+from depth_anything_3.model.dpt import DPTTrunk, by_chunks, conv, resize
 
 
 class GaussianMaps(NamedTuple):
@@ -49,11 +50,12 @@ class GSDPT(DPTTrunk):
         layers: Sequence[LayerFeatures],
         images: Float[Tensor, "B N 3 H W"],
         *,
-        chunk: int = CHUNK_VIEWS,
+        chunking: Chunking = WHOLE,
     ) -> GaussianMaps:
         """Maps at full image size from the output layers of the backbone and the normalised images."""
         tokens = [layer.patches.flatten(0, 1) for layer in layers]
-        return GaussianMaps(*by_chunks(self._maps, [images.flatten(0, 1), *tokens], images.shape[:2], chunk))
+        inputs = [images.flatten(0, 1), *tokens]
+        return GaussianMaps(*by_chunks(self._maps, inputs, images.shape[:2], chunking, images.device))
 
     def _maps(self, images: Float[Tensor, "V 3 H W"], *tokens: Float[Tensor, "V P D"]) -> GaussianMaps:
         image_hw = (images.shape[-2], images.shape[-1])

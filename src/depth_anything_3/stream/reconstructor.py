@@ -56,7 +56,7 @@ Array = npt.NDArray[np.float64]
 SETTLED = 400
 """Frames behind the newest that still move before the end, where something absolute is known (poses, metres)."""
 
-_USED = ("use_ray_pose", "ref_view_strategy", "metric_focal", "refine")  # of the options of an inference
+_USED = ("use_ray_pose", "ref_view_strategy", "metric_focal", "refine", "max_memory")  # of the options of an inference
 _METRIC_SIGMA = 0.05  # of the logarithm of a metric window's scale
 _GIVEN_ROTATION, _GIVEN_POSITION = np.radians(0.2), 2e-3  # deviations of given poses: radians, part of their spread
 _PICTURE, _DEPTH, _WINDOW, _LOOP, _NODES, _SEARCH, _END = "pict", "dept", "wind", "loop", "node", "look", "ends"
@@ -420,6 +420,7 @@ class StreamingReconstructor:
             use_ray_pose=self.inference.use_ray_pose,
             ref_view_strategy=self.inference.ref_view_strategy if len(pictures) > 2 and not told else "saddle_balanced",
             metric_focal=self.inference.metric_focal,
+            max_memory=self.inference.max_memory,
             refine=self.inference.refine if len(pictures) > 1 else "off",
             process_res=self.preprocessing.process_res,
             process_res_method=self.preprocessing.process_res_method,

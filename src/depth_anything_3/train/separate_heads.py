@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from depth_anything_3.model.chunking import WHOLE, Chunking
 from depth_anything_3.model.dinov2.vision_transformer import LayerFeatures
-from depth_anything_3.model.dpt import CHUNK_VIEWS
 from depth_anything_3.model.dualdpt import DualDPT, DualMaps
 
 
@@ -32,11 +32,11 @@ class SeparateHeads(DualDPT):
         image_hw: tuple[int, int],
         *,
         rays: bool = False,
-        chunk: int = CHUNK_VIEWS,
+        chunking: Chunking = WHOLE,
     ) -> DualMaps:
         """As the dual head's."""
-        depth = super().forward(layers, image_hw, rays=False, chunk=chunk)
+        depth = super().forward(layers, image_hw, rays=False, chunking=chunking)
         if not rays:
             return depth
-        other = self.ray_head(layers, image_hw, rays=True, chunk=chunk)
+        other = self.ray_head(layers, image_hw, rays=True, chunking=chunking)
         return DualMaps(depth.depth, depth.conf, other.ray, other.ray_conf)

@@ -179,6 +179,9 @@ class InferOptions:
         derive_confidence: confidence from how well the network agrees with itself on mirrored and smaller pictures, for
             models without one (and in the place of others'); takes about twice as long again, see
             :mod:`depth_anything_3.infer.agreement`.
+        max_memory: the network is run so that it is predicted to take at most so many gigabytes (of 10^9 bytes), of
+            the process on the CPU, of the device's memory elsewhere; None for what is free. See
+            :mod:`depth_anything_3.infer.plan`.
     """
 
     align_to_input_ext_scale: bool = True
@@ -192,8 +195,11 @@ class InferOptions:
     shared_intrinsics: bool = False
     square_pixels: bool = False
     derive_confidence: bool = False
+    max_memory: float | None = None
 
     def __post_init__(self) -> None:
+        if self.max_memory is not None and not 0 < self.max_memory < float("inf"):
+            raise InputError("max_memory", repr(self.max_memory), "a positive number of gigabytes, or None")
         check_choice("gs_source", self.gs_source, GAUSSIAN_SOURCES)
         check_choice("metric_focal", self.metric_focal, METRIC_FOCALS)
         check_choice("refine", self.refine, REFINE_MODES)

@@ -33,6 +33,8 @@ class NetOutput:
         gaussians: 3D Gaussians; on request.
         aux: ``feat_layer_<i>`` (B, N, H/14, W/14, C), in input view order.
         is_metric: True if depth and translations of every scene are metres.
+        memory_plan: how the network was run and what that was predicted to take, see
+            :mod:`depth_anything_3.infer.plan`; None where nobody planned.
         scale_factor: (B,) the factor that nested alignment applied; NaN where it could not be found. None otherwise.
     """
 
@@ -48,6 +50,7 @@ class NetOutput:
     aux: AttrDict[Tensor] = field(default_factory=AttrDict)
     is_metric: bool = False
     scale_factor: Tensor | None = None
+    memory_plan: str | None = None
 
     def scene(self, index: int) -> NetOutput:
         """The outputs for one of the B scenes, batch axis 1."""

@@ -65,6 +65,8 @@ class Prediction:
         ray_residual_deg: by view, the median angle in degrees between the predicted rays and those of the cameras that
             the network's answer was given; None where no rays were computed (they are with ``use_ray_pose``).
         sky_prob: (N, H, W) float32 in [0, 1], the sky score cut off at 1; or None for models without a sky branch.
+        memory_plan: how the network was run to fit into memory and what that was predicted to take, such as
+            ``"attention-blocked, 1.2 GB of 8.0 GB"``; "" where unknown. See :mod:`depth_anything_3.infer.plan`.
         valid: (N, H, W) bool, False where a pixel has no depth: masked out, padding, or a depth that is not finite and
             positive; None stands for the last of these. Sky is told apart, in ``sky``. See :func:`usable_pixels`.
     """
@@ -91,6 +93,7 @@ class Prediction:
     ray_residual_deg: tuple[float, ...] | None = None
     rig: Rig | None = None
     confidence_map: ConfidenceMap | None = None
+    memory_plan: str = ""
 
     def __post_init__(self) -> None:
         depth = np.asarray(self.depth)
@@ -258,6 +261,7 @@ def _to_arrays(prediction: Prediction) -> dict[str, Any]:
         "refinement": None if prediction.refinement is None else prediction.refinement.as_dict(),
         "alignment": None if prediction.alignment is None else prediction.alignment.as_dict(),
         "metric_focal": prediction.metric_focal,
+        "memory_plan": prediction.memory_plan,
         "ray_residual_deg": prediction.ray_residual_deg,
         "confidence_map": None if prediction.confidence_map is None else dataclasses.asdict(prediction.confidence_map),
         "rig": None if prediction.rig is None else prediction.rig.as_dict(),

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from depth_anything_3.errors import UnknownNameError
+from depth_anything_3.model.chunking import WHOLE, Chunking
 from depth_anything_3.model.dinov2.vision_transformer import DinoVisionTransformer, LayerFeatures
 
 
@@ -76,6 +77,7 @@ class DinoV2(nn.Module):
         feature_layers: Sequence[int] = (),
         ref_view_strategy: str = "saddle_balanced",
         on_block: Callable[[int, int], None] | None = None,
+        chunking: Chunking = WHOLE,
     ) -> tuple[list[LayerFeatures], dict[int, Tensor]]:
         """See :meth:`DinoVisionTransformer.forward`."""
         return self.pretrained(
@@ -84,4 +86,5 @@ class DinoV2(nn.Module):
             feature_layers=feature_layers,
             ref_view_strategy=ref_view_strategy,
             on_block=on_block,
+            chunking=chunking,
         )

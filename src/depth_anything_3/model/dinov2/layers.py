@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Tensor, full, nn
+from torch import Tensor, empty_like, full, nn
 
 from depth_anything_3.model.dinov2.rope import rotate
 
@@ -25,12 +25,26 @@ class Attention(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch n C"], rope: Float[Tensor, "2 n head"] | None = None
     ) -> Float[Tensor, "batch n C"]:
+        return self.attend(*self.project(x, rope))
+
+    def project(
+        self, x: Float[Tensor, "batch n C"], rope: Float[Tensor, "2 n head"] | None
+    ) -> tuple[Float[Tensor, "batch heads n head"], Float[Tensor, "batch heads n head"], Tensor]:
+        """Queries, keys and values, normalised and rotated."""
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         q, k = self.q_norm(q), self.k_norm(k)
         if rope is not None:
             q, k = rotate(q, rope), rotate(k, rope)
-        attended = F.scaled_dot_product_attention(q.to(v.dtype), k.to(v.dtype), v)
-        return self.proj(attended.transpose(1, 2).flatten(2))
+        return q.to(v.dtype), k.to(v.dtype), v
+
+    def attend(
+        self,
+        q: Float[Tensor, "batch heads queries head"],
+        k: Float[Tensor, "batch heads n head"],
+        v: Float[Tensor, "batch heads n head"],
+    ) -> Float[Tensor, "batch queries C"]:
+        """What the queries find."""
+        return self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
 
 
 class Mlp(nn.Module):
@@ -96,6 +110,35 @@ class Block(nn.Module):
     ) -> Float[Tensor, "batch n C"]:
         x = x + self.ls1(self.attn(self.norm1(x), rope))
         return x + self.ls2(self.mlp(self.norm2(x)))
+
+    def in_rows(
+        self, x: Float[Tensor, "batch n C"], rope: Float[Tensor, "2 n head"] | None, rows: int
+    ) -> Float[Tensor, "batch n C"]:
+        """As the plain call, about ``rows`` tokens at a time; besides the result only keys and values are held."""
+        out = empty_like(x)
+        step = max(1, rows // x.shape[1])
+        for start in range(0, len(x), step):
+            part = slice(start, start + step)
+            if x.shape[1] <= rows:
+                out[part] = self(x[part], rope)
+            else:
+                self._rows_into(out[part], x[part], rope, rows)
+        return out
+
+    def _rows_into(self, out: Tensor, x: Tensor, rope: Tensor | None, rows: int) -> None:
+        """Queries wait in the place of the result until their turn comes."""
+        parts = [slice(start, start + rows) for start in range(0, x.shape[1], rows)]
+        keys = values = x.new_empty(0)
+        for part in parts:
+            q, k, v = self.attn.project(self.norm1(x[:, part]), None if rope is None else rope[:, part])
+            if part.start == 0:
+                keys, values = (one.new_empty(*one.shape[:2], x.shape[1], one.shape[3]) for one in (k, v))
+            keys[:, :, part], values[:, :, part] = k, v
+            out[:, part] = q.transpose(1, 2).flatten(2)
+        for part in parts:
+            q = out[:, part].unflatten(-1, (self.attn.heads, -1)).transpose(1, 2).to(values.dtype)
+            y = x[:, part] + self.ls1(self.attn.attend(q, keys, values))
+            out[:, part] = y + self.ls2(self.mlp(self.norm2(y)))
 
 
 class PatchEmbed(nn.Module):

@@ -18,6 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from depth_anything_3.errors import InputError
+from depth_anything_3.model.chunking import WHOLE, Chunking
 from depth_anything_3.model.dinov2 import rope
 from depth_anything_3.model.dinov2.layers import Block, Mlp, PatchEmbed, SwiGLU
 from depth_anything_3.model.reference_view import MIN_VIEWS, reference_first, reorder, select_reference
@@ -92,6 +93,7 @@ class DinoVisionTransformer(nn.Module):
         feature_layers: Sequence[int] = (),
         ref_view_strategy: str = "saddle_balanced",
         on_block: Callable[[int, int], None] | None = None,
+        chunking: Chunking = WHOLE,
     ) -> tuple[list[LayerFeatures], dict[int, Float[Tensor, "B N P C"]]]:
         """Features for the heads, and the normalised patch tokens after each block in ``feature_layers``.
 
@@ -101,6 +103,7 @@ class DinoVisionTransformer(nn.Module):
             feature_layers: block indices, any order.
             ref_view_strategy: see :func:`depth_anything_3.model.reference_view.select_reference`.
             on_block: called with (blocks done, blocks) after each block, outside of traced graphs.
+            chunking: how much is done at once; with ``offload`` the features that are returned are the host's.
         """
         views, grid = images.shape[1], (images.shape[-2] // PATCH_SIZE, images.shape[-1] // PATCH_SIZE)
         x = self.embed(images)
@@ -116,13 +119,14 @@ class DinoVisionTransformer(nn.Module):
                 # The heads see the inserted token as the local half too, as published.
                 x = local = self.insert_camera_tokens(x, camera_tokens)
             if self.is_global(i):
-                x = self.across_views(block, i, x)
+                x = self.across_views(block, i, x, chunking.token_rows)
             else:
-                x = local = self.within_views(block, i, x, grid)
+                x = local = self.within_views(block, i, x, grid, chunking.token_rows)
             if i in self.out_layers:
-                outputs.append(self.head_features(local, x, order))
+                outputs.append(self.head_features(local, x, order, chunking))
             if i in feature_layers:
-                features[i] = _input_order(self.norm(x[:, :, 1:]), order)
+                kept = _input_order(self.norm(x[:, :, 1:]), order)
+                features[i] = kept.cpu() if chunking.offload else kept
             if on_block is not None:
                 on_block(i + 1, self.depth)
         return outputs, features
@@ -180,27 +184,57 @@ class DinoVisionTransformer(nn.Module):
         return torch.cat([camera_tokens[:, :, None].to(x.dtype), x[:, :, 1:]], 2)
 
     def within_views(
-        self, block: nn.Module, i: int, x: Float[Tensor, "B N T C"], grid: tuple[int, int]
+        self, block: nn.Module, i: int, x: Float[Tensor, "B N T C"], grid: tuple[int, int], rows: int | None = None
     ) -> Float[Tensor, "B N T C"]:
         """Attention of every view to itself."""
         table = rope.local_table(*grid, self.head_dim, x.device) if i >= self.rope_start else None
-        return block(x.flatten(0, 1), table).unflatten(0, x.shape[:2])
+        return _run(block, x.flatten(0, 1), table, rows).unflatten(0, x.shape[:2])
 
-    def across_views(self, block: nn.Module, i: int, x: Float[Tensor, "B N T C"]) -> Float[Tensor, "B N T C"]:
+    def across_views(
+        self, block: nn.Module, i: int, x: Float[Tensor, "B N T C"], rows: int | None = None
+    ) -> Float[Tensor, "B N T C"]:
         """Attention over all tokens of a scene."""
         views, tokens = x.shape[1:3]
         table = rope.global_table(views, tokens - 1, self.head_dim, x.device) if i >= self.rope_start else None
-        return block(x.flatten(1, 2), table).unflatten(1, (views, tokens))
+        return _run(block, x.flatten(1, 2), table, rows).unflatten(1, (views, tokens))
 
     def head_features(
-        self, local: Float[Tensor, "B N T C"], x: Float[Tensor, "B N T C"], order: Int[Tensor, "B N"] | None
+        self,
+        local: Float[Tensor, "B N T C"],
+        x: Float[Tensor, "B N T C"],
+        order: Int[Tensor, "B N"] | None,
+        chunking: Chunking = WHOLE,
     ) -> LayerFeatures:
         """Tokens of an output layer: only the block's own half is normalised, and only for the patches."""
+        if chunking.token_rows is not None or chunking.offload:
+            return self._head_features_by_view(local, x, order, chunking)
         patches, camera = self.norm(x[:, :, 1:]), x[:, :, 0]
         if self.cat_token:
             patches = torch.cat([local[:, :, 1:], patches], -1)
             camera = torch.cat([local[:, :, 0], camera], -1)
         return LayerFeatures(_input_order(patches, order), _input_order(camera, order))
+
+    def _head_features_by_view(
+        self, local: Tensor, x: Tensor, order: Int[Tensor, "B N"] | None, chunking: Chunking
+    ) -> LayerFeatures:
+        """The same, written to their places some views at a time."""
+        batch, views, tokens, width = x.shape
+        place = torch.arange(views, device=x.device).expand(batch, -1) if order is None else order
+        place = place.cpu() if chunking.offload else place
+        scene = torch.arange(batch, device=place.device)[:, None]
+        shape = (batch, views, tokens - 1, 2 * width if self.cat_token else width)
+        patches = torch.empty(shape, dtype=x.dtype, device=place.device)
+        camera = x[:, :, 0]
+        if self.cat_token:
+            camera = torch.cat([local[:, :, 0], camera], -1)
+        step = max(1, (chunking.token_rows or tokens) // tokens)
+        for start in range(0, views, step):
+            part = slice(start, start + step)
+            found = self.norm(x[:, part, 1:])
+            if self.cat_token:
+                found = torch.cat([local[:, part, 1:], found], -1)
+            patches[scene, place[:, part]] = found.to(patches)
+        return LayerFeatures(patches, _input_order(camera, order))
 
 
 def _cubic_weights(
@@ -222,6 +256,13 @@ def _cubic_weights(
         first, last = weights[:, :3].sum(1, keepdim=True), weights[:, -3:].sum(1, keepdim=True)
         found.append(torch.cat([first, weights[:, 3:-3], last], 1).to(like.dtype))
     return found[0], found[1]
+
+
+def _run(block: nn.Module, x: Tensor, table: Tensor | None, rows: int | None) -> Tensor:
+    """A block on all tokens at once, or in rows."""
+    if rows is None or not isinstance(block, Block):
+        return block(x, table)
+    return block.in_rows(x, table, rows)
 
 
 def _input_order(x: Tensor, order: Int[Tensor, "B N"] | None) -> Tensor:

@@ -16,6 +16,9 @@ from support.serving import HTTP, png, running_server, settings_for, until
 from depth_anything_3.serve.client import Client, JobFailedError, ServerError
 from depth_anything_3.serve.requests import OPTION_CLASSES, option_names
 
+NOT_IN_A_BODY = {"masks", "video"}
+"""Pictures and films of their own beside the images; clients choose frames of a video and upload these."""
+
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -96,8 +99,7 @@ def test_every_option_of_the_python_api_is_one_of_the_server(url: str) -> None:
     from depth_anything_3.api import DepthAnything3
 
     signature = inspect.signature(DepthAnything3.inference).parameters
-    files = {"image", "masks", "video", "export_dir"}  # of videos and masks the server takes none
-    assert set(option_names()) == set(signature) - files - {"self", "progress", "cancel"}
+    assert set(option_names()) == set(signature) - {"self", "image", "export_dir", "progress", "cancel"} - NOT_IN_A_BODY
     for cls in OPTION_CLASSES:
         for field in dataclasses.fields(cls):
             if field.name not in ("process_res", "export_format", "export_feat_layers"):

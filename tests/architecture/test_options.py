@@ -245,7 +245,8 @@ def test_choices_are_in_the_help() -> None:
 
 
 def test_every_option_is_explained_and_no_explanation_is_left_over() -> None:
-    fields = {field.name for cls in (*GROUPS, FolderOptions, VideoOptions, StreamOptions) for field in dataclasses.fields(cls)}
+    classes = (*GROUPS, FolderOptions, VideoOptions, StreamOptions)
+    fields = {field.name for cls in classes for field in dataclasses.fields(cls)}
     assert fields - {"when_full"} == FLAGS.keys(), "when_full is for streams that cannot wait: cameras, not files"
 
 

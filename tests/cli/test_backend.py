@@ -52,7 +52,8 @@ def test_switches_become_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     from depth_anything_3.serve import app as server
 
     seen: list[Any] = []
-    monkeypatch.setattr(server, "serve", seen.append)
+    mounted: list[Any] = []
+    monkeypatch.setattr(server, "serve", lambda settings, pages: (seen.append(settings), mounted.append(pages)))
     monkeypatch.chdir(tmp_path)
     devices = ["--device", "cpu", "--device", "cuda:0"]
     result = run("--model-dir", "bundled", *devices, "--limit", "images=7", "--allow-urls")
@@ -61,6 +62,9 @@ def test_switches_become_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert settings.model == "bundled" and settings.slots == {"0-cpu": "cpu", "1-cuda0": "cuda:0"}
     assert settings.limits.images == 7 and settings.allow_urls and settings.roots == (str(tmp_path),)
     assert run("--model-dir", "bundled", "--no-root").exit_code == 0 and seen[1].roots == ()
+    (tmp_path / "keys.json").write_text("{}")
+    assert run("--model-dir", "bundled", "--keys", "keys.json").exit_code == 0
+    assert [list(pages) for pages in mounted] == [["/gallery"], ["/gallery"], []]
 
 
 @pytest.mark.parametrize(
@@ -72,6 +76,7 @@ def test_switches_become_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         (["--limit", "images=many"], "NAME=NUMBER"),
         (["--limit", "images=-1"], "a positive number"),
         (["--no-root", "--root", "."], "one of the two"),
+        (["--gallery-dir", "missing"], "a folder of results"),
     ],
 )
 def test_wrong_switches(arguments: list[str], message: str) -> None:

@@ -18,6 +18,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from depth_anything_3.cli import COMMANDS
+from depth_anything_3.cli._lazy import load
+
 HUB_ID = "depth-anything/DA3-BASE"
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -77,7 +80,13 @@ def test_console_blocks_name_real_targets(blocks: list[tuple[str, str]], reposit
     for language, text in blocks:
         for command in text.splitlines() if language == "console" else ():
             prompt, program, *arguments = command.split()
-            assert prompt == "$" and program in ("make", "pip"), command
+            assert prompt == "$" and program in ("make", "pip", "da3", "curl"), (
+                command
+            )  # tests/serve runs the curl line
+            if program == "da3":
+                (found,) = (entry for entry in COMMANDS if entry.name == arguments[0])
+                offered = {name for parameter in load(found).params for name in parameter.opts}
+                assert offered.issuperset(word for word in arguments if word.startswith("--")), command
             if program == "make":
                 assert re.search(rf"^{arguments[0]}:", makefile, re.MULTILINE), command
 

@@ -20,7 +20,7 @@ from depth_anything_3.types.options import (
 )
 from depth_anything_3.webui import results
 from depth_anything_3.webui.choices import ModelChoice
-from depth_anything_3.webui.desk import FORM_FIELDS, Desk, describe, submit_form
+from depth_anything_3.webui.desk import Desk, describe, submit_form
 from depth_anything_3.webui.examples import Examples
 from depth_anything_3.webui.intake import Uploads, previews, video_frames
 from depth_anything_3.webui.jobs import POSE_METHODS, Form
@@ -65,7 +65,7 @@ def build_page(desk: Desk, choices: list[ModelChoice], examples: Examples, *, ga
             with gr.Column(scale=4):
                 status = gr.Textbox(label="State", interactive=False, lines=2, elem_classes="da3-status")
                 shown = _result_panel(desk, session)
-        run = functools.partial(_run, desk, Uploads(upload_folder()))
+        run = functools.partial(_run, desk, Uploads(upload_folder()), tuple(inputs["form"]))
         started = inputs["go"].click(
             run, [*inputs["form"].values()], [session, status], api_visibility="private", concurrency_limit=16
         )
@@ -190,9 +190,8 @@ def _preview(video: str | None, fps: float) -> list[Any]:
     return previews(video_frames(Uploads(upload_folder()).check(video), fps=fps))
 
 
-def _run(desk: Desk, uploads: Uploads, *values: Any) -> Iterator[tuple[Session, str]]:
+def _run(desk: Desk, uploads: Uploads, names: tuple[str, ...], *values: Any) -> Iterator[tuple[Session, str]]:
     """Submit a job and follow it to its end."""
-    names = ("images", "video", "fps", "model", "poses", "lens", "fov", *FORM_FIELDS, "keep_as")
     given = dict(zip(names, values, strict=True))
     try:
         session = submit_form(desk, uploads, given)

@@ -117,9 +117,6 @@ def api_parameters() -> dict[str, inspect.Parameter]:
     return parameters
 
 
-SHARED = (PreprocessOptions, InferOptions, FileOptions, KnownCameras, ModelOptions, ReportOptions)
-
-
 def cli_parameters(name: str) -> dict[str, Any]:
     """Name -> parameter of a command, as Typer builds it."""
     return {p.name: p for p in load(next(entry for entry in COMMANDS if entry.name == name)).params}

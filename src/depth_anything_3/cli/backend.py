@@ -13,8 +13,8 @@ import typer
 
 from depth_anything_3._optional import require
 from depth_anything_3.cli._console import command_errors
-from depth_anything_3.cli._help import SETTINGS
 from depth_anything_3.cli._folders import GALLERY
+from depth_anything_3.cli._help import SETTINGS
 from depth_anything_3.errors import InputError
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from depth_anything_3.cli import COMMANDS
 from depth_anything_3.cli._lazy import load
 from depth_anything_3.cli._options import (
     FLAGS,
+    BackendOptions,
     FileOptions,
     KnownCameras,
     ModelOptions,
@@ -79,8 +80,10 @@ PUBLISHED_FLAGS: dict[str, object] = {
     "num_max_points": 1_000_000,
     "show_cameras": True,
     "feat_vis_fps": 15,
+    "use_backend": False,
+    "backend_url": "http://localhost:8008",
 }
-"""Of the five commands with a scene, except for the server."""
+"""Of the five commands with a scene."""
 
 PUBLISHED_EXTRAS: dict[str, dict[str, object]] = {
     "auto": {"fps": None, "sparse_subdir": "", "align_to_input_ext_scale": True},
@@ -90,6 +93,17 @@ PUBLISHED_EXTRAS: dict[str, dict[str, object]] = {
     "colmap": {"sparse_subdir": "", "align_to_input_ext_scale": True},
 }
 SCENES = tuple(PUBLISHED_EXTRAS)
+GROUPS = (
+    PreprocessOptions,
+    InferOptions,
+    RefinementOptions,
+    FileOptions,
+    KnownCameras,
+    ModelOptions,
+    BackendOptions,
+    ReportOptions,
+)
+"""What every command with a scene offers."""
 GENERAL = {"conf_thresh_percentile", "num_max_points", "show_cameras", "feat_vis_fps", "clean"}
 """Arguments of the API that belong to several formats; other options of a format are reached through export_kwargs."""
 
@@ -102,9 +116,6 @@ def api_parameters() -> dict[str, inspect.Parameter]:
     parameters = dict(inspect.signature(DepthAnything3.inference).parameters)
     del parameters["self"]
     return parameters
-
-
-SHARED = (PreprocessOptions, InferOptions, FileOptions, KnownCameras, ModelOptions, ReportOptions)
 
 
 def cli_parameters(name: str) -> dict[str, Any]:
@@ -173,8 +184,7 @@ def test_every_published_flag_works_with_its_default(command: str) -> None:
 @pytest.mark.parametrize("command", SCENES)
 def test_the_commands_have_the_same_options(command: str) -> None:
     """All of the dataclasses and nothing else, but for the input and how its parts are chosen."""
-    groups = (*SHARED, RefinementOptions)
-    shared = {field.name for cls in groups for field in dataclasses.fields(cls)}
+    shared = {field.name for cls in GROUPS for field in dataclasses.fields(cls)}
     choosing = {field.name for cls in (FolderOptions, VideoOptions) for field in dataclasses.fields(cls)}
     offered = set(cli_parameters(command))
     assert shared <= offered
@@ -227,14 +237,15 @@ def test_choices_are_in_the_help() -> None:
     parameters = cli_parameters("auto")
     for cls in (PreprocessOptions, InferOptions):
         for name, hint in get_type_hints(cls).items():
-            for choice in get_args(hint) if name not in ("export_feat_layers", "max_memory", "refine") else ():
+            switches = ("export_feat_layers", "max_memory", "refine")  # numbers; --refine and --no-refine
+            for choice in get_args(hint) if name not in switches else ():
                 assert str(choice) in parameters[name].help, (name, choice)
 
 
 def test_every_option_is_explained_and_no_explanation_is_left_over() -> None:
-    groups = (*SHARED, RefinementOptions, FolderOptions, VideoOptions, StreamOptions)
-    fields = {field.name for cls in groups for field in dataclasses.fields(cls)}
-    assert fields - {"when_full"} == FLAGS.keys()  # of live streams, which the command line has not
+    classes = (*GROUPS, FolderOptions, VideoOptions, StreamOptions)
+    fields = {field.name for cls in classes for field in dataclasses.fields(cls)}
+    assert fields - {"when_full"} == FLAGS.keys(), "when_full is for streams that cannot wait: cameras, not files"
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@
 
 ``python`` blocks run one after the other in one namespace, ``bash`` blocks line by line; both in a folder where
 `photos` holds two small pictures, and with a seeded checkpoint of the smallest preset in the place of the hub id.
-``console`` blocks are for a bare machine; CI runs those commands in a fresh environment, and here their targets are
-looked up.
+``console`` blocks are for a bare machine or start servers; CI runs those of `make` in a fresh environment, and here
+targets and options are looked up. The curl line is run by the tests of the server.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+
+from depth_anything_3.cli import COMMANDS
+from depth_anything_3.cli._lazy import load
 
 HUB_ID = "depth-anything/DA3-BASE"
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -77,7 +80,11 @@ def test_console_blocks_name_real_targets(blocks: list[tuple[str, str]], reposit
     for language, text in blocks:
         for command in text.splitlines() if language == "console" else ():
             prompt, program, *arguments = command.split()
-            assert prompt == "$" and program in ("make", "pip"), command
+            assert prompt == "$" and program in ("make", "pip", "da3", "curl"), command
+            if program == "da3":
+                (found,) = (entry for entry in COMMANDS if entry.name == arguments[0])
+                offered = {name for parameter in load(found).params for name in parameter.opts}
+                assert offered.issuperset(word for word in arguments if word.startswith("--")), command
             if program == "make":
                 assert re.search(rf"^{arguments[0]}:", makefile, re.MULTILINE), command
 

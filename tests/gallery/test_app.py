@@ -12,6 +12,7 @@ from starlette.testclient import TestClient
 
 from depth_anything_3.gallery.app import make_app
 from depth_anything_3.gallery.thumbnails import thumbnail
+from depth_anything_3.web.pages import DATA_POLICY
 
 
 def test_every_result_and_file_is_reached(client: TestClient, root: Path) -> None:
@@ -22,7 +23,7 @@ def test_every_result_and_file_is_reached(client: TestClient, root: Path) -> Non
             answer = client.get(f"/files/{file['path']}")
             assert answer.status_code == 200
             assert answer.content == (root / file["path"]).read_bytes()
-            assert answer.headers["Content-Security-Policy"] == "default-src 'none'; sandbox"
+            assert answer.headers["Content-Security-Policy"] == DATA_POLICY
             assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
 

@@ -11,10 +11,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from starlette.testclient import TestClient
+from support.results import small_prediction, write_result
 from support.serving import HTTP, png, running_server, settings_for, until
 
+from depth_anything_3.gallery.app import make_app
+from depth_anything_3.serve.app import create_app
 from depth_anything_3.serve.client import Client, JobFailedError, ServerError
 from depth_anything_3.serve.requests import OPTION_CLASSES, option_names
+
+NOT_IN_A_BODY = {"masks", "video"}
+"""Pictures and films of their own beside the images; clients choose frames of a video and upload these."""
 
 
 @pytest.fixture(scope="module")
@@ -22,12 +29,14 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("root")
     (folder / "a.png").write_bytes(png())
     (folder / "slow.png").write_bytes(png())
+    write_result(folder / "gallery" / "group" / "house", "glb-depth_vis", small_prediction())
     return folder
 
 
 @pytest.fixture(scope="module")
 def url(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with running_server(settings_for(tmp_path_factory.mktemp("server"), roots=(str(root),))) as address:
+    settings = settings_for(tmp_path_factory.mktemp("server"), roots=(str(root),))
+    with running_server(settings, pages={"/gallery": make_app(root / "gallery")}) as address:
         until(lambda: HTTP.get(f"{address}/readyz").status_code == 200)
         yield address
 
@@ -96,8 +105,7 @@ def test_every_option_of_the_python_api_is_one_of_the_server(url: str) -> None:
     from depth_anything_3.api import DepthAnything3
 
     signature = inspect.signature(DepthAnything3.inference).parameters
-    files = {"image", "masks", "video", "export_dir"}  # of videos and masks the server takes none
-    assert set(option_names()) == set(signature) - files - {"self", "progress", "cancel"}
+    assert set(option_names()) == set(signature) - {"self", "image", "export_dir", "progress", "cancel"} - NOT_IN_A_BODY
     for cls in OPTION_CLASSES:
         for field in dataclasses.fields(cls):
             if field.name not in ("process_res", "export_format", "export_feat_layers"):
@@ -158,13 +166,32 @@ def test_reload_replaces_the_worker_and_loses_nothing(url: str, client: Client) 
 
 
 def test_pages_and_their_policy(url: str) -> None:
-    for path in ("/", "/dashboard", "/pages/dashboard.js", "/pages/dashboard.css"):
+    for path in ("/", "/dashboard", "/static/js/dashboard.js", "/static/dashboard.css"):
         answer = HTTP.get(f"{url}{path}")
         assert answer.status_code == 200
         assert "default-src" in answer.headers["content-security-policy"]
         assert "http:" not in answer.text and "https:" not in answer.text, "nothing comes from elsewhere"
     assert "script-src" not in answer.headers["content-security-policy"]
     assert "<script>" not in HTTP.get(url).text
+
+
+def test_the_gallery_is_below_the_server_and_behind_its_guard(url: str) -> None:
+    page = HTTP.get(f"{url}/gallery", follow_redirects=True)
+    assert page.status_code == 200 and page.url.path == "/gallery/"
+    assert "script-src 'self'" in page.headers["content-security-policy"] and "x-frame-options" not in page.headers
+    (group,) = HTTP.get(f"{url}/gallery/manifest.json").json()["groups"]
+    (item,) = HTTP.get(f"{url}/gallery/manifest/{group['id']}.json").json()["items"]
+    assert item["model"].startswith("/gallery/") and HTTP.get(f"{url}{item['model']}").content[:4] == b"glTF"
+    assert HTTP.get(f"{url}/gallery/static/viewer.html").headers["x-request-id"]
+    for path in ("/gallery/", "/gallery/manifest.json", item["model"]):
+        assert HTTP.get(f"{url}{path}", headers={"Host": "evil.example"}).status_code == 421
+
+
+def test_without_a_gallery_the_answer_says_how_to_have_one(tmp_path: Path) -> None:
+    with TestClient(create_app(settings_for(tmp_path)), base_url="http://localhost") as client:
+        for path in ("/gallery", "/gallery/manifest.json"):
+            answer = client.get(path)
+            assert answer.status_code == 404 and "--gallery-dir" in answer.json()["error"]["message"]
 
 
 def test_events_can_be_taken_up_again(url: str, client: Client) -> None:

@@ -118,9 +118,10 @@ def test_wrong_requests_have_the_error_shape_that_the_client_reads(
         client.chat.completions.create(model="other", messages=user(image(data_url())))
 
 
-def test_the_line_of_the_documentation_as_printed(url: str, repository: Path, tmp_path: Path) -> None:
-    text = (repository / "docs" / "server.md").read_text()
-    (line,) = re.findall(r"^curl http.*$", text, re.MULTILINE)
+@pytest.mark.parametrize("document", ["README.md", "docs/server.md"])
+def test_the_line_of_the_documentation_as_printed(url: str, repository: Path, tmp_path: Path, document: str) -> None:
+    text = (repository / document).read_text()
+    (line,) = re.findall(r"^(?:\$ )?(curl http.*)$", text, re.MULTILINE)
     assert "http://127.0.0.1:8008" in line
     script = line.replace("http://127.0.0.1:8008", url)
     result = subprocess.run(["bash", "-c", f"{script} -s"], capture_output=True, text=True, check=True, cwd=tmp_path)

@@ -41,7 +41,12 @@ def test_our_names(client: TestClient, host: str) -> None:
 
 @pytest.mark.parametrize("host", ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "", "a@[", "::1"])
 def test_other_names(client: TestClient, host: str) -> None:
-    assert client.get("/", headers={"Host": host}).status_code == 403
+    assert client.get("/", headers={"Host": host}).status_code == 421
+
+
+def test_headers_that_two_programs_could_read_differently(client: TestClient) -> None:
+    for name in ("host", "origin"):
+        assert client.get("/", headers=[("host", "localhost"), (name, "localhost"), (name, "x")]).status_code == 400
 
 
 def test_other_pages(client: TestClient) -> None:
@@ -49,7 +54,9 @@ def test_other_pages(client: TestClient) -> None:
         return {"Host": "localhost:8007", "Origin": origin}
 
     assert client.post("/", headers=headers("http://localhost:8007")).status_code == 200
-    for origin in ("http://evil.example", "null", "http://localhost:9000"):
+    for site, status in (("same-origin", 200), ("cross-site", 403)):
+        assert client.post("/", headers={"Host": "localhost", "Sec-Fetch-Site": site}).status_code == status
+    for origin in ("http://evil.example", "null", "http://localhost:9000", "ftp://localhost:8007", "http://["):
         assert client.post("/", headers=headers(origin)).status_code == 403
         with pytest.raises(WebSocketDisconnect), client.websocket_connect("/socket", headers=headers(origin)):
             pass

@@ -12,6 +12,8 @@ from depth_anything_3.errors import InputError
 from depth_anything_3.webui.choices import model_choices
 from depth_anything_3.webui.examples import MADE_UP, Examples
 
+WITH_HEAD = "depth-anything/DA3-GIANT-1.1"
+
 
 def test_folders_are_scenes_and_other_names_lead_nowhere(tmp_path: Path) -> None:
     (tmp_path / "examples" / "house").mkdir(parents=True)
@@ -39,4 +41,6 @@ def test_every_model_says_its_licence_and_abilities() -> None:
     assert next(iter(choices)) == "my/model" and "bundled/da3-tiny" in choices
     assert "CC BY-NC 4.0" in choices["depth-anything/DA3-GIANT-1.1"]
     assert "no commercial use" in choices["depth-anything/DA3-GIANT-1.1"]
+    heads = {choice.source: choice.gaussians for choice in model_choices()}
+    assert heads["bundled/da3-tiny"] == ["none", "from depth"] and "from the model's head" in heads[WITH_HEAD]
     assert "metric depth" in choices["depth-anything/DA3METRIC-LARGE"]

@@ -54,7 +54,7 @@ def test_pictures(arrays: results.Arrays) -> None:
 def test_every_setting_reaches_the_job() -> None:
     form = Form(
         process_res=280, process_res_method="upper_bound_crop", ref_view_strategy="middle", refine="poses",
-        metric_focal="predicted", pose_method="rays", clean="strict", gaussians=True, formats=("glb", "mesh"),
+        metric_focal="predicted", pose_method="rays", clean="strict", gaussians="from depth", formats=("glb", "mesh"),
     )  # fmt: skip
     assert options_of(form) == {
         "process_res": 280,
@@ -64,12 +64,13 @@ def test_every_setting_reaches_the_job() -> None:
         "metric_focal": "predicted",
         "use_ray_pose": True,
         "infer_gs": True,
+        "gs_source": "depth",
         "export_format": "npz-depth_vis-glb-mesh-gs_ply-gs_splat",
         "conf_thresh_percentile": 30.0,
         "export_kwargs": {"mesh": {"clean": "strict"}},
     }
     assert "process_res" not in options_of(Form())
-    for wrong in ({"pose_method": "guess"}, {"clean": "spotless"}, {"formats": ("glb", "exe")}):
+    for wrong in ({"pose_method": "guess"}, {"clean": "spotless"}, {"gaussians": "magic"}, {"formats": ("glb", "exe")}):
         with pytest.raises(InputError):
             options_of(Form(**wrong))  # type: ignore[arg-type]
 

@@ -89,6 +89,15 @@ class ReportOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BackendOptions:
+    """Whether a running server does the work."""
+
+    use_backend: bool = False
+    backend_url: str = "http://localhost:8008"
+    detach: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class Scene:
     """The options of every command that runs a model.
 
@@ -102,6 +111,7 @@ class Scene:
     inference: InferOptions
     refinement: RefinementOptions
     files: FileOptions
+    backend: BackendOptions
     report: ReportOptions
     left_open: frozenset[str] = frozenset()
 
@@ -291,6 +301,13 @@ FLAGS: dict[str, Flag] = {
         also=("--auto-cleanup",),
         one_way=True,
     ),
+    # where
+    "use_backend": Flag(help="Upload the photos to a running 'da3 backend' and fetch the results.", one_way=True),
+    "backend_url": Flag(help="Of the backend. An API key is read from the environment variable DA3_API_KEY."),
+    "detach": Flag(
+        help="With --use-backend: do not wait; print the id of the job, whose results stay with the backend.",
+        one_way=True,
+    ),
     # what is said
     "dry_run": Flag(help="Check everything and say what would happen.", one_way=True),
     "as_json": Flag(help="Print one JSON object, also for errors.", name="json", one_way=True),
@@ -308,6 +325,7 @@ PANELS: dict[type, str] = {
     RefinementOptions: "Refinement",
     StreamOptions: "Sequence",
     FileOptions: "Files",
+    BackendOptions: "Backend",
     ReportOptions: "Report",
 }
 """The heading in the help, by dataclass."""
@@ -342,6 +360,10 @@ class With:
 
     def __init__(self, *only: str, **defaults: Any) -> None:
         self.only, self.defaults = only, defaults
+
+
+NOT_OFFERED = With("")
+"""In ``Annotated``: a command takes none of the fields; they keep their defaults."""
 
 
 def command(function: Callable[..., None]) -> Callable[..., None]:

@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import io
+import tempfile
+import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
+from depth_anything_3.cli._console import progress_bars
+from depth_anything_3.cli._options import ModelOptions, Scene, flag_name
+from depth_anything_3.cli._scene import Job, inference_options, plan
+from depth_anything_3.errors import InputError
 
 if TYPE_CHECKING:
+    from depth_anything_3.cli._material import Material
+    from depth_anything_3.io.cameras.given import GivenViews
     from depth_anything_3.io.images import ImageSource
-    from depth_anything_3.serve.client import Client, RemoteJob
+    from depth_anything_3.serve.client import RemoteJob
+    from depth_anything_3.types.options import AlphaMode
     from depth_anything_3.types.progress import ProgressCallback
-
-UseBackendOption = Annotated[
-    bool, typer.Option("--use-backend", help="Upload the photos to a running 'da3 backend' and fetch the results.")
-]
-BackendUrlOption = Annotated[
-    str, typer.Option(help="Of the backend. An API key is read from the environment variable DA3_API_KEY.")
-]
-DetachOption = Annotated[
-    bool, typer.Option("--detach", help="With --use-backend: do not wait; print the id of the job.")
-]
-BACKEND_URL = "http://localhost:8008"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +39,61 @@ class RemoteResult:
     job: RemoteJob
     files: tuple[Path, ...]
     url: str
+
+
+def reconstruct_there(material: Material, scene: Scene) -> None:
+    """Do on a server what a command was asked for."""
+    from depth_anything_3.cli._report import show_remote
+
+    backend, report = scene.backend, scene.report
+    _refuse_what_servers_decide(scene)
+    job = plan(material, scene, writes=not backend.detach)
+    started = time.perf_counter()
+    with ExitStack() as stack:
+        progress = stack.enter_context(progress_bars(quiet=report.quiet or report.as_json))
+        passing = stack.enter_context(tempfile.TemporaryDirectory()) if backend.detach else ""
+        views = material.load(Path(passing) if passing else job.folder, progress)
+        result = run_on_backend(
+            views.images,
+            _arguments(job, views),
+            url=backend.backend_url,
+            export_dir=job.folder,
+            detach=backend.detach,
+            progress=progress,
+            on_note=lambda note: warnings.warn(note, stacklevel=2),
+        )
+    show_remote(job, result, time.perf_counter() - started)
+
+
+def _refuse_what_servers_decide(scene: Scene) -> None:
+    """Options that would be lost on the way are errors, by their names."""
+    model = scene.model
+    typed = [flag_name(entry.name) for entry in fields(ModelOptions) if getattr(model, entry.name) != entry.default]
+    if typed:
+        expected = "neither of them: model, device and precision are chosen where 'da3 backend' is started"
+        raise InputError("--use-backend", f"it with {', '.join(typed)}", expected)
+    if scene.report.dry_run:
+        raise InputError("--use-backend", "it with --dry-run", "one of the two: only the backend knows its model")
+    wanted = {"--export-dir": scene.files.export_dir is not None, "--overwrite": scene.files.overwrite}
+    if scene.backend.detach and any(wanted.values()):
+        got = f"it with {', '.join(name for name, typed in wanted.items() if typed)}"
+        raise InputError("--detach", got, "neither of them: results that are not waited for are not fetched")
+
+
+def _arguments(job: Job, views: GivenViews) -> dict[str, Any]:
+    """Arguments of ``DepthAnything3.inference``; None where the server's model decides."""
+    scene = job.scene
+    options = asdict(scene.preprocessing) | inference_options(scene, several=len(views.images) > 1)
+    if "refine" in scene.left_open and options["refine"] == "full":
+        options["refine"] = None
+    return {
+        **options,
+        "extrinsics": views.extrinsics,
+        "intrinsics": views.intrinsics,
+        "export_format": scene.files.export_format,
+        **scene.files.general,
+        "export_kwargs": scene.files.export_kwargs or None,
+    }
 
 
 def run_on_backend(
@@ -71,7 +125,8 @@ def run_on_backend(
     from depth_anything_3.serve.client import Client
 
     with Client(url) as client:
-        uploads = [_upload(image, index) for index, image in enumerate(images)]
+        alpha = options.get("alpha", "composite")
+        uploads = [_upload(image, index, alpha) for index, image in enumerate(images)]
         job = client.submit(uploads, **{name: _plain(value) for name, value in options.items()})
         where = f"{client.url}/v1/jobs/{job.id}"
         if detach:
@@ -83,14 +138,10 @@ def run_on_backend(
             raise
         for note in job.notes if on_note is not None else ():
             on_note(note)  # type: ignore[misc] # not None here
-        return RemoteResult(job=job, files=_fetch(client, job, export_dir), url=where)
+        return RemoteResult(job=job, files=client.download(job, export_dir), url=where)
 
 
-def _fetch(client: Client, job: RemoteJob, folder: Path) -> tuple[Path, ...]:
-    return client.download(job, folder)
-
-
-def _upload(image: ImageSource, index: int) -> Path | tuple[str, bytes]:
+def _upload(image: ImageSource, index: int, alpha: AlphaMode) -> Path | tuple[str, bytes]:
     """A file as it is; everything else as a PNG, which loses nothing."""
     if isinstance(image, str | Path):
         return Path(image)
@@ -98,7 +149,7 @@ def _upload(image: ImageSource, index: int) -> Path | tuple[str, bytes]:
 
     from depth_anything_3.io.images import decode_image
 
-    decoded, buffer = decode_image(image, index=index, alpha="composite"), io.BytesIO()
+    decoded, buffer = decode_image(image, index=index, alpha=alpha), io.BytesIO()
     Image.fromarray(decoded.pixels).save(buffer, "PNG")
     return f"{Path(decoded.name).stem}.png", buffer.getvalue()
 

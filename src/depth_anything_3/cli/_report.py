@@ -14,6 +14,7 @@ from depth_anything_3.cli._scene import Job, Outcome, processed_size
 
 if TYPE_CHECKING:
     from depth_anything_3.cli._material import Size
+    from depth_anything_3.cli._remote import RemoteResult
 
 
 def show_plan(job: Job, model: dict[str, object], read: Size, returned: Size) -> None:
@@ -78,6 +79,35 @@ def show_result(outcome: Outcome) -> None:
     if prediction.refinement is not None:
         typer.echo(prediction.refinement.summary())
     show_files(files)
+
+
+def show_remote(job: Job, result: RemoteResult, seconds: float) -> None:
+    """What a server did, or has taken on."""
+    done, report, summary = result.job, job.scene.report, result.job.summary or {}
+    if report.as_json:
+        facts = {
+            "inputs": job.material.inputs,
+            "views": len(done.images),
+            "backend": job.scene.backend.backend_url,
+            "job": done.id,
+            "url": result.url,
+            "status": done.status,
+            "model_name": summary.get("model_name"),
+            "map_size": summary.get("processed_size"),
+            "scale": summary.get("scale"),
+            "seconds": round(seconds, 3),
+            "export_dir": str(job.folder) if result.files else None,
+            "files": [str(path) for path in result.files],
+        }
+        typer.echo(json.dumps(facts))
+    elif not done.finished:
+        typer.echo(done.id if report.quiet else f"job {done.id}: {result.url}")
+    elif not report.quiet:
+        typer.echo(
+            f"{len(done.images)} view(s), {summary.get('model_name', 'a model')} at {job.scene.backend.backend_url}, "
+            f"{seconds:.1f} s, {summary.get('scale', 'unknown')} scale"
+        )
+        show_files(result.files)
 
 
 def show_files(files: Sequence[Path], *, most: int = 40) -> None:

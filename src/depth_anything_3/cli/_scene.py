@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from depth_anything_3.cli._console import progress_bars
 from depth_anything_3.cli._folders import check_folder, gallery_folder
-from depth_anything_3.cli._options import FileOptions, ModelOptions, Scene, flag_name
+from depth_anything_3.cli._options import BackendOptions, FileOptions, ModelOptions, Scene, flag_name
 from depth_anything_3.export.base import EXPORTERS, parse_formats, planned_files, resolve_options, shared_defaults
 from depth_anything_3.types.options import PROCESS_RES, InferOptions, PreprocessOptions
 
@@ -51,6 +51,13 @@ def reconstruct(material: Material, scene: Scene) -> None:
     """Do what a command was asked for, or say what would be done."""
     from depth_anything_3.cli._report import show_plan, show_result
 
+    if scene.backend.use_backend:
+        from depth_anything_3.cli._remote import reconstruct_there
+
+        reconstruct_there(material, scene)
+        return
+    if scene.backend != BackendOptions():
+        warnings.warn("--backend-url, --detach: no effect without --use-backend", stacklevel=2)
     job = plan(material, scene)
     source, local = choose_model(scene.model, ask=not scene.report.dry_run)
     if scene.report.dry_run:
@@ -92,15 +99,17 @@ def inference_options(scene: Scene, *, several: bool) -> dict[str, Any]:
     return options
 
 
-def plan(material: Material, scene: Scene) -> Job:
-    """Everything that can be found out, and can be wrong, before a model is loaded."""
+def plan(material: Material, scene: Scene, *, writes: bool = True) -> Job:
+    """Everything that can be found out, and can be wrong, before a model is loaded; ``writes`` is whether files will
+    appear in the folder."""
     files = scene.files
     formats = chosen_formats(files, scene.inference)
     warn_without_effect(formats, scene.inference, with_poses=material.with_poses)
     warn_unused(formats, files)
     folder = gallery_folder(material.origin) if files.export_dir is None else files.export_dir
     job = Job(material, folder, formats, scene)
-    check_folder(folder, job.files(len(material)), overwrite=files.overwrite)
+    if writes:
+        check_folder(folder, job.files(len(material)), overwrite=files.overwrite)
     return job
 
 

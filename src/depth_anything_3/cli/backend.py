@@ -13,10 +13,13 @@ import typer
 
 from depth_anything_3._optional import require
 from depth_anything_3.cli._console import command_errors
+from depth_anything_3.cli._folders import GALLERY
 from depth_anything_3.cli._help import SETTINGS
 from depth_anything_3.errors import InputError
 
 if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
     from depth_anything_3.serve.settings import Limits
 
 app = typer.Typer(
@@ -50,6 +53,10 @@ def backend(
     host: Annotated[str, typer.Option(help="Where to listen; other than the loopback needs --keys.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="0 lets the system choose.", min=0, max=65535)] = 8008,
     data_dir: Annotated[Path, typer.Option(help="Folder of the queue and of all jobs.")] = Path("workspace/backend"),
+    gallery_dir: Annotated[
+        Path | None,
+        typer.Option(help="Folder of results to show below /gallery. Default: workspace/gallery; with --keys, none."),
+    ] = None,
     root: Annotated[
         list[Path] | None,
         typer.Option(help="Folder under which paths of clients may lie; may be repeated. Default: here."),
@@ -98,7 +105,7 @@ def backend(
         from depth_anything_3.serve.app import serve
 
         typer.echo(f"da3 backend: {settings.model} on {', '.join(settings.devices)}, http://{host}:{port}", err=True)
-        serve(settings)
+        serve(settings, pages=_pages(gallery_dir, with_keys=keys_file is not None))
 
 
 def limits_from(entries: Sequence[str]) -> Limits:
@@ -117,6 +124,20 @@ def limits_from(entries: Sequence[str]) -> Limits:
             known = [field.name for field in dataclasses.fields(Limits)]
             raise InputError("--limit", repr(entry), "NAME=NUMBER", known)
     return build_options(Limits, {"--limit ": values})
+
+
+def _pages(gallery_dir: Path | None, *, with_keys: bool) -> dict[str, ASGIApp]:
+    """What is shown beside the server's own pages. All who have a key see all of it, so that with keys it is asked for
+    by name."""
+    from depth_anything_3.gallery.app import make_app
+
+    if gallery_dir is None and with_keys:
+        return {}
+    if gallery_dir is None:
+        GALLERY.mkdir(parents=True, exist_ok=True)  # results may come while the server runs
+    elif not gallery_dir.is_dir():
+        raise InputError("--gallery-dir", str(gallery_dir), "a folder of results, as 'da3 auto' makes")
+    return {"/gallery": make_app(gallery_dir or GALLERY)}
 
 
 def _default_model() -> str:

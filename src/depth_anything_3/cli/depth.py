@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from depth_anything_3.cli._console import EXIT_FAILED, progress_bars
-from depth_anything_3.cli._options import FileOptions, KnownCameras, Scene, With, command
+from depth_anything_3.cli._options import NOT_OFFERED, BackendOptions, FileOptions, KnownCameras, Scene, With, command
 from depth_anything_3.errors import Cancelled, DA3Error
 from depth_anything_3.types.options import FolderOptions, InferOptions
 
@@ -26,6 +26,7 @@ class Separate(Scene):
     cameras: Annotated[KnownCameras, With("intrinsics")]
     inference: Annotated[InferOptions, With("use_ray_pose", "metric_focal", "export_feat_layers")]
     files: Annotated[FileOptions, With(export_format="depth_vis-depth_raw")]
+    backend: Annotated[BackendOptions, NOT_OFFERED]
 
 
 @command

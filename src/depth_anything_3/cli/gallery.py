@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from depth_anything_3.cli._console import command_errors
+from depth_anything_3.cli._folders import GALLERY
 from depth_anything_3.errors import InputError
 
 PORT = 8007
@@ -16,7 +17,7 @@ PORT = 8007
 def gallery(
     gallery_dir: Annotated[
         Path, typer.Option(help="Folder of results, of groups of results, or of one result.")
-    ] = Path("workspace/gallery"),
+    ] = GALLERY,
     host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen at; 0 takes a free one.")] = PORT,
     open_browser: Annotated[bool, typer.Option(help="Open the page.")] = False,

@@ -16,7 +16,7 @@ from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from depth_anything_3 import __version__
 from depth_anything_3.errors import DA3Error
@@ -26,6 +26,7 @@ from depth_anything_3.serve.guard import Guard
 from depth_anything_3.serve.http_errors import HttpError, on_http_exception, on_package_error, response_of
 from depth_anything_3.serve.jobs import JobQueue
 from depth_anything_3.serve.settings import ServerSettings
+from depth_anything_3.web.pages import static_routes
 
 _GRACE = 5
 _CONNECTIONS = 2000
@@ -59,7 +60,8 @@ def create_app(
     for routes in (routes_health, routes_jobs, routes_published):
         app.include_router(routes.router(queue))
     app.include_router(routes_openai.router(queue, fetcher or Fetcher(settings.limits)))
-    for path, page in (pages or {}).items():
+    app.router.routes.extend(static_routes("dashboard.html"))
+    for path, page in {"/gallery": _no_gallery, **(pages or {})}.items():
         app.mount(path, page)
     app.add_exception_handler(DA3Error, on_package_error)
     app.add_exception_handler(HTTPException, on_http_exception)
@@ -67,6 +69,10 @@ def create_app(
     app.add_middleware(Guard, settings=settings)
     app.openapi = lambda: _openapi(app, settings)  # type: ignore[method-assign]
     return app
+
+
+async def _no_gallery(scope: Scope, receive: Receive, send: Send) -> None:
+    raise HttpError(404, "not_found", "no gallery is shown here; see --gallery-dir of da3 backend")
 
 
 async def _on_validation_error(_: Request, error: Exception) -> JSONResponse:

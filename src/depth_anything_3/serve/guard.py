@@ -12,7 +12,6 @@ import secrets
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
@@ -21,23 +20,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from depth_anything_3.errors import DA3Error
 from depth_anything_3.serve.http_errors import HttpError, as_http, response_of
 from depth_anything_3.serve.keys import KeyFile
-from depth_anything_3.serve.settings import LOOPBACK, ServerSettings
+from depth_anything_3.serve.settings import ServerSettings
+from depth_anything_3.web.guard import refusal
+from depth_anything_3.web.pages import DATA_POLICY, HEADERS
 
 _LOG = logging.getLogger("depth_anything_3.serve.http")
-_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _MOST_CLIENTS = 10_000
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 """Answered without a key: they say whether the server works, and nothing else."""
-
-PAGE_POLICY = (
-    "default-src 'self'; img-src 'self' data: blob:; connect-src 'self'; worker-src 'self' blob:; object-src 'none'; "
-    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
-)
-"""Content security policy of our own pages: nothing from elsewhere, no script inside the page."""
-
-DATA_POLICY = "default-src 'none'; sandbox; frame-ancestors 'none'"
-"""Of everything else, which a browser should not run at all."""
 
 
 class Rate:
@@ -83,8 +74,9 @@ class Guard:
         self.keys = None if settings.keys_file is None else KeyFile(settings.keys_file)
         self._requests = Rate(settings.limits.requests_per_minute)
         self._wrong_keys = Rate(settings.limits.wrong_keys_per_minute)
-        names = {*LOOPBACK, settings.host, *settings.hosts} - {"0.0.0.0", "::"}
-        self._hosts = {name.lower() for name in names}
+        # A key tells who asks; without keys, the name in the request is all that tells a page of our own from one that
+        # an attacker's name server has pointed here.
+        self._names = None if self.keys else {name.lower() for name in (settings.host, *settings.hosts)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -119,35 +111,15 @@ class Guard:
         state = scope.setdefault("state", {})
         state["owner"] = ""
         client = _address(scope)
-        _check_repeated(headers)
-        if self.keys is None:
-            self._check_host(headers)
-        if scope["method"] not in _SAFE_METHODS:
-            self._check_origin(scope, headers)
+        if (refused := refusal(scope, names=self._names, origins=self.settings.origins)) is not None:
+            hint = "; see --allow-host" if refused.header == "host" and refused.status == 421 else ""
+            raise HttpError(refused.status, refused.code, f"{refused.message}{hint}", param=refused.header)
         if scope["path"] in OPEN_PATHS or scope["method"] == "OPTIONS":
             return
         if self.keys is not None:
             state["owner"] = self._owner(headers, client, self.keys)
         if (wait := self._requests.take(state["owner"] or client)) > 0:
             raise _too_many("too many requests", wait)
-
-    def _check_host(self, headers: Headers) -> None:
-        """Without keys, the name in the request is all that tells a page of our own from one that an attacker's name
-        server has pointed here."""
-        host = _host_name(headers.get("host", ""))
-        if host not in self._hosts:
-            message = f"this server does not answer to the host name {host!r}; start it with --allow-host {host}"
-            raise HttpError(421, "unknown_host", message, param="host")
-
-    def _check_origin(self, scope: Scope, headers: Headers) -> None:
-        """Changes come from our own pages or from programs, which send no origin."""
-        origin = headers.get("origin")
-        if origin is not None and origin not in self.settings.origins:
-            same = urlsplit(origin).netloc.lower() == headers.get("host", "").lower() and origin != "null"
-            if not same or urlsplit(origin).scheme not in ("http", "https"):
-                raise HttpError(403, "cross_origin", "requests from pages of other origins are refused", param="origin")
-        if origin is None and headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
-            raise HttpError(403, "cross_origin", "requests from pages of other origins are refused", param="origin")
 
     def _owner(self, headers: Headers, client: str, keys: KeyFile) -> str:
         kind, _, key = headers.get("authorization", "").partition(" ")
@@ -198,16 +170,9 @@ class _Request:
         if message["type"] == "http.response.start":
             self._status = message["status"]
             headers = MutableHeaders(scope=message)
-            page = headers.get("content-type", "").startswith("text/html")
-            for name, value in (
-                ("Content-Security-Policy", PAGE_POLICY if page else DATA_POLICY),
-                ("X-Content-Type-Options", "nosniff"),
-                ("X-Frame-Options", "DENY"),
-                ("Referrer-Policy", "no-referrer"),
-                ("Cross-Origin-Resource-Policy", "same-origin"),
-                ("Cache-Control", "no-store"),
-                ("X-Request-Id", self.id),
-            ):
+            if "Content-Security-Policy" not in headers:  # pages have their own, some of which may be framed by us
+                headers.update({"Content-Security-Policy": DATA_POLICY, "X-Frame-Options": "DENY"})
+            for name, value in {**HEADERS, "Cache-Control": "no-store", "X-Request-Id": self.id}.items():
                 headers.setdefault(name, value)
             self._allow_origin(headers)
         await self._send(message)
@@ -236,20 +201,6 @@ class _Request:
             "request": self.id,
         }
         _LOG.info("request", extra=facts)
-
-
-def _check_repeated(headers: Headers) -> None:
-    """Headers that decide something must be there once: two programs may read two different ones."""
-    for name in ("host", "authorization", "content-length", "content-type", "origin"):
-        if len(headers.getlist(name)) > 1:
-            raise HttpError(400, "bad_request", f"the header {name} is there twice", param=name)
-
-
-def _host_name(value: str) -> str:
-    """``localhost`` of ``localhost:8008``, ``::1`` of ``[::1]:8008``."""
-    if value.startswith("["):
-        return value[1:].partition("]")[0].lower()
-    return value.rpartition(":")[0].lower() if ":" in value else value.lower()
 
 
 def _address(scope: Scope) -> str:

@@ -83,6 +83,9 @@ class ModelPredictor:
 
         (task,) = tasks
         arguments = {**task.request.arguments(), "export_format": self._formats(task.request)}
+        if arguments["refine"] is None:
+            several = len(task.images) > 1 and "cameras" in self.model.model.abilities
+            arguments["refine"] = "full" if several else "off"
         prediction = self.model.inference(
             list(task.images), export_dir=task.folder, progress=report, cancel=cancel, **arguments
         )

@@ -8,7 +8,7 @@ import json
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from depth_anything_3.errors import InputError
 from depth_anything_3.export.base import parse_formats, resolve_options, shared_defaults
@@ -21,6 +21,9 @@ from depth_anything_3.types.options import (
     PreprocessOptions,
     check_choice,
 )
+
+if TYPE_CHECKING:
+    from depth_anything_3.types.rig import Rig
 
 Matrix = tuple[tuple[float, ...], ...]
 
@@ -36,9 +39,10 @@ class SceneOptions:
         extrinsics_convention: what ``extrinsics`` mean.
         export_format: format names joined by ``-``; by default ``mini_npz-glb``, or ``mini_npz-depth_vis`` of a model
             without cameras.
+        rig: the number of fixed cameras whose pictures these are, or the cameras themselves: an object with
+            ``camera_from_rig`` (C, 3, 4) and ``intrinsics`` (C, 3, 3) or null.
         conf_thresh_percentile, num_max_points, show_cameras, feat_vis_fps, clean: options of the formats that have
             them.
-        rig: number of cameras of a rig that is not known.
         export_kwargs: format -> options of that format.
         render_exts, render_ixts, render_hw: views to render, for formats that render.
     """
@@ -46,23 +50,44 @@ class SceneOptions:
     extrinsics: tuple[Matrix | None, ...] | None = None
     intrinsics: tuple[Matrix, ...] | None = None
     extrinsics_convention: ExtrinsicsConvention = "opencv_w2c"
+    rig: dict | int | None = None  # type: ignore[type-arg] # build_options checks classes, not their parameters
     export_format: str | None = None
     conf_thresh_percentile: float = GlbOptions.conf_thresh_percentile
     num_max_points: int = GlbOptions.num_max_points
     show_cameras: bool = GlbOptions.show_cameras
-    feat_vis_fps: int = 15
+    feat_vis_fps: float = 15
     clean: str | None = None
-    rig: int | None = None
-    export_kwargs: dict | None = None  # type: ignore[type-arg] # build_options checks classes, not their parameters
+    export_kwargs: dict | None = None  # type: ignore[type-arg]
     render_exts: tuple[Matrix, ...] | None = None
     render_ixts: tuple[Matrix, ...] | None = None
     render_hw: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         check_choice("extrinsics_convention", self.extrinsics_convention, EXTRINSICS_CONVENTIONS)
+        if isinstance(self.rig, dict):
+            _rig_of(self.rig)
+
+
+def _rig_of(fields: dict[str, Any]) -> Rig:
+    from depth_anything_3.types.rig import Rig
+
+    if set(fields) not in ({"camera_from_rig"}, {"camera_from_rig", "intrinsics"}):
+        raise InputError(
+            "rig", f"an object with {', '.join(map(str, fields)) or 'nothing'}", "camera_from_rig, intrinsics"
+        )
+    try:
+        return Rig.from_dict({"intrinsics": None, **fields})
+    except (TypeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError("rig", "something that is no list of matrices", "lists of numbers") from None
 
 
 OPTION_CLASSES: tuple[type[Any], ...] = (PreprocessOptions, InferOptions, SceneOptions)
+
+
+LEFT_OPEN = ("process_res", "refine")
+"""Options for which None, in a request, leaves the choice to the model."""
 
 
 def option_names() -> list[str]:
@@ -87,11 +112,15 @@ class JobRequest:
     notes: tuple[str, ...] = ()
 
     def arguments(self) -> dict[str, Any]:
-        """Keyword arguments of ``DepthAnything3.inference``; ``process_res`` is None unless the client gave one."""
+        """Keyword arguments of ``DepthAnything3.inference``; ``process_res`` is None unless the client gave one, and
+        ``refine`` is None where the client leaves it to the model."""
         values: dict[str, Any] = {}
         for options in (self.preprocess, self.infer, self.scene):
             values |= {entry.name: getattr(options, entry.name) for entry in dataclasses.fields(options)}
         values["process_res"] = self.given.get("process_res")
+        values["refine"] = self.given.get("refine", self.infer.refine)
+        if isinstance(self.scene.rig, dict):
+            values["rig"] = _rig_of(self.scene.rig)
         return values
 
     def batch_key(self, images: int, processed_hw: tuple[int, int]) -> str | None:
@@ -101,7 +130,7 @@ class JobRequest:
         inference, none of which asks for more than depth and cameras.
         """
         scene = self.scene
-        given = (scene.extrinsics, scene.intrinsics, scene.render_exts, scene.render_ixts, scene.render_hw)
+        given = (scene.extrinsics, scene.intrinsics, scene.render_exts, scene.render_ixts, scene.render_hw, scene.rig)
         plain = not (any(given) or self.infer.infer_gs)
         if images != 1 or not plain or self.infer.refine != "off" or self.infer.export_feat_layers:
             return None
@@ -124,7 +153,7 @@ def parse_request(values: Mapping[str, Any], *, images: int, process_res: int | 
         raise InputError("options", repr(values), "an object of option names and values", option_names())
     if unknown := sorted(set(values) - set(option_names()), key=str):
         raise InputError(str(unknown[0]), "an unknown option", "an option of a job", option_names())
-    chosen = {name: value for name, value in values.items() if not (name == "process_res" and value is None)}
+    chosen = {name: value for name, value in values.items() if name not in LEFT_OPEN or value is not None}
     if process_res is not None:
         chosen.setdefault("process_res", process_res)
     with warnings.catch_warnings(record=True) as caught:
@@ -177,6 +206,9 @@ def options_schema() -> dict[str, Any]:
         "default": None,
         "description": f"{properties['process_res']['description']} Null: the model's own.",
     }
+    refine = properties["refine"]
+    text = f"{refine.pop('description')} Null: `full` where there are several images and the model gives cameras."
+    properties["refine"] = {"anyOf": [refine, {"type": "null"}], "default": refine["default"], "description": text}
     return {"type": "object", "properties": properties, "additionalProperties": False}
 
 

@@ -7,20 +7,19 @@ reload waits for the running job.
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import JSONResponse
 
 from depth_anything_3.serve.guard import allowed_types
 from depth_anything_3.serve.jobs import JobQueue
 from depth_anything_3.serve.routes_jobs import json_object, owner_of, submission_schema, submit_paths
 from depth_anything_3.serve.store import FINISHED, Job, JobBusyError, UnknownJobError
 from depth_anything_3.serve.views import error_answers, fraction, json_content
+from depth_anything_3.web.pages import page
 
-PAGES = Path(__file__).resolve().parent / "pages"
 _WORDS = {"queued": "pending", "cancelled": "failed"}
 _KEPT_FINISHED = 100
 _CLEANUP_AGE = 600.0
@@ -30,25 +29,10 @@ _OBJECT: dict[str, Any] = {"type": "object"}
 def router(queue: JobQueue) -> APIRouter:
     """The routes on a queue."""
     routes = APIRouter(tags=["published"])
-    _add_pages(routes)
+    routes.add_api_route("/dashboard", lambda: page("dashboard.html"), include_in_schema=False, response_model=None)
     _add_state(routes, queue)
     _add_tasks(routes, queue)
     return routes
-
-
-def _add_pages(routes: APIRouter) -> None:
-    @routes.get("/", include_in_schema=False)
-    @routes.get("/dashboard", include_in_schema=False)
-    def dashboard() -> FileResponse:
-        """What the server is doing."""
-        return FileResponse(PAGES / "dashboard.html")
-
-    @routes.get("/pages/{name}", include_in_schema=False)
-    def page_file(name: str) -> Response:
-        """Script and style of the page."""
-        if name not in ("dashboard.js", "dashboard.css"):
-            return JSONResponse({"detail": "Not found"}, 404)
-        return FileResponse(PAGES / name)
 
 
 def _add_state(routes: APIRouter, queue: JobQueue) -> None:

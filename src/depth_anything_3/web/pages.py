@@ -28,7 +28,7 @@ HEADERS = {
 }
 """Sent with every answer."""
 
-DATA_POLICY = "default-src 'none'; sandbox"
+DATA_POLICY = "default-src 'none'; sandbox; frame-ancestors 'none'"
 """Content security policy of files that are data: opened in a tab of their own they can do nothing."""
 
 _INLINE_SCRIPT = re.compile(r'<script type="importmap">(.*?)</script>', re.DOTALL)

@@ -20,9 +20,9 @@ from depth_anything_3.types.options import (
 )
 from depth_anything_3.webui import results
 from depth_anything_3.webui.choices import ModelChoice
-from depth_anything_3.webui.desk import Desk, describe
+from depth_anything_3.webui.desk import Desk, describe, submit_form
 from depth_anything_3.webui.examples import Examples
-from depth_anything_3.webui.intake import Uploads, photos, pictures, previews, video_frames, with_cameras
+from depth_anything_3.webui.intake import Uploads, previews, video_frames
 from depth_anything_3.webui.jobs import POSE_METHODS, Form
 from depth_anything_3.webui.pages import NOTHING, downloads_html, videos_html, viewer_html
 from depth_anything_3.webui.session import Session
@@ -65,7 +65,7 @@ def build_page(desk: Desk, choices: list[ModelChoice], examples: Examples, *, ga
             with gr.Column(scale=4):
                 status = gr.Textbox(label="State", interactive=False, lines=2, elem_classes="da3-status")
                 shown = _result_panel(desk, session)
-        run = functools.partial(_run, desk, Uploads(upload_folder()))
+        run = functools.partial(_run, desk, Uploads(upload_folder()), tuple(inputs["form"]))
         started = inputs["go"].click(
             run, [*inputs["form"].values()], [session, status], api_visibility="private", concurrency_limit=16
         )
@@ -112,16 +112,21 @@ def _input_panel(desk: Desk, choices: list[ModelChoice], examples: Examples, gal
             api_visibility="private",
         )  # fmt: skip
     model = gr.Dropdown([(choice.label, choice.source) for choice in choices], value=choices[0].source, label="Model")
-    notes = {choice.source: choice.note for choice in choices}
+    by_source = {choice.source: choice for choice in choices}
     note = gr.Textbox(choices[0].note, label="Licence and abilities", interactive=False, lines=3)
-    model.change(lambda source: notes.get(source, ""), [model], [note], api_visibility="private")
-    form = {"images": images, "video": video, "fps": fps, "model": model, **_settings(gallery)}
+    settings = _settings(gallery, choices[0].gaussians)
+
+    def chosen(source: str) -> tuple[str, Any]:
+        return by_source[source].note, gr.Radio(by_source[source].gaussians, value="none")
+
+    model.change(chosen, [model], [note, settings["gaussians"]], api_visibility="private")
+    form = {"images": images, "video": video, "fps": fps, "model": model, **settings}
     with gr.Row():
         go, stop = gr.Button("Reconstruct", variant="primary"), gr.Button("Cancel")
     return {"form": form, "go": go, "stop": stop}
 
 
-def _settings(gallery: bool) -> dict[str, Any]:
+def _settings(gallery: bool, gaussian_choices: list[str]) -> dict[str, Any]:
     with gr.Accordion("Known cameras", open=False):
         poses = gr.File(label="Poses: a file of COLMAP, transforms.json, cameras.json, TUM or KITTI", type="filepath")
         lens = gr.File(label="Intrinsics: a file as for poses, or rows of fx fy cx cy", type="filepath")
@@ -136,7 +141,7 @@ def _settings(gallery: bool) -> dict[str, Any]:
         refine = gr.Radio(list(REFINE_MODES), value=Form.refine, label="Refinement by matches")
         focal = gr.Radio(list(METRIC_FOCALS), value=Form.metric_focal, label="Metres from which focal length")
         clean = gr.Radio(list(CLEAN_PRESETS), value=Form.clean, label="Clean-up")
-        gaussians = gr.Checkbox(False, label="3D Gaussians (models with that ability)")
+        gaussians = gr.Radio(gaussian_choices, value=Form.gaussians, label="3D Gaussians")
         formats = gr.CheckboxGroup(EXPORTERS.names(), value=list(Form.formats), label="Files")
     keep_as = gr.Textbox(label="Keep in the gallery as", visible=gallery)
     return {
@@ -185,37 +190,15 @@ def _preview(video: str | None, fps: float) -> list[Any]:
     return previews(video_frames(Uploads(upload_folder()).check(video), fps=fps))
 
 
-_FORM_FIELDS = (
-    "process_res", "process_res_method", "pose_method", "ref_view_strategy", "refine", "metric_focal", "clean",
-    "gaussians", "formats",
-)  # fmt: skip
-
-
-def _run(desk: Desk, uploads: Uploads, *values: Any) -> Iterator[tuple[Session, str]]:
+def _run(desk: Desk, uploads: Uploads, names: tuple[str, ...], *values: Any) -> Iterator[tuple[Session, str]]:
     """Submit a job and follow it to its end."""
-    names = ("images", "video", "fps", "model", "poses", "lens", "fov", *_FORM_FIELDS, "keep_as")
     given = dict(zip(names, values, strict=True))
     try:
-        session = _submit(desk, uploads, given)
+        session = submit_form(desk, uploads, given)
         for job in desk.watch(session):
             yield session, describe(job)
     except (DA3Error, OSError) as error:
         raise gr.Error(_plain(error), duration=None, print_exception=False) from None
-
-
-def _submit(desk: Desk, uploads: Uploads, given: dict[str, Any]) -> Session:
-    if given["video"] and given["images"]:
-        raise gr.Error("Photos or a video, not both.", print_exception=False)
-    if given["video"]:
-        images = pictures(video_frames(uploads.check(given["video"]), fps=given["fps"]))
-    else:
-        images = photos([uploads.check(path) for path in given["images"] or ()])
-    poses, lens = (uploads.check(given[name]) if given[name] else None for name in ("poses", "lens"))
-    intrinsics: Path | str | None = lens or (given["fov"] or "").strip() or None
-    images, cameras = with_cameras(images, poses, intrinsics)
-    chosen = {name: given[name] for name in _FORM_FIELDS}
-    form = Form(**{**chosen, "process_res": int(chosen["process_res"] or 0), "formats": tuple(chosen["formats"] or ())})
-    return desk.submit(images, given["model"], form, cameras, given["keep_as"] or "")
 
 
 def _show(desk: Desk, session: Session) -> tuple[Any, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from depth_anything_3.webui.jobs import GAUSSIANS
 from depth_anything_3.zoo.bundled import PREFIX, bundled_names
 from depth_anything_3.zoo.cards import ABILITIES, CARDS, describe_licence, find_card
 
@@ -18,16 +19,27 @@ class ModelChoice:
         source: what ``DepthAnything3.from_pretrained`` takes.
         label: for the list.
         note: licence and abilities in a line or two of plain text.
+        gaussian_head: whether it has, or may have, a head of its own for 3D Gaussians; others give plain ones from
+            depth.
     """
 
     source: str
     label: str
     note: str
+    gaussian_head: bool = True
+
+    @property
+    def gaussians(self) -> list[str]:
+        """The choices of :data:`depth_anything_3.webui.jobs.GAUSSIANS` that it offers."""
+        return [name for name, source in GAUSSIANS.items() if source != "head" or self.gaussian_head]
 
 
 def model_choices(extra: str | None = None) -> list[ModelChoice]:
     """The bundled models, the published ones that were not replaced, and ``extra``, first, if it is none of these."""
-    bundled = [ModelChoice(f"{PREFIX}/{name}", f"{name} (bundled)", _DEMONSTRATION) for name in bundled_names()]
+    bundled = [
+        ModelChoice(f"{PREFIX}/{name}", f"{name} (bundled)", _DEMONSTRATION, gaussian_head=False)
+        for name in bundled_names()
+    ]
     published = [_published(card.hub_id) for card in CARDS if not card.deprecated]
     known = [*bundled, *published]
     if extra is None or any(choice.source == extra for choice in known):
@@ -45,4 +57,4 @@ def _published(hub_id: str) -> ModelChoice:
     note = (
         f"Licence of the weights: {card.licence}. {use} Abilities: {abilities}. {card.parameters / 1e6:.0f} M weights."
     )
-    return ModelChoice(card.hub_id, card.name, note)
+    return ModelChoice(card.hub_id, card.name, note, gaussian_head="gaussians" in card.abilities)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from depth_anything_3.serve.intake import IncomingImage
 from depth_anything_3.serve.jobs import JobQueue
 from depth_anything_3.serve.store import FINISHED, Job
 from depth_anything_3.webui.choices import ModelChoice
+from depth_anything_3.webui.intake import Uploads, photos, pictures, video_frames, with_cameras
 from depth_anything_3.webui.jobs import Form, gallery_name, options_of
 from depth_anything_3.webui.queues import ModelQueues
 from depth_anything_3.webui.results import ARRAYS, Arrays, read_arrays
@@ -100,6 +102,31 @@ class Desk:
         if self.finished(session) is None:
             return None
         return read_arrays(self._queues.of(session.model).result(session.job, ARRAYS))
+
+
+FORM_FIELDS = tuple(field.name for field in fields(Form))
+"""What the page asks for beside the pictures, the model and the cameras."""
+
+
+def submit_form(desk: Desk, uploads: Uploads, given: Mapping[str, Any]) -> Session:
+    """Submit what a visitor filled in: ``images`` or ``video`` with ``fps``, ``model``, files ``poses`` and ``lens`` or
+    the text ``fov``, ``keep_as``, and :data:`FORM_FIELDS`.
+
+    Raises:
+        InputError: anything that can be seen before the network runs.
+    """
+    if given["video"] and given["images"]:
+        raise InputError("photos", "photos and a video", "one of the two")
+    if given["video"]:
+        images = pictures(video_frames(uploads.check(given["video"]), fps=given["fps"]))
+    else:
+        images = photos([uploads.check(path) for path in given["images"] or ()])
+    poses, lens = (uploads.check(given[name]) if given[name] else None for name in ("poses", "lens"))
+    intrinsics: Path | str | None = lens or (given["fov"] or "").strip() or None
+    images, cameras = with_cameras(images, poses, intrinsics)
+    chosen = {name: given[name] for name in FORM_FIELDS}
+    chosen |= {"process_res": int(chosen["process_res"] or 0), "formats": tuple(chosen["formats"] or ())}
+    return desk.submit(images, given["model"], Form(**chosen), cameras, given["keep_as"] or "")
 
 
 def describe(job: Job, ahead: int = 0) -> str:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from depth_anything_3.errors import InputError
+from depth_anything_3.io.images import ImageSource, decode_image
 from depth_anything_3.serve.intake import IncomingImage
 from depth_anything_3.serve.sandbox import safe_name
 
@@ -88,10 +89,13 @@ def with_cameras(
     with tempfile.TemporaryDirectory(prefix="da3-") as name:
         folder = Path(name)
         for image in images:
+            if (folder / safe_name(image.name)).exists():
+                raise InputError("photos", f"two called {image.name!r}", "a name for each, so that cameras find them")
             with image.stream() if callable(image.stream) else image.stream as stream:
                 (folder / safe_name(image.name)).write_bytes(stream.read())
         views = open_views(folder, poses=poses, intrinsics=intrinsics or None)
-        taken = [_as_incoming(photo.name, image) for photo, image in zip(views.photos, views.images, strict=True)]
+        named = zip(views.photos, views.images, strict=True)
+        taken = [_as_incoming(photo.name, image, index) for index, (photo, image) in enumerate(named)]
     options: dict[str, Any] = {}
     if views.extrinsics is not None:
         known = [bool(np.isfinite(pose).all()) for pose in views.extrinsics]
@@ -103,10 +107,11 @@ def with_cameras(
     return taken, options
 
 
-def _as_incoming(name: str, image: object) -> IncomingImage:
-    if isinstance(image, np.ndarray):
-        return IncomingImage(f"{name}.png", _png(image))
-    return IncomingImage(name, io.BytesIO(Path(image).read_bytes()))  # type: ignore[arg-type]
+def _as_incoming(name: str, image: ImageSource, index: int) -> IncomingImage:
+    """A file as it is; a photo through a lens freed from it."""
+    if isinstance(image, str | Path):
+        return IncomingImage(name, io.BytesIO(Path(image).read_bytes()))
+    return IncomingImage(f"{name}.png", _png(decode_image(image, index=index, alpha="composite").pixels))
 
 
 def _png(image: npt.NDArray[np.uint8]) -> io.BytesIO:

@@ -9,13 +9,16 @@ from typing import Any
 
 from depth_anything_3.errors import InputError
 from depth_anything_3.export.base import EXPORTERS
-from depth_anything_3.types.options import CLEAN_PRESETS, check_choice
+from depth_anything_3.types.options import CLEAN_PRESETS, GaussianSource, check_choice
 
 POSE_METHODS = {"camera decoder": False, "rays": True}
 """What the form calls them -> ``use_ray_pose``."""
 
+GAUSSIANS: dict[str, GaussianSource | None] = {"none": None, "from depth": "depth", "from the model's head": "head"}
+"""What the form calls them -> ``gs_source``; None for no Gaussians."""
+
 _ALWAYS = ("npz", "depth_vis")
-_GAUSSIANS = ("gs_ply", "gs_splat")
+_GAUSSIAN_FILES = ("gs_ply", "gs_splat")
 _NAME = re.compile(r"[\w][\w .-]{0,99}")
 
 
@@ -28,7 +31,7 @@ class Form:
         process_res_method, ref_view_strategy, refine, metric_focal: options of the Python API.
         pose_method: a key of :data:`POSE_METHODS`.
         clean: a preset of :data:`~depth_anything_3.types.options.CLEAN_PRESETS`, for points and meshes.
-        gaussians: also predict 3D Gaussians.
+        gaussians: a key of :data:`GAUSSIANS`.
         formats: files to write beside those that the page itself needs.
     """
 
@@ -39,7 +42,7 @@ class Form:
     metric_focal: str = "given"
     pose_method: str = "camera decoder"
     clean: str = "clean"
-    gaussians: bool = False
+    gaussians: str = "none"
     formats: tuple[str, ...] = ("glb",)
 
 
@@ -50,10 +53,12 @@ def options_of(form: Form) -> dict[str, Any]:
         InputError: a value that the page does not offer.
     """
     check_choice("pose method", form.pose_method, tuple(POSE_METHODS))
+    check_choice("Gaussians", form.gaussians, tuple(GAUSSIANS))
+    source = GAUSSIANS[form.gaussians]
     check_choice("clean-up", form.clean, tuple(CLEAN_PRESETS))
     for name in form.formats:
         check_choice("formats", name, EXPORTERS.names())
-    formats = [*_ALWAYS, *form.formats, *(_GAUSSIANS if form.gaussians else ())]
+    formats = [*_ALWAYS, *form.formats, *(_GAUSSIAN_FILES if source else ())]
     formats = list(dict.fromkeys(formats))
     options: dict[str, Any] = {
         "process_res_method": form.process_res_method,
@@ -61,12 +66,14 @@ def options_of(form: Form) -> dict[str, Any]:
         "refine": form.refine,
         "metric_focal": form.metric_focal,
         "use_ray_pose": POSE_METHODS[form.pose_method],
-        "infer_gs": form.gaussians,
+        "infer_gs": source is not None,
         "export_format": "-".join(formats),
         "conf_thresh_percentile": CLEAN_PRESETS[form.clean].conf_percentile,
     }
     if form.process_res:
         options["process_res"] = int(form.process_res)
+    if source is not None:
+        options["gs_source"] = source
     if "mesh" in formats:
         options["export_kwargs"] = {"mesh": {"clean": form.clean}}
     return options

@@ -503,9 +503,6 @@ def test_a_matcher_by_name() -> None:
         model.inference(photographs, refine="poses", matcher="swift")
     with pytest.warns(UserWarning, match="matcher has no effect"):
         model.inference(photographs[:1], process_res=84, matcher="attention")
-    tiny = DepthAnything3("miniature", config=miniature(), device="cpu")
-    with pytest.raises(CapabilityError, match="matcher"):
-        tiny.inference(photographs, refine="poses", matcher="sift+attention")
     noise = model.inference(photographs, process_res=84, refine="poses", matcher="attention")
     assert noise.refinement is not None and noise.refinement.matcher == "attention"
     assert noise.refinement.unsupported == (0, 1, 2)

@@ -125,7 +125,9 @@ def find_window(one: Picture, xy: Array, other: Picture, around: Array, reach: A
     side = 2 * _WINDOW + 1
     if window.shape != (side, side) or (high - low < side + 2).any():
         return None
-    score = cv2.matchTemplate(other[low[1] : high[1], low[0] : high[0]], window, cv2.TM_CCOEFF_NORMED)
+    score: Picture = np.asarray(
+        cv2.matchTemplate(other[low[1] : high[1], low[0] : high[0]], window, cv2.TM_CCOEFF_NORMED), np.float32
+    )
     _, top, _, (column, row) = cv2.minMaxLoc(score)
     if not np.isfinite(top) or top < _LEAST_CORRELATION:
         return None

@@ -161,7 +161,7 @@ def connect_more(
 
     def inside(views: tuple[int, int]) -> int:
         places = expected(*views)
-        return np.count_nonzero(((places >= 0) & (places < np.array(sizes[views[1]])[::-1])).all(1))
+        return int(np.count_nonzero(((places >= 0) & (places < np.array(sizes[views[1]])[::-1])).all(1)))
 
     def connect(views: tuple[int, int]) -> ViewPair | None:
         i, j = views

@@ -18,6 +18,8 @@ from support.videos import write_video
 
 from depth_anything_3 import DepthAnything3, Prediction, VideoOptions
 from depth_anything_3.errors import Cancelled, CapabilityError, ImageError, InputError
+from depth_anything_3.infer.preprocess import preprocess
+from depth_anything_3.types.options import PreprocessOptions
 from depth_anything_3.types.progress import Progress
 
 RES = 56
@@ -490,6 +492,23 @@ def test_refinement_keeps_given_cameras() -> None:
     )
     np.testing.assert_allclose(given.extrinsics, sample.extrinsics[:2], atol=1e-5)
     assert given.refinement.pose_source == ("given", "given") and given.refinement.scale_source == "given"
+
+
+def test_a_matcher_by_name() -> None:
+    from depth_anything_3.refine.matches import best_patches_of
+
+    model = DepthAnything3.from_pretrained("bundled")
+    photographs = list(np.random.default_rng(0).integers(0, 256, (3, 56, 84, 3), np.uint8))
+    with pytest.raises(InputError, match="attention, sift"):
+        model.inference(photographs, refine="poses", matcher="swift")
+    with pytest.warns(UserWarning, match="matcher has no effect"):
+        model.inference(photographs[:1], process_res=84, matcher="attention")
+    noise = model.inference(photographs, process_res=84, refine="poses", matcher="attention")
+    assert noise.refinement is not None and noise.refinement.matcher == "attention"
+    assert noise.refinement.unsupported == (0, 1, 2)
+    inputs = preprocess(photographs, options=PreprocessOptions(process_res=84))
+    best = best_patches_of(model.model, inputs, device=torch.device("cpu"), dtype=torch.float32)
+    assert best.shape == (3, 3, 24) and best.min() >= 0 and best.max() < 24
 
 
 def test_refinement_that_a_model_cannot_do_is_refused() -> None:

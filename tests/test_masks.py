@@ -14,7 +14,7 @@ from support.networks import fill_weights, miniature
 
 from depth_anything_3 import DepthAnything3, Prediction
 from depth_anything_3.export.base import EXPORTERS
-from depth_anything_3.refine import scene
+from depth_anything_3.refine import matchers
 from depth_anything_3.refine.clean import keep_pixels
 from depth_anything_3.refine.features import Features, detect_all
 from depth_anything_3.refine.points import points
@@ -79,7 +79,7 @@ def test_files(spoilt: Prediction, tmp_path: Path) -> None:
 
 def test_keypoints_and_depth(spoilt: Prediction, monkeypatch: pytest.MonkeyPatch) -> None:
     found: list[Features] = []
-    monkeypatch.setattr(scene, "detect_all", lambda *a, **k: found.extend(detect_all(*a, **k)) or found)
+    monkeypatch.setattr(matchers, "detect_all", lambda *a, **k: found.extend(detect_all(*a, **k)) or found)
     assert spoilt.processed_images is not None
     pictures = Pictures(pixels=spoilt.processed_images, records=spoilt.records)
     refined = refine_prediction(spoilt, pictures, mode="poses")

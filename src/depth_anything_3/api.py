@@ -261,6 +261,7 @@ class DepthAnything3(nn.Module):
         derive_confidence: bool = False,
         max_memory: float | None = None,
         refine: RefineMode = "off",
+        matcher: str = "sift",
         alpha: AlphaMode = "composite",
         clean: str | None = None,
         masks: Masks = None,
@@ -289,7 +290,8 @@ class DepthAnything3(nn.Module):
                 network. The number of cameras of an unknown one lets it be estimated, once for all times. See
                 :mod:`depth_anything_3.infer.rigs`.
             align_to_input_ext_scale, infer_gs, gs_source, use_ray_pose, ref_view_strategy, export_feat_layers,
-                metric_focal, shared_intrinsics, square_pixels, derive_confidence, max_memory, refine: see
+                metric_focal, shared_intrinsics, square_pixels, derive_confidence, max_memory, refine,
+                matcher: see
                 :class:`~depth_anything_3.types.options.InferOptions`. With ``refine="full"`` maps are at least 504
                 pixels long (but never longer than the pictures), whatever ``process_res`` is, unless a Gaussian head
                 has predicted for other pixels. Gaussians are in the world and the unit of depth and poses.
@@ -324,6 +326,7 @@ class DepthAnything3(nn.Module):
             ref_view_strategy=ref_view_strategy,  # type: ignore[arg-type]
             export_feat_layers=tuple(export_feat_layers or ()),
             refine=refine,
+            matcher=matcher,
             metric_focal=metric_focal,
             shared_intrinsics=shared_intrinsics,
             square_pixels=square_pixels,
@@ -390,7 +393,7 @@ class DepthAnything3(nn.Module):
         report("postprocess", 1, 1)
         if options.refine != "off":
             report("refine", 0, 1)
-            prediction = self._refined(prediction, sources, options, preprocessing, given=all_given)
+            prediction = self._refined(prediction, inputs, sources, options, preprocessing, given=all_given)
             report("refine", 1, 1)
         if options.infer_gs and options.gs_source == "depth":
             prediction = _with_plain_gaussians(prediction)
@@ -612,12 +615,14 @@ class DepthAnything3(nn.Module):
     def _refined(
         self,
         prediction: Prediction,
+        inputs: ModelInputs,
         sources: Sequence[ImageSource],
         options: InferOptions,
         preprocessing: PreprocessOptions,
         *,
         given: bool,
     ) -> Prediction:
+        from depth_anything_3.refine.matches import best_patches_of
         from depth_anything_3.refine.prediction import Pictures, refine_prediction
         from depth_anything_3.refine.scene import FEATURE_SIZE
 
@@ -633,6 +638,8 @@ class DepthAnything3(nn.Module):
             grid=pictures(PROCESS_RES) if small and options.refine == "full" and len(sources) > 1 else None,
             camera_sigma=self.camera_sigma,
             cameras_given=given,
+            matcher=options.matcher,
+            patches=lambda: best_patches_of(self.model, inputs, device=self.device, dtype=self.dtype),
             device=self.device,
         )
 
@@ -658,6 +665,7 @@ class DepthAnything3(nn.Module):
         self._check_gaussians(options)
         if options.refine != "off" and "cameras" not in abilities:
             raise CapabilityError("refine", repr(options.refine), f"'off': {self.model_name} predicts no cameras")
+        self._check_matcher(options)
         self._check_lens_options(options, with_intrinsics)
         if wrong := [i for i in options.export_feat_layers if i not in range(self.model.depth)]:
             raise InputError("export_feat_layers", str(wrong), f"block indices from 0 to {self.model.depth - 1}")
@@ -665,6 +673,17 @@ class DepthAnything3(nn.Module):
             warnings.warn(f"use_ray_pose has no effect: {self.model_name} predicts no rays", stacklevel=3)
         if options.ref_view_strategy != InferOptions.ref_view_strategy and (with_poses or views < 3):
             warnings.warn("ref_view_strategy has no effect with given poses or fewer than three views", stacklevel=3)
+
+    def _check_matcher(self, options: InferOptions) -> None:
+        from depth_anything_3.refine.matchers import matcher_names
+        from depth_anything_3.refine.matches import matching_backbone
+
+        names = matcher_names(options.matcher)
+        if options.refine == "off":
+            if options.matcher != InferOptions.matcher:
+                warnings.warn("matcher has no effect without refine", stacklevel=4)
+        elif "attention" in names:
+            matching_backbone(self.model)
 
     def _check_gaussians(self, options: InferOptions) -> None:
         if not options.infer_gs:

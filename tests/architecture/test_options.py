@@ -51,6 +51,7 @@ OWN_ARGUMENTS = {
     "progress",
     "cancel",
     "refine",
+    "matcher",
     "extrinsics_convention",
     "metric_focal",
     "shared_intrinsics",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from depth_anything_3.errors import InputError
 from depth_anything_3.geometry.pinhole import project, unproject
@@ -27,14 +28,22 @@ def pair(shift_pixels: float, depth: float = 2.0) -> tuple[np.ndarray, np.ndarra
     return np.full((2, H, W), depth), np.stack([K, K]), poses
 
 
+def matched(
+    depth: np.ndarray, intrinsics: np.ndarray, extrinsics: np.ndarray, *, patch: int = PATCH, tolerance: float = 0.03
+) -> np.ndarray:
+    """Matches of the first of two views in the second."""
+    tensors = (torch.from_numpy(v)[None] for v in (depth, intrinsics, extrinsics))
+    return true_patch_matches(*tensors, patch=patch, tolerance=tolerance)[0, 0, 1].numpy()
+
+
 def test_no_motion() -> None:
-    found = true_patch_matches(*pair(0), patch=PATCH)
+    found = matched(*pair(0))
     np.testing.assert_array_equal(found, np.arange(ROWS * COLUMNS))
     assert top1_accuracy(same_position_matches(ROWS * COLUMNS), found) == 1
 
 
 def test_a_step_of_two_patches() -> None:
-    found = true_patch_matches(*pair(2 * PATCH), patch=PATCH).reshape(ROWS, COLUMNS)
+    found = matched(*pair(2 * PATCH)).reshape(ROWS, COLUMNS)
     grid = np.arange(ROWS * COLUMNS).reshape(ROWS, COLUMNS)
     np.testing.assert_array_equal(found[:, 2:], grid[:, :-2])
     assert (found[:, :2] == NO_MATCH).all()
@@ -47,12 +56,12 @@ def test_a_step_of_two_patches() -> None:
 def test_what_is_hidden_has_no_counterpart() -> None:
     depth, k, poses = pair(PATCH)
     depth[1, :PATCH, :PATCH] = 1.0  # a box in front of the second camera
-    found = true_patch_matches(depth, k, poses, patch=PATCH)
+    found = matched(depth, k, poses)
     assert found[1] == NO_MATCH
     assert found[2] == 1
     depth[1, :PATCH, :PATCH] = 2.0 * 1.02
-    assert true_patch_matches(depth, k, poses, patch=PATCH)[1] == 0
-    assert true_patch_matches(depth, k, poses, patch=PATCH, tolerance=0.01)[1] == NO_MATCH
+    assert matched(depth, k, poses)[1] == 0
+    assert matched(depth, k, poses, tolerance=0.01)[1] == NO_MATCH
 
 
 @pytest.mark.parametrize("unknown", [0, np.nan, np.inf])
@@ -60,14 +69,14 @@ def test_unknown_depth_has_no_counterpart(unknown: float) -> None:
     depth, k, poses = pair(0)
     depth[0, :PATCH, :PATCH] = unknown
     depth[1, :PATCH, PATCH : 2 * PATCH] = unknown
-    found = true_patch_matches(depth, k, poses, patch=PATCH)
+    found = matched(depth, k, poses)
     assert (found[:3] == [NO_MATCH, NO_MATCH, 2]).all()
 
 
 def test_behind_the_second_camera() -> None:
     depth, k, poses = pair(0)
     poses[1] = np.concatenate([np.diag([-1.0, 1, -1]), np.zeros((3, 1))], 1)
-    assert (true_patch_matches(depth, k, poses, patch=PATCH) == NO_MATCH).all()
+    assert (matched(depth, k, poses) == NO_MATCH).all()
 
 
 def test_against_a_loop_over_patches() -> None:
@@ -89,7 +98,7 @@ def test_against_a_loop_over_patches() -> None:
             expected.append(y // PATCH * COLUMNS + x // PATCH if inside else NO_MATCH)
             if inside:
                 second[y, x] = z
-    found = true_patch_matches(np.stack([first, second]), k, poses, patch=PATCH, tolerance=0.2)
+    found = matched(np.stack([first, second]), k, poses, tolerance=0.2)
     np.testing.assert_array_equal(found, expected)
     assert 3 < (found != NO_MATCH).sum() < ROWS * COLUMNS
 
@@ -103,7 +112,7 @@ def test_best_matches_by_cosine() -> None:
 @pytest.mark.usefixtures("unchecked_shapes")
 def test_errors() -> None:
     with pytest.raises(InputError, match="20x12"):
-        true_patch_matches(*pair(0), patch=5)
+        matched(*pair(0), patch=5)
     with pytest.raises(InputError, match="counterpart"):
         top1_accuracy(np.zeros(2, int), np.full(2, NO_MATCH))
     with pytest.raises(InputError, match="columns"):

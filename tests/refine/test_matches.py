@@ -9,9 +9,10 @@ import torch
 from support.tiny import any_view_config, seeded_network
 from torch import Tensor
 
+from depth_anything_3.errors import CapabilityError
 from depth_anything_3.model.attention_tap import tapped
 from depth_anything_3.model.da3 import DepthAnything3Net
-from depth_anything_3.refine.matches import attention_matches, read_matches
+from depth_anything_3.refine.matches import attention_matches, matching_backbone, read_matches
 
 GRID = (4, 6)
 PATCHES = 24
@@ -80,3 +81,10 @@ def test_reading_from_a_network_is_reading_its_attention() -> None:
     assert torch.equal(found.second, expected.second)
     assert torch.equal(found.weight, expected.weight)
     assert len(found.weight) == 6 * PATCHES
+
+
+def test_a_network_without_the_matching_blocks_is_refused() -> None:
+    network = cast(DepthAnything3Net, seeded_network(any_view_config()))
+    assert network.depth <= 7
+    with pytest.raises(CapabilityError, match="matcher"):
+        matching_backbone(network)

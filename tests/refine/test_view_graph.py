@@ -8,7 +8,14 @@ from support.synthetic_views import SIZE, random_views
 
 from depth_anything_3.refine.features import Features
 from depth_anything_3.refine.reconstruct import expected_pixels
-from depth_anything_3.refine.view_graph import common_focal, connect_more, connect_views, rotation_error, with_poses
+from depth_anything_3.refine.view_graph import (
+    _best_partners,
+    common_focal,
+    connect_more,
+    connect_views,
+    rotation_error,
+    with_poses,
+)
 
 
 @pytest.mark.parametrize("wrong", [0.5, 0.75, 1.4, 2.2])
@@ -90,6 +97,18 @@ def test_a_wall_that_moves_by_one_vector_stays_where_the_rest_agrees() -> None:
         Features(xy=xy - np.c_[200 / depth, 0 * depth], descriptors=descriptors),
     ]
     assert connect_views(views, [SIZE] * 2)[0].support > 280
+
+
+def test_of_many_views_each_has_few_partners() -> None:
+    """A ring, in which neighbours have most in common."""
+    count = 70
+    apart = {(i, j): min(j - i, count - j + i) for i in range(count) for j in range(i + 1, count)}
+    scores = {pair: 1000.0 - away for pair, away in apart.items()}
+    kept = _best_partners(scores, count)
+    assert set(kept) >= {pair for pair, away in apart.items() if away <= 10}
+    assert len(kept) <= 20 * count and kept == [pair for pair in scores if pair in set(kept)]
+    few = {pair: score for pair, score in scores.items() if max(pair) < 60}
+    assert _best_partners(few, 60) == list(few)
 
 
 def test_strangers_are_not_connected() -> None:

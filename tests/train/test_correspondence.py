@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,13 +13,15 @@ from torch import Tensor
 
 from depth_anything_3.datasets.procedural import RenderedScene
 from depth_anything_3.geometry.pinhole import project, unproject
+from depth_anything_3.metrics.matching import true_patch_matches
 from depth_anything_3.model.attention_tap import AttentionTap, tapped
 from depth_anything_3.model.da3 import DepthAnything3Net
 from depth_anything_3.train.correspondence import (
     DEPTH_TOLERANCE,
     correspondence_loss,
-    patch_matches,
 )
+
+patch_matches = partial(true_patch_matches, tolerance=DEPTH_TOLERANCE)
 
 ROWS, COLUMNS, FOCAL, DISTANCE = 4, 6, 28.0, 2.0
 HEIGHT, WIDTH = 14 * ROWS, 14 * COLUMNS
@@ -40,7 +43,7 @@ def brute_force(depth: np.ndarray, intrinsics: np.ndarray, extrinsics: np.ndarra
             if depth[i, y, x] <= 0 or z <= 0 or not (0 <= xy[0] < columns * 14 and 0 <= xy[1] < rows * 14):
                 continue
             there = depth[j, int(xy[1]), int(xy[0])]
-            if there > 0 and abs(there - z) < DEPTH_TOLERANCE * z:
+            if there > 0 and abs(there - z) <= DEPTH_TOLERANCE * there:
                 found[i, j, p] = int(xy[1]) // 14 * columns + int(xy[0]) // 14
     return found
 

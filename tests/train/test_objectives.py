@@ -15,12 +15,13 @@ from torch import Tensor
 
 from depth_anything_3.geometry.pinhole import camera_centres, unproject
 from depth_anything_3.infer.cameras import normalise_extrinsics
+from depth_anything_3.metrics.matching import true_patch_matches
 from depth_anything_3.model.attention_tap import tapped
 from depth_anything_3.model.da3 import DepthAnything3Net, Encoded
 from depth_anything_3.train.augment import AugmentOptions, Pictures, crop_and_resize
 from depth_anything_3.train.batch import Batch
 from depth_anything_3.train.camera_norm import fold
-from depth_anything_3.train.correspondence import correspondence_loss, patch_matches
+from depth_anything_3.train.correspondence import DEPTH_TOLERANCE, correspondence_loss
 from depth_anything_3.train.objectives import (
     AnyviewTruth,
     Objective,
@@ -269,7 +270,8 @@ def test_the_correspondence_term_is_that_of_the_chosen_blocks_and_heads(batch: B
     with tapped(net.backbone.pretrained, [3]) as (tap,):
         net.encode(batch.images, ref_view_strategy="first")
         expected, top1 = correspondence_loss(
-            tap.logits(3, slice(0, 1)), patch_matches(batch.depth, batch.intrinsics, batch.extrinsics)
+            tap.logits(3, slice(0, 1)),
+            true_patch_matches(batch.depth, batch.intrinsics, batch.extrinsics, tolerance=DEPTH_TOLERANCE),
         )
     torch.testing.assert_close(losses["correspondence"], 0.3 * expected)
     torch.testing.assert_close(losses["_top1"], top1)

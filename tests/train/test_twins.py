@@ -19,10 +19,11 @@ import torch
 
 from depth_anything_3.errors import InputError, UnknownNameError
 from depth_anything_3.geometry.pinhole import camera_centres, unproject
+from depth_anything_3.metrics.matching import true_patch_matches
 from depth_anything_3.model.da3 import Encoded
 from depth_anything_3.train import teacher_losses as T
 from depth_anything_3.train.batch import Batch
-from depth_anything_3.train.correspondence import patch_matches
+from depth_anything_3.train.correspondence import DEPTH_TOLERANCE
 from depth_anything_3.train.objectives import Objective, conditioning_poses
 from depth_anything_3.train.recipes import RECIPES
 from depth_anything_3.train.trainer import Trainer, initial_network
@@ -214,7 +215,7 @@ def reached(trainer: Trainer, *, poses: bool = False) -> dict[str, float]:
     found = terms(trainer, poses=poses)
     if "correspondence" in found:
         batch = trainer.batch(0)
-        matches = patch_matches(batch.depth, batch.intrinsics, batch.extrinsics)
+        matches = true_patch_matches(batch.depth, batch.intrinsics, batch.extrinsics, tolerance=DEPTH_TOLERANCE)
         shown = (matches >= 0).sum(2).double()
         found["correspondence"] -= float(shown[shown > 0].log().mean())
     return found

@@ -36,6 +36,7 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from depth_anything_3.bench.scenes import EvalScene, evenly_spaced, select_views
 from depth_anything_3.errors import Cancelled, InputError
@@ -46,7 +47,6 @@ from depth_anything_3.metrics.pose import auc, errors_of_pairs, focal_errors, re
 from depth_anything_3.metrics.predictors import identity_poses
 from depth_anything_3.metrics.reconstruction import f_score
 from depth_anything_3.metrics.trajectory import align_by_orientations
-from depth_anything_3.types.options import PATCH_SIZE
 
 VIEW_COUNTS = (1, 2, 4, 8)
 
@@ -388,11 +388,10 @@ def _matching_scores(best: npt.NDArray[np.integer], size: tuple[int, ...], scene
     height, width = scene.depth.shape[1:]
     depth = resized_nearest(scene.depth, *size)
     intrinsics = scene.intrinsics * np.array([[size[1] / width], [size[0] / height], [1.0]])
-    shares = []
-    for i, j in permutations(range(len(depth)), 2):
-        true = true_patch_matches(depth[[i, j]], intrinsics[[i, j]], scene.extrinsics[[i, j]], patch=PATCH_SIZE)
-        if (true != NO_MATCH).any():
-            shares.append(top1_accuracy(best[i, j], true))
+    tensors = (torch.tensor(np.asarray(v))[None] for v in (depth, intrinsics, scene.extrinsics))
+    true = true_patch_matches(*tensors)[0].numpy()
+    pairs = [pair for pair in permutations(range(len(depth)), 2) if (true[pair] != NO_MATCH).any()]
+    shares = [top1_accuracy(best[pair], true[pair]) for pair in pairs]
     return {"matching_top1": float(np.mean(shares))} if shares else {}
 
 

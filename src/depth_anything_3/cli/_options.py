@@ -265,6 +265,10 @@ FLAGS: dict[str, Flag] = {
         read={True: "full", False: "off", None: None}.get,
         shown=False,
     ),
+    "matcher": Flag(
+        help="What finds the matches: sift, attention (the model's own), sift+attention (the second where the first "
+        "finds too little), or the name of another that is installed."
+    ),
     "refine_depth": Flag(help="Refine the depth too, not only the cameras."),
     "shared_intrinsics": Flag(help="One predicted camera matrix for all pictures."),
     "square_pixels": Flag(help="Predicted cameras with fx = fy."),
@@ -330,7 +334,7 @@ PANELS: dict[type, str] = {
 }
 """The heading in the help, by dataclass."""
 
-_PANEL_OF_FIELD = {"align_to_input_ext_scale": "Cameras", "refine": "Refinement"}
+_PANEL_OF_FIELD = {"align_to_input_ext_scale": "Cameras", "refine": "Refinement", "matcher": "Refinement"}
 
 # How Python calls what is typed under another name; errors and warnings speak of these.
 _ALIASES = {

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 _OWN_FORMATS = ("ply", "tum", "kitti", "npz", "published")
 
-_Refine = Annotated[InferOptions, With("refine", "use_ray_pose", "ref_view_strategy", "metric_focal", refine=False)]
+_Refine = Annotated[
+    InferOptions, With("refine", "matcher", "use_ray_pose", "ref_view_strategy", "metric_focal", refine=False)
+]
 _Sequence = Annotated[StreamOptions, With("window", "overlap", "loops", "shared_intrinsics", "queue")]
 _Files = Annotated[FileOptions, With("export_dir", "export_format", "overwrite", export_format="ply-tum")]
 

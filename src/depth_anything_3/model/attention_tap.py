@@ -38,13 +38,14 @@ class AttentionTap:
         for handle in self._handles:
             handle.remove()
 
-    def logits(self, views: int, heads: slice) -> Float[Tensor, "B A n n"]:
-        """Attention logits over all tokens of all views, as the block computes them."""
+    def logits(self, views: int, heads: slice, *, of: int | None = None) -> Float[Tensor, "B A q n"]:
+        """Attention logits over all tokens of all views, as the block computes them; ``of`` one view, or of all."""
         assert self.queries is not None and self.keys is not None, "the block has not run"
         q, k = self.queries[:, heads].float(), self.keys[:, heads].float()
         tokens = q.shape[2] // views
         table = global_table(views, tokens - 1, q.shape[-1], q.device)
-        return rotate(q, table) @ rotate(k, table).transpose(-1, -2) * q.shape[-1] ** -0.5
+        rows = slice(None) if of is None else slice(of * tokens, (of + 1) * tokens)
+        return rotate(q, table)[:, :, rows] @ rotate(k, table).transpose(-1, -2) * q.shape[-1] ** -0.5
 
 
 @contextmanager

@@ -5,7 +5,7 @@ Letters: N views, k keypoints of a view, C channels of a descriptor.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -38,6 +38,10 @@ class Features:
     def weights(self, chosen: Int[np.ndarray, " m"]) -> Float[np.ndarray, " m"]:
         """Weights of some of the keypoints."""
         return np.ones(len(chosen)) if self.weight is None else self.weight[chosen]
+
+
+PairMatches = Mapping[tuple[int, int], Int[np.ndarray, "m 2"]]
+"""(first, second) view, the first being the lower number, to indices into the keypoints of the two."""
 
 
 def detect_sift(

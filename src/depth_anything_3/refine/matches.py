@@ -11,13 +11,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from depth_anything_3.model.attention_tap import AttentionTap
+from depth_anything_3.errors import CapabilityError
+from depth_anything_3.model.attention_tap import AttentionTap, tapped
+from depth_anything_3.model.da3 import DepthAnything3Net, NestedDepthAnything3Net
+from depth_anything_3.model.dinov2.vision_transformer import DinoVisionTransformer
 from depth_anything_3.refine.cameras import Matches
+from depth_anything_3.types.inputs import ModelInputs
 from depth_anything_3.types.options import PATCH_SIZE
+
+Network = DepthAnything3Net | NestedDepthAnything3Net
 
 MATCHING_BLOCKS = (5, 7)
 MATCHING_HEADS = 2
@@ -49,13 +57,55 @@ def best_patches(
     taps: Sequence[AttentionTap], views: int, grid: tuple[int, int], *, heads: int = MATCHING_HEADS
 ) -> Int[Tensor, "N N P"]:
     """Per view, other view and patch, the patch there that gets the most attention; see :func:`read_matches`."""
-    return _attention(taps, views, grid, heads).argmax(-1).permute(0, 2, 1)
+    found = [_attention(taps, views, grid, heads, of=view)[0].argmax(-1).T for view in range(views)]
+    return torch.stack(found)
 
 
-def _attention(taps: Sequence[AttentionTap], views: int, grid: tuple[int, int], heads: int) -> Float[Tensor, "N P N P"]:
+def matching_backbone(net: Network) -> DinoVisionTransformer:
+    """The part of a network whose attention is read; of a nested one that for any number of views.
+
+    Raises:
+        CapabilityError: some of :data:`MATCHING_BLOCKS` do not look across views.
+    """
+    backbone = (net.da3 if isinstance(net, NestedDepthAnything3Net) else net).backbone.pretrained
+    if not all(i < backbone.depth and backbone.is_global(i) for i in MATCHING_BLOCKS):
+        what = f"a network whose blocks {' and '.join(map(str, MATCHING_BLOCKS))} look across views, or 'sift'"
+        raise CapabilityError("matcher", "'attention'", what)
+    return backbone
+
+
+def best_patches_of(
+    net: Network, inputs: ModelInputs, *, device: torch.device, dtype: torch.dtype
+) -> Int[np.ndarray, "N N P"]:
+    """:func:`best_patches` of one scene, by a pass of the backbone of its own.
+
+    It keeps the order of the views, and is not conditioned on cameras.
+
+    Args:
+        net: see :func:`matching_backbone`.
+        inputs: the views.
+        device, dtype: as the network runs.
+    """
+    backbone = matching_backbone(net)
+    images = torch.from_numpy(inputs.images)[None].to(device)
+    grid = (images.shape[-2] // PATCH_SIZE, images.shape[-1] // PATCH_SIZE)
+    with (
+        torch.inference_mode(),
+        torch.autocast(device.type, dtype, enabled=dtype != torch.float32),
+        tapped(backbone, MATCHING_BLOCKS) as taps,
+    ):
+        backbone(images, ref_view_strategy="first")
+        best: npt.NDArray[np.int64] = best_patches(taps, images.shape[1], grid).cpu().numpy()
+    return best
+
+
+def _attention(
+    taps: Sequence[AttentionTap], views: int, grid: tuple[int, int], heads: int, of: int | None = None
+) -> Float[Tensor, "I P N P"]:
+    """Shares of the patches of all views, or of one."""
     tokens = 1 + grid[0] * grid[1]
-    shares = [tap.logits(views, slice(0, heads)).softmax(-1).mean(1)[0] for tap in taps]
-    attention = torch.stack(shares).mean(0).unflatten(0, (views, tokens)).unflatten(2, (views, tokens))
+    shares = [tap.logits(views, slice(0, heads), of=of).softmax(-1).mean(1)[0] for tap in taps]
+    attention = torch.stack(shares).mean(0).unflatten(0, (-1, tokens)).unflatten(2, (views, tokens))
     return attention[:, 1:, :, 1:]
 
 

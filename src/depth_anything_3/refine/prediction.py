@@ -14,10 +14,11 @@ from jaxtyping import Float, UInt8
 
 from depth_anything_3.errors import InputError
 from depth_anything_3.geometry.gaussians import follow_views
+from depth_anything_3.refine.matchers import NetworkPatches, PatchSource
 from depth_anything_3.refine.reconstruct import Prior
 from depth_anything_3.refine.scene import refine_scene
 from depth_anything_3.types.inputs import ResizeRecord
-from depth_anything_3.types.options import CAMERA_SIGMA, RefineMode
+from depth_anything_3.types.options import CAMERA_SIGMA, PATCH_SIZE, RefineMode
 from depth_anything_3.types.prediction import Prediction, usable_pixels
 from depth_anything_3.types.refinement import Refinement
 
@@ -45,6 +46,8 @@ def refine_prediction(
     grid: Pictures | None = None,
     camera_sigma: tuple[float, float] = CAMERA_SIGMA,
     cameras_given: bool = False,
+    matcher: str = "sift",
+    patches: PatchSource | None = None,
     device: torch.device | str = "cpu",
 ) -> Prediction:
     """The prediction with refined cameras and depth, in the same world frame and unit; Gaussians follow their pixels.
@@ -59,6 +62,8 @@ def refine_prediction(
         grid: the same views at the size that maps shall have; None keeps the prediction's.
         camera_sigma: how far off its cameras are, see :data:`~depth_anything_3.types.options.CAMERA_SIGMA`.
         cameras_given: the cameras are known and stay.
+        matcher: see :func:`~depth_anything_3.refine.scene.refine_scene`.
+        patches: runs the network for its best patches, on views of the prediction's size; None where it cannot.
         device: where depth is measured.
 
     Raises:
@@ -88,6 +93,8 @@ def refine_prediction(
         mode=mode,
         cameras_given=cameras_given,
         masks=usable_pixels(moved),
+        matcher=matcher,
+        patches=None if patches is None else _network_patches(prediction, pictures, patches),
         device=device,
     )
     refined = replace(
@@ -99,6 +106,15 @@ def refine_prediction(
         refinement=found.report,
     )
     return with_gaussians_of(moved, refined)
+
+
+def _network_patches(prediction: Prediction, pictures: Pictures, best: PatchSource) -> NetworkPatches:
+    height, width = prediction.depth.shape[1:]
+    return NetworkPatches(
+        best=best,
+        grid=(height // PATCH_SIZE, width // PATCH_SIZE),
+        pictures=_changes(prediction.records, pictures.records),
+    )
 
 
 def with_gaussians_of(before: Prediction, after: Prediction) -> Prediction:

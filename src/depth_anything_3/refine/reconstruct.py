@@ -13,14 +13,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from depth_anything_3.errors import InputError
 from depth_anything_3.geometry.pinhole import camera_centres
 from depth_anything_3.geometry.rotation_vectors import nearest_rotation, vector_from_rotation
 from depth_anything_3.metrics.trajectory import align_by_orientations
 from depth_anything_3.refine.depth_alignment import SeenPoints, align_depth
-from depth_anything_3.refine.features import Features
+from depth_anything_3.refine.features import Features, PairMatches
 from depth_anything_3.refine.growth import (
     LIMITS_PX,
     Model,
@@ -47,6 +47,9 @@ from depth_anything_3.types.refinement import PoseSource
 
 Array = npt.NDArray[np.float64]
 
+WELL_SEEN = 150
+"""Observations of a view from which on a second look, or a second matcher, gives no more."""
+
 _NOISE_PX = 0.7  # of keypoints, for how well a point's depth is known
 _GIVEN: PoseSource = "given"
 _NO_TURN, _ALONG_AXIS = np.radians(0.3), np.radians(1.0)  # of a rectified pair: rotation, baseline off an axis
@@ -57,7 +60,6 @@ _FOUND_ROTATION, _FOUND_SEARCH, _FOUND_ENOUGH = (
     300,
 )  # radians; of the longer side: where a first look says to look again
 _ERROR_OF_ONE = 3.5  # radians: k points tell the orientation of a view to about this over k, as it turned out
-_WELL_SEEN = 150  # observations of a view from which on a second look gives no more
 _TRUSTED_ROTATION = 0.35  # radians: a prior that errs by more does not know where to look
 _IMPOSSIBLE_SIGMAS, _UNLIKELY_SIGMAS = 4.0, 2.5  # a pair that is farther from a prior is wrong; one of few matches
 _FOCAL_ROUNDS, _FOCAL_MOVED = 3, 0.02  # what the first views say of the lens can let more views be placed
@@ -110,6 +112,16 @@ class Reconstruction:
     pairs: tuple[ViewPair, ...]
 
     @property
+    def seen(self) -> Int[np.ndarray, " n"]:
+        """Observations of each view."""
+        return np.bincount(self.observations.view, minlength=len(self.source))
+
+    def says_more_than(self, other: Reconstruction) -> bool:
+        """Whether it places more views, or as many of them by more observations."""
+        mine, its = ((r.source.count("matches"), len(r.observations.point)) for r in (self, other))
+        return mine[0] > its[0] or (mine[0] == its[0] and mine[1] > its[1])
+
+    @property
     def seen_points(self) -> SeenPoints:
         """Depth of each point in each of its views; known the better, the wider the angle it is seen under."""
         view, point = self.observations.view, self.observations.point
@@ -122,7 +134,12 @@ class Reconstruction:
 
 
 def reconstruct(
-    features: Sequence[Features], sizes: Sequence[tuple[int, int]], prior: Prior, *, seed: int = 0
+    features: Sequence[Features],
+    sizes: Sequence[tuple[int, int]],
+    prior: Prior,
+    *,
+    also: PairMatches | None = None,
+    seed: int = 0,
 ) -> Reconstruction:
     """Cameras of N views.
 
@@ -130,6 +147,7 @@ def reconstruct(
         features: keypoints of every view.
         sizes: rows and columns of every image.
         prior: what the network says.
+        also: per pair of views, matches that did not come from descriptors.
         seed: of the search for relative poses.
 
     Raises:
@@ -139,7 +157,7 @@ def reconstruct(
     if not len(sizes) == len(prior.extrinsics) == len(prior.intrinsics) == len(prior.depth) == count:
         raise InputError("prior", f"{len(prior.extrinsics)} views", f"{count}, one per view with keypoints")
     longer = float(max(max(size) for size in sizes))
-    connected = connect_views(features, sizes)
+    connected = connect_views(features, sizes, also=also)
     factor = common_focal(connected, prior.intrinsics, longer, prior.focal_sigma)
     lenses = _with_focal(prior.intrinsics, factor)
     if prior.share_focal:
@@ -174,8 +192,7 @@ def _second_look(
     Kept if it places more views, or as many of them by more observations.
     """
     placed, count = found.source.count("matches"), len(found.source)
-    seen = np.bincount(found.observations.view, minlength=count)
-    if placed < 3 or (placed == count and seen.min() >= _WELL_SEEN):
+    if placed < 3 or (placed == count and found.seen.min() >= WELL_SEEN):
         return found
     depth = align_depth(prior.depth, found.seen_points, sizes[0]).depth
     sure = replace(
@@ -186,23 +203,27 @@ def _second_look(
     scene = Scene.of(features, pairs, found.intrinsics, longer, prior.share_focal)
     models = [_believable(model, prior, prior.rotation_sigma) for model in grow_models(scene)]
     again = _completed(scene, models, prior, sizes)
-    gained = again.source.count("matches") - placed, len(again.observations.point) - len(found.observations.point)
-    return again if gained > (0, 0) else found
+    return again if again.says_more_than(found) else found
 
 
 def triangulate_matches(
-    features: Sequence[Features], sizes: Sequence[tuple[int, int]], prior: Prior, *, seed: int = 0
+    features: Sequence[Features],
+    sizes: Sequence[tuple[int, int]],
+    prior: Prior,
+    *,
+    also: PairMatches | None = None,
+    seed: int = 0,
 ) -> Reconstruction:
     """Points of matches between N views whose cameras are known and stay.
 
     Args:
-        features, sizes, seed: as in :func:`reconstruct`.
+        features, sizes, also, seed: as in :func:`reconstruct`.
         prior: with the true cameras.
     """
     longer = float(max(max(size) for size in sizes))
     lenses = np.array(prior.intrinsics, np.float64)
     known = replace(prior, rotation_sigma=_KNOWN_ROTATION)
-    pairs, _ = _posed(connect_views(features, sizes), features, sizes, lenses, known, seed)
+    pairs, _ = _posed(connect_views(features, sizes, also=also), features, sizes, lenses, known, seed)
     scene = Scene.of(features, pairs, lenses, longer, prior.share_focal)
     poses = np.array(prior.extrinsics, np.float64)
     model = Model(poses=poses, lenses=lenses, joined=tuple(range(len(poses))))

@@ -1,6 +1,6 @@
 """The whole of refinement for the views of one scene: keypoints, cameras, aligned depth, measured depth.
 
-    keypoints        refine.features
+    keypoints        refine.matchers, refine.features
         |  matches of every two views, the focal length they agree on      refine.view_graph
         |  cameras, one view after the other, and points                   refine.reconstruct
         |  each view's depth laid onto its points                          refine.depth_alignment
@@ -11,7 +11,7 @@ A view that nothing connects keeps the network's answer and is listed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -22,8 +22,8 @@ from depth_anything_3.errors import InputError
 from depth_anything_3.metrics.depth import resized_nearest
 from depth_anything_3.refine.dense import refine_depth
 from depth_anything_3.refine.depth_alignment import AlignedDepth, align_depth
-from depth_anything_3.refine.features import detect_all
-from depth_anything_3.refine.reconstruct import Prior, Reconstruction, reconstruct, triangulate_matches
+from depth_anything_3.refine.matchers import MATCHERS, NetworkPatches, ViewsToMatch, joined, matcher_names, of_views
+from depth_anything_3.refine.reconstruct import WELL_SEEN, Prior, Reconstruction, reconstruct, triangulate_matches
 from depth_anything_3.types.options import RefineMode
 from depth_anything_3.types.refinement import DepthSource, Refinement
 
@@ -59,6 +59,8 @@ def refine_scene(
     mode: RefineMode = "full",
     cameras_given: bool = False,
     masks: Bool[np.ndarray, "n h w"] | None = None,
+    matcher: str = "sift",
+    patches: NetworkPatches | None = None,
     device: torch.device | str = "cpu",
 ) -> RefinedScene:
     """Refine what a network says about N views.
@@ -69,9 +71,14 @@ def refine_scene(
         mode: ``poses`` or ``full``.
         cameras_given: the cameras are known and stay.
         masks: in pixels of the depth, where it may be used: False for sky and for what moves. None for everywhere.
+        matcher: names in :data:`~depth_anything_3.refine.matchers.MATCHERS`, joined by ``+``: each but the first is
+            asked where those before it leave a view with few observations, and kept where that gives more.
+        patches: what the network's attention says, for the matcher that reads it.
         device: where depth is measured.
 
     Raises:
+        UnknownNameError: there is no such matcher.
+        CapabilityError: the matcher needs patches of a network.
         InputError: ``mode`` is "off", or sizes do not fit.
     """
     if mode == "off":
@@ -79,9 +86,8 @@ def refine_scene(
     count, size = len(images), (images.shape[1], images.shape[2])
     allowed = None if masks is None else resized_nearest(masks, *size)
     most = _KEYPOINTS if count <= _MANY else _KEYPOINTS_OF_MANY
-    features = detect_all(list(images), most=most, masks=None if allowed is None else list(allowed))
-    build = triangulate_matches if cameras_given else reconstruct
-    found = build(features, [size] * count, prior)
+    views = ViewsToMatch(images=images, masks=allowed, most=most, patches=patches)
+    found, used = _reconstructed(views, prior, matcher_names(matcher), given=cameras_given)
     aligned = align_depth(prior.depth, found.seen_points, size, masks=masks)
     depth, confidence = aligned.depth.astype(np.float32), None
     measured = np.zeros(count)
@@ -92,8 +98,26 @@ def refine_scene(
         intrinsics=found.intrinsics,
         depth=depth,
         confidence=confidence,
-        report=_report(mode, found, aligned, measured, prior, cameras_given),
+        report=replace(_report(mode, found, aligned, measured, prior, cameras_given), matcher=used),
     )
+
+
+def _reconstructed(views: ViewsToMatch, prior: Prior, names: list[str], *, given: bool) -> tuple[Reconstruction, str]:
+    """Cameras and points, and the matchers that they come from."""
+    build = triangulate_matches if given else reconstruct
+    sizes = [(views.images.shape[1], views.images.shape[2])] * len(views.images)
+    matched, used = MATCHERS[names[0]](views), names[0]
+    found = build(matched.features, sizes, prior, also=matched.pairs)
+    for name in names[1:]:
+        weak = np.flatnonzero(found.seen < WELL_SEEN).tolist()
+        if not weak:
+            break
+        more = MATCHERS[name](views)
+        both = joined(matched, replace(more, pairs=of_views(more.pairs, weak)))
+        again = build(both.features, sizes, prior, also=both.pairs)
+        if again.says_more_than(found):
+            found, matched, used = again, both, f"{used}+{name}"
+    return found, used
 
 
 def _measured(

@@ -10,7 +10,7 @@ Letters: N views, M matches, S candidate focal lengths.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -21,7 +21,14 @@ import numpy.typing as npt
 from jaxtyping import Float, Int
 
 from depth_anything_3.geometry.rotation_vectors import vector_from_rotation
-from depth_anything_3.refine.features import Features, all_pairs, match_features, near_prediction, strongest
+from depth_anything_3.refine.features import (
+    Features,
+    PairMatches,
+    all_pairs,
+    match_features,
+    near_prediction,
+    strongest,
+)
 from depth_anything_3.refine.two_view import PosePrior, TwoView, relative_pose
 
 Array = npt.NDArray[np.float64]
@@ -37,6 +44,7 @@ _LEAST_OVERLAY, _MOST_OVERLAY = 0.2, 0.5  # shares of the matches and of the are
 _CELLS = 16  # along the longer side, in which area is counted
 _POSE_TOLERANCE_PX = 3.0
 _GLANCE, _GLANCE_LEAST, _GLANCE_FROM = 512, 6, 8  # strongest keypoints, matches among them, views
+_MANY, _PARTNERS = 60, 20  # views from which on each is matched only with so many others
 _USELESS_SIGMA = 0.7  # radians: a prior that is less sure costs time and decides nothing
 _FEWEST_AGREEING = 12  # with a relative pose
 _FOCAL_RANGE = (0.35, 3.5)  # of the longer side: 110 to 16 degrees
@@ -77,27 +85,54 @@ Expectation = Callable[[int, int], Float[np.ndarray, "k 2"]]
 """(first, second) view to where the keypoints of the first are expected in the second, NaN for anywhere."""
 
 
-def connect_views(features: Sequence[Features], sizes: Sequence[tuple[int, int]]) -> list[ViewPair]:
+def connect_views(
+    features: Sequence[Features], sizes: Sequence[tuple[int, int]], *, also: PairMatches | None = None
+) -> list[ViewPair]:
     """Match every two views; keep the pairs that are connected.
 
     Of many views most pairs have nothing in common; there a look at the strongest keypoints decides first (preemptive
-    matching; Wu, "Towards linear-time incremental structure from motion", 2013).
+    matching; Wu, "Towards linear-time incremental structure from motion", 2013). Of more than 60 views each is
+    matched with the 20 others alone whose strongest keypoints match best, so that time grows with the number of views.
 
     Args:
         features: keypoints of every view.
         sizes: rows and columns of every image.
+        also: per pair of views, matches of keypoints that did not come from descriptors.
     """
-
-    few = [strongest(one, _GLANCE) for one in features]
-    glance = len(features) > _GLANCE_FROM
+    known = {} if also is None else also
 
     def connect(views: tuple[int, int]) -> ViewPair | None:
         i, j = views
-        if glance and len(match_features(few[i], few[j])) < _GLANCE_LEAST:
-            return None
-        return _on_epipolar_lines(features, sizes, views, match_features(features[i], features[j]))
+        indices = match_features(features[i], features[j]) if views in alike else np.zeros((0, 2), np.int64)
+        return _on_epipolar_lines(features, sizes, views, np.concatenate([indices, known.get(views, indices[:0])]))
 
-    return [pair for pair in _in_threads(connect, all_pairs(len(features))) if pair is not None]
+    alike = set(_promising(features))
+    pairs = [views for views in all_pairs(len(features)) if views in alike or views in known]
+    return [pair for pair in _in_threads(connect, pairs) if pair is not None]
+
+
+def _promising(features: Sequence[Features]) -> list[tuple[int, int]]:
+    """Pairs of views that may have something in common."""
+    pairs = all_pairs(len(features))
+    if len(features) <= _GLANCE_FROM:
+        return pairs
+    few = [strongest(one, _GLANCE) for one in features]
+    common = _in_threads(lambda views: len(match_features(few[views[0]], few[views[1]])), pairs)
+    seen = {views: count for views, count in zip(pairs, common, strict=True) if count >= _GLANCE_LEAST}
+    return _best_partners(seen, len(features))
+
+
+def _best_partners(scores: Mapping[tuple[int, int], float], views: int) -> list[tuple[int, int]]:
+    """Of more than 60 views, the pairs that are among the 20 best of either of their views; otherwise all of them."""
+    if views <= _MANY:
+        return list(scores)
+    taken, ranked = np.zeros(views, np.int64), sorted(scores, key=lambda pair: -scores[pair])
+    kept = set()
+    for pair in ranked:
+        if min(taken[list(pair)]) < _PARTNERS:
+            kept.add(pair)
+            taken[list(pair)] += 1
+    return [pair for pair in scores if pair in kept]
 
 
 def connect_more(
@@ -111,7 +146,8 @@ def connect_more(
 ) -> list[ViewPair]:
     """Pairs that gained by looking for matches only near where each keypoint is expected.
 
-    Asked are those that have few matches or none; what they had stays where it was better.
+    Asked are those that have few matches or none, of more than 60 views only those of which most is expected to be in
+    common (20 for each view); what they had stays where it was better.
 
     Args:
         pairs: from :func:`connect_views`.
@@ -123,17 +159,20 @@ def connect_more(
     """
     had = {pair.views: pair.support for pair in pairs}
 
+    def inside(views: tuple[int, int]) -> int:
+        places = expected(*views)
+        return int(np.count_nonzero(((places >= 0) & (places < np.array(sizes[views[1]])[::-1])).all(1)))
+
     def connect(views: tuple[int, int]) -> ViewPair | None:
         i, j = views
         places = expected(i, j)
-        inside = ((places >= 0) & (places < np.array(sizes[j])[::-1])).all(1)
-        if np.count_nonzero(inside) < FEWEST_MATCHES:
-            return None
         near = near_prediction(features[i], features[j], places, radius)
         found = _on_epipolar_lines(features, sizes, views, match_features(features[i], features[j], allowed=near))
         return found if found is not None and found.support > had.get(views, 0) else None
 
     weak = [views for views in all_pairs(len(features)) if had.get(views, 0) < enough]
+    shared = {views: count for views in weak if (count := inside(views)) >= FEWEST_MATCHES}
+    weak = _best_partners(shared, len(features))
     return [pair for pair in _in_threads(connect, weak) if pair is not None]
 
 

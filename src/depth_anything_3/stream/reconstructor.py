@@ -56,7 +56,7 @@ Array = npt.NDArray[np.float64]
 SETTLED = 400
 """Frames behind the newest that still move before the end, where something absolute is known (poses, metres)."""
 
-_USED = ("use_ray_pose", "ref_view_strategy", "metric_focal", "refine", "max_memory")  # of the options of an inference
+_USED = ("use_ray_pose", "ref_view_strategy", "metric_focal", "refine", "matcher", "max_memory")  # of an inference's options
 _METRIC_SIGMA = 0.05  # of the logarithm of a metric window's scale
 _GIVEN_ROTATION, _GIVEN_POSITION = np.radians(0.2), 2e-3  # deviations of given poses: radians, part of their spread
 _PICTURE, _DEPTH, _WINDOW, _LOOP, _NODES, _SEARCH, _END = "pict", "dept", "wind", "loop", "node", "look", "ends"
@@ -92,7 +92,7 @@ class StreamingReconstructor:
         options: windows and loops; None for the defaults.
         preprocessing: how frames become network inputs; None for the model's own size.
         inference: of ``InferOptions``, those that make sense here: ``use_ray_pose``, ``ref_view_strategy``,
-            ``metric_focal`` and ``refine``, which is then done in every window.
+            ``metric_focal``, ``matcher`` and ``refine``, which is then done in every window.
         mapper: details of alignment, loops and solver; None for the defaults.
         store: folder for the state, new or to be gone on with: :attr:`received` says which frame comes next. None
             takes a temporary one that goes with this object.
@@ -422,6 +422,7 @@ class StreamingReconstructor:
             metric_focal=self.inference.metric_focal,
             max_memory=self.inference.max_memory,
             refine=self.inference.refine if len(pictures) > 1 else "off",
+            matcher=self.inference.matcher if len(pictures) > 1 else "sift",
             process_res=self.preprocessing.process_res,
             process_res_method=self.preprocessing.process_res_method,
             export_feat_layers=[layer],

@@ -23,6 +23,7 @@ from depth_anything_3.errors import InputError
 from depth_anything_3.geometry.encoding import encode_cameras
 from depth_anything_3.geometry.poses import rigid_inverse
 from depth_anything_3.infer.preprocess import IMAGE_MEAN, IMAGE_STD
+from depth_anything_3.metrics.matching import true_patch_matches
 from depth_anything_3.model.attention_tap import tapped
 from depth_anything_3.model.da3 import DepthAnything3Net, Encoded
 from depth_anything_3.model.dinov2.vision_transformer import DinoVisionTransformer
@@ -33,7 +34,7 @@ from depth_anything_3.train import losses as L
 from depth_anything_3.train import teacher_losses as T
 from depth_anything_3.train.batch import Batch
 from depth_anything_3.train.camera_norm import FoldableNorm
-from depth_anything_3.train.correspondence import correspondence_loss, patch_matches
+from depth_anything_3.train.correspondence import DEPTH_TOLERANCE, correspondence_loss
 
 Kind = Literal["anyview", "teacher", "mono", "metric", "gaussians"]
 
@@ -169,7 +170,7 @@ class Objective(nn.Module):
             encoded = self._encode(batch, autocast, rays=True, ref_view_strategy="first", **given)
             result = Losses()
             if wanted:
-                matches = patch_matches(batch.depth, batch.intrinsics, batch.extrinsics)
+                matches = true_patch_matches(batch.depth, batch.intrinsics, batch.extrinsics, tolerance=DEPTH_TOLERANCE)
                 parts = [
                     correspondence_loss(tap.logits(batch.views, slice(0, o.correspondence_heads)), matches)
                     for tap in taps

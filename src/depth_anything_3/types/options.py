@@ -171,6 +171,9 @@ class InferOptions:
         export_feat_layers: indices of transformer blocks whose patch features are returned in ``aux``.
         refine: ``poses`` lets matches between the views correct cameras and the scale of each view's depth; ``full``
             also measures depth by comparing the views; see :mod:`depth_anything_3.refine.scene`.
+        matcher: what finds the matches of ``refine``: ``sift``, ``attention`` (the network's own, for where texture is
+            thin) or another name in :data:`depth_anything_3.refine.matchers.MATCHERS`; ``sift+attention`` asks the
+            second only where the first finds too little.
         metric_focal: whether metres come from the ``given`` focal length, where there is one, or always from the
             ``predicted`` one, as published.
         shared_intrinsics: bring predicted cameras to one camera matrix for all views, which must be pictures of one
@@ -191,6 +194,7 @@ class InferOptions:
     ref_view_strategy: ReferenceViewStrategy = "saddle_balanced"
     export_feat_layers: tuple[int, ...] = ()
     refine: RefineMode = "off"
+    matcher: str = "sift"
     metric_focal: MetricFocal = "given"
     shared_intrinsics: bool = False
     square_pixels: bool = False

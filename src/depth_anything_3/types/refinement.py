@@ -30,6 +30,7 @@ class Refinement:
         depth_error: median of ``|log(point / depth)|`` at the points, before anything was aligned; None without points.
         measured: share of the pixels whose depth was measured by comparing views; 0 in mode ``poses``.
         scale_source: what sets the unit: ``network`` (its depth, in the median over all points), or ``given`` poses.
+        matcher: what the matches come from; of several that were asked, those that gave more.
     """
 
     mode: RefineMode
@@ -41,6 +42,7 @@ class Refinement:
     depth_error: tuple[float | None, ...]
     measured: tuple[float, ...]
     scale_source: Literal["network", "given"]
+    matcher: str = "sift"
 
     @property
     def unsupported(self) -> tuple[int, ...]:

@@ -16,8 +16,13 @@ from depth_anything_3.cli._options import (
     FileOptions,
     KnownCameras,
     ModelOptions,
+<<<<<<< HEAD
     RefinementOptions,
     ReportOptions,
+=======
+    ReportOptions,
+    ViewOptions,
+>>>>>>> 8558e81 (Command line: masks, rigs, tiles, panoramas, steady depth of videos)
     flag_name,
 )
 from depth_anything_3.export.base import EXPORTERS, shared_defaults
@@ -172,7 +177,11 @@ def test_every_published_flag_works_with_its_default(command: str) -> None:
 @pytest.mark.parametrize("command", SCENES)
 def test_the_commands_have_the_same_options(command: str) -> None:
     """All of the dataclasses and nothing else, but for the input and how its parts are chosen."""
+<<<<<<< HEAD
     groups = (*SHARED, RefinementOptions)
+=======
+    groups = (PreprocessOptions, InferOptions, FileOptions, KnownCameras, ViewOptions, ModelOptions, ReportOptions)
+>>>>>>> 8558e81 (Command line: masks, rigs, tiles, panoramas, steady depth of videos)
     shared = {field.name for cls in groups for field in dataclasses.fields(cls)}
     choosing = {field.name for cls in (FolderOptions, VideoOptions) for field in dataclasses.fields(cls)}
     offered = set(cli_parameters(command))

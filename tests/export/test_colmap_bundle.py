@@ -116,7 +116,7 @@ def test_matches_are_saved_and_checked(tmp_path: Path) -> None:
     for name in ("point", "view", "xy", "weight"):
         np.testing.assert_array_equal(getattr(back, name), getattr(prediction.observations, name))
         assert not getattr(back, name).flags.writeable
-    with pytest.raises(InputError, match="observations.view"):
+    with pytest.raises(InputError, match=r"observations\.view"):
         replace(prediction, observations=replace(prediction.observations, view=prediction.observations.view + 1))
 
 

@@ -18,6 +18,7 @@ from depth_anything_3.export._colmap_files import write_model
 from depth_anything_3.export._colmap_model import build_model
 from depth_anything_3.export._source_pixels import source_from_processed
 from depth_anything_3.export.colmap import Options, model_files
+from depth_anything_3.geometry.pinhole import project
 from depth_anything_3.metrics.trajectory import align_by_orientations
 from depth_anything_3.types.prediction import Prediction
 
@@ -33,7 +34,7 @@ class Adjustment:
 
     Attributes:
         images, points, observations: how many took part.
-        reprojection_px_before, reprojection_px_after: mean over the observations, in pixels of the source pictures;
+        reprojection_px_before, reprojection_px_after: median over the observations, in pixels of the source pictures;
             None where nothing took part.
         scale_factor: what brings the adjusted world, whose size is free, to the unit of the prediction's depth.
         refined: ``poses``, or ``cameras`` where the focal lengths moved too.
@@ -84,14 +85,14 @@ def adjusted(prediction: Prediction, options: Options) -> tuple[Prediction, Adju
             scale_factor=None, refined=kind, pycolmap=version,
         )  # fmt: skip
         return prediction, nothing
-    before = _mean_error(model)
+    before = _median_error(model, seen)
     with _without_chatter(pycolmap):
         for loss in (max(_FIRST_LOOK * before, _NOISE_PX), _NOISE_PX):
             pycolmap.bundle_adjustment(model, _solver(pycolmap, loss, focal=kind == "cameras"))
     result, scale = _with_cameras(prediction, model, seen)
     report = Adjustment(
         images=len(seen), points=count[0], observations=count[1], reprojection_px_before=before,
-        reprojection_px_after=_mean_error(model), scale_factor=scale, refined=kind, pycolmap=version,
+        reprojection_px_after=_median_error(model, seen), scale_factor=scale, refined=kind, pycolmap=version,
     )  # fmt: skip
     return result, report
 
@@ -120,9 +121,22 @@ def _drop_unseen(model: Any) -> None:
         model.delete_point3D(number)
 
 
-def _mean_error(model: Any) -> float:
-    model.update_point_3d_errors()
-    return float(model.compute_mean_reprojection_error())
+def _median_error(model: Any, seen: list[int]) -> float:
+    """In pixels; what runs away to infinity, as points that hardly any ray holds may, counts as one observation."""
+    distances = []
+    for number in seen:
+        xy, xyz = _observed(model, number)
+        lens = model.cameras[model.images[number].camera_id].calibration_matrix()
+        expected, _ = project(xyz, lens, _matrix(model.images[number]))
+        distances.append(np.linalg.norm(expected - xy, axis=-1))
+    return float(np.median(np.nan_to_num(np.concatenate(distances), nan=np.inf)))
+
+
+def _observed(model: Any, number: int) -> tuple[Array, Array]:
+    """Pixels of the observations of an image, and the places of their points."""
+    features = [feature for feature in model.images[number].points2D if feature.has_point3D()]
+    xyz = [model.points3D[feature.point3D_id].xyz for feature in features]
+    return np.stack([feature.xy for feature in features]), np.stack(xyz)
 
 
 def _solver(pycolmap: Any, loss: float, *, focal: bool) -> Any:
@@ -154,14 +168,11 @@ def _scale(prediction: Prediction, model: Any, seen: list[int]) -> float:
     height, width = prediction.depth.shape[1:]
     ratios = [np.zeros(0)]
     for number in seen:
-        image = model.images[number]
-        features = [feature for feature in image.points2D if feature.has_point3D()]
-        xy = np.stack([feature.xy for feature in features])
-        xyz = np.stack([model.points3D[feature.point3D_id].xyz for feature in features])
+        xy, xyz = _observed(model, number)
         place = xy @ matrices[number - 1, :2, :2].T + matrices[number - 1, :2, 2]
         column, row = np.floor(place).astype(int).T
         said = prediction.depth[number - 1, row.clip(0, height - 1), column.clip(0, width - 1)].astype(np.float64)
-        pose = _matrix(image)
+        pose = _matrix(model.images[number])
         z = xyz @ pose[2, :3] + pose[2, 3]
         good = (z > 0) & np.isfinite(said) & (said > 0)
         ratios.append(said[good] / z[good])

@@ -16,13 +16,11 @@ from depth_anything_3.cli._options import (
     FileOptions,
     KnownCameras,
     ModelOptions,
-<<<<<<< HEAD
     RefinementOptions,
     ReportOptions,
-=======
-    ReportOptions,
+    SphereOptions,
+    TileOptions,
     ViewOptions,
->>>>>>> 8558e81 (Command line: masks, rigs, tiles, panoramas, steady depth of videos)
     flag_name,
 )
 from depth_anything_3.export.base import EXPORTERS, shared_defaults
@@ -177,11 +175,7 @@ def test_every_published_flag_works_with_its_default(command: str) -> None:
 @pytest.mark.parametrize("command", SCENES)
 def test_the_commands_have_the_same_options(command: str) -> None:
     """All of the dataclasses and nothing else, but for the input and how its parts are chosen."""
-<<<<<<< HEAD
-    groups = (*SHARED, RefinementOptions)
-=======
-    groups = (PreprocessOptions, InferOptions, FileOptions, KnownCameras, ViewOptions, ModelOptions, ReportOptions)
->>>>>>> 8558e81 (Command line: masks, rigs, tiles, panoramas, steady depth of videos)
+    groups = (*SHARED, RefinementOptions, ViewOptions)
     shared = {field.name for cls in groups for field in dataclasses.fields(cls)}
     choosing = {field.name for cls in (FolderOptions, VideoOptions) for field in dataclasses.fields(cls)}
     offered = set(cli_parameters(command))
@@ -240,7 +234,8 @@ def test_choices_are_in_the_help() -> None:
 
 
 def test_every_option_is_explained_and_no_explanation_is_left_over() -> None:
-    groups = (*SHARED, RefinementOptions, FolderOptions, VideoOptions, StreamOptions)
+    of_some = (ViewOptions, TileOptions, SphereOptions, FolderOptions, VideoOptions, StreamOptions)
+    groups = (*SHARED, RefinementOptions, *of_some)
     fields = {field.name for cls in groups for field in dataclasses.fields(cls)}
     assert fields - {"when_full"} == FLAGS.keys()  # of live streams, which the command line has not
 

@@ -59,7 +59,9 @@ def test_the_poses_of_a_rig_file_come_back(tmp_path: Path) -> None:
     poses = np.tile(np.eye(3, 4), (2, 1, 1))
     poses[1, 0, 3] = -0.5
     matrix = np.array([[70.0, 0, 40], [0, 70, 30], [0, 0, 1]])
-    cameras = Cameras(extrinsics=poses, intrinsics=np.stack([matrix] * 2), sizes=np.array([[60, 80]] * 2))
+    cameras = Cameras(
+        extrinsics=poses, intrinsics=np.stack([matrix] * 2), sizes=np.array([[60, 80]] * 2), names=("0.png", "1.png")
+    )
     rig = export_cameras(cameras, tmp_path / "rig", ["cameras"])[0]
     run("auto", tmp_path / "photos", *MODEL, "--export-format", "npz", "--export-dir", tmp_path / "out", "--rig", rig)
     found = arrays(tmp_path / "out")["extrinsics"]
@@ -100,7 +102,9 @@ def test_a_fisheye_picture_takes_its_lens_from_a_file(tmp_path: Path) -> None:
     source = photo(tmp_path / "eye.png", size=(64, 64))
     matrix = np.array([[[25.0, 0, 32], [0, 25, 32], [0, 0, 1]]])
     lens = Lens("OPENCV_FISHEYE", (0.0, 0.0, 0.0, 0.0))
-    cameras = Cameras(intrinsics=matrix, extrinsics=np.eye(3, 4)[None], sizes=np.array([[64, 64]]), lenses=(lens,))
+    cameras = Cameras(
+        intrinsics=matrix, extrinsics=np.eye(3, 4)[None], sizes=np.array([[64, 64]]), names=("eye.png",), lenses=(lens,)
+    )
     known = export_cameras(cameras, tmp_path / "cameras", ["cameras"])[0]
     told = json.loads(
         run("panorama", source, *MODEL, "--intrinsics", known, "--export-format", "ply", "--export-dir",

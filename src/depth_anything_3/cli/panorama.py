@@ -38,7 +38,7 @@ class Around:
 
 @command
 def panorama(
-    image_path: Annotated[
+    image: Annotated[
         Path, typer.Argument(metavar="INPUT", help="An equirectangular picture, or one through a fisheye lens.")
     ],
     around: Around,
@@ -57,14 +57,14 @@ def panorama(
 
     formats = chosen_formats(around.files)
     warn_unused(formats, around.files)
-    photo, known = _camera(image_path, around.cameras)
-    folder = around.files.export_dir or gallery_folder(image_path)
+    photo, known = _camera(image, around.cameras)
+    folder = around.files.export_dir or gallery_folder(image)
     source, local = choose_model(around.model, ask=not around.report.dry_run)
     most = len(tangent_views(14, fov_deg=around.sphere.fov_deg, half_angle_deg=180.0))  # a fisheye needs fewer
     planned = [*FILES, *planned_files(most, formats)]
     check_folder(folder, planned, overwrite=around.files.overwrite)
     if around.report.dry_run:
-        show({"model": source}, f"model: {source}", image_path, folder, planned, around.report)
+        show({"model": source}, f"model: {source}", image, folder, planned, around.report)
         return
     started = time.perf_counter()
     with progress_bars(quiet=around.report.quiet or around.report.as_json) as progress:
@@ -90,7 +90,7 @@ def panorama(
         "seconds": round(time.perf_counter() - started, 3),
     }
     line = f"{len(found.scales)} views for {width} x {height} pixels, {found.views.scale} scale, seam {found.seam:.1%}"
-    show(facts, line, image_path, folder, [path.relative_to(folder).as_posix() for path in paths], around.report)
+    show(facts, line, image, folder, [path.relative_to(folder).as_posix() for path in paths], around.report)
 
 
 def _camera(path: Path, cameras: KnownCameras) -> tuple[Path, dict[str, Any]]:
@@ -104,10 +104,10 @@ def _camera(path: Path, cameras: KnownCameras) -> tuple[Path, dict[str, Any]]:
 
     if path.is_dir():
         raise InputError("INPUT", f"{path}, a folder", "a picture")
-    (image,) = photos_in(path, FolderOptions(), cameras).views.images
+    (found,) = photos_in(path, FolderOptions(), cameras).views.images
     if cameras.intrinsics is None:
         return path, {}
-    if not isinstance(image, LensPhoto):
+    if not isinstance(found, LensPhoto):
         expected = "a file with the lens of a fisheye; da3 image takes pictures of a pinhole"
         raise InputError("intrinsics", f"{cameras.intrinsics}, of a pinhole", expected)
-    return path, {"intrinsics": image.intrinsics, "lens": image.lens}
+    return path, {"intrinsics": found.intrinsics, "lens": found.lens}

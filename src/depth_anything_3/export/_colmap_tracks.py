@@ -74,9 +74,8 @@ def matched_tracks(prediction: Prediction, views: Index, options: Options) -> Tr
     if seen is None or len(views) < 2:
         return _NOTHING
     row, column = _processed_pixels(prediction, seen.view, seen.xy)
-    seen = seen.where(
-        np.asarray(np.isin(seen.view, views) & usable_pixels(prediction)[seen.view, row, column], np.bool_)
-    )
+    used: npt.NDArray[np.bool_] = np.isin(seen.view, views) & usable_pixels(prediction)[seen.view, row, column]
+    seen = seen.where(used)
     assert prediction.extrinsics is not None
     order = np.argsort(seen.point, kind="stable")
     names, point = np.unique(seen.point[order], return_inverse=True)

@@ -23,7 +23,7 @@ COMMANDS = (
         "Depth of photos that have nothing to do with each other, and steady depth of videos.",
         _FILES,
     ),
-    Entry("panorama", "panorama:panorama", "Distances all around one place, from a picture of it.", _FILES),
+    Entry("panorama", "panorama:panorama", "Distances all around one place.", _FILES),
     Entry("stream", "stream:stream", "Reconstruct a long video or a large folder, frame by frame.", _FILES),
     Entry("convert", "convert:convert", "Write a saved result, or a file of cameras, in other formats.", _FILES),
     Entry("clean", "clean:clean", "Clean the point cloud and the mesh of a saved result.", _FILES),

@@ -317,7 +317,7 @@ def without_islands(mesh: Mesh, least: int) -> Mesh:
         vertices=mesh.vertices[stays],
         faces=number[faces[stays[faces[:, 0]]]].astype(mesh.faces.dtype),
         rgb=mesh.rgb[stays],
-        normals=None if mesh.normals is None else mesh.normals[stays],
+        normals=mesh.normals[stays],
     )
 
 

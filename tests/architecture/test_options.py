@@ -19,6 +19,9 @@ from depth_anything_3.cli._options import (
     ModelOptions,
     RefinementOptions,
     ReportOptions,
+    SphereOptions,
+    TileOptions,
+    ViewOptions,
     flag_name,
 )
 from depth_anything_3.export.base import EXPORTERS, shared_defaults
@@ -185,7 +188,7 @@ def test_every_published_flag_works_with_its_default(command: str) -> None:
 @pytest.mark.parametrize("command", SCENES)
 def test_the_commands_have_the_same_options(command: str) -> None:
     """All of the dataclasses and nothing else, but for the input and how its parts are chosen."""
-    shared = {field.name for cls in GROUPS for field in dataclasses.fields(cls)}
+    shared = {field.name for cls in (*GROUPS, ViewOptions) for field in dataclasses.fields(cls)}
     choosing = {field.name for cls in (FolderOptions, VideoOptions) for field in dataclasses.fields(cls)}
     offered = set(cli_parameters(command))
     assert shared <= offered
@@ -244,7 +247,7 @@ def test_choices_are_in_the_help() -> None:
 
 
 def test_every_option_is_explained_and_no_explanation_is_left_over() -> None:
-    classes = (*GROUPS, FolderOptions, VideoOptions, StreamOptions)
+    classes = (*GROUPS, ViewOptions, TileOptions, SphereOptions, FolderOptions, VideoOptions, StreamOptions)
     fields = {field.name for cls in classes for field in dataclasses.fields(cls)}
     assert fields - {"when_full"} == FLAGS.keys(), "when_full is for streams that cannot wait: cameras, not files"
 

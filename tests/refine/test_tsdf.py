@@ -201,3 +201,21 @@ def open3d_surface(o3d: Any, scene: dict[str, np.ndarray], voxel: float) -> np.n
         grid.integrate(blocks, z, colour, k, camera, 1.0, 9.0, 4.0)
     vertices: np.ndarray = grid.extract_triangle_mesh(0.5).vertex.positions.numpy().astype(float)
     return vertices
+
+
+def test_small_islands_go_where_asked() -> None:
+    scene: dict[str, np.ndarray] = {
+        "depth": np.full((1, H, W), 2.0),
+        "images": np.full((1, H, W, 3), 128, np.uint8),
+        "intrinsics": K[None],
+        "extrinsics": np.eye(3, 4)[None],
+    }
+    scene["depth"][0, :, 40:50] = 0
+    scene["depth"][0, 20:26, 42:48] = 1.0
+    everything = fuse(**scene, options=FuseOptions(voxel=0.03))
+    rid = fuse(**scene, options=FuseOptions(voxel=0.03, min_island=200))
+    assert np.abs(everything.vertices[:, 2] - 1).min() < 0.05
+    assert len(rid.faces) and np.abs(rid.vertices[:, 2] - 2).max() < 0.05
+    assert len(rid.faces) < len(everything.faces) and rid.faces.max() == len(rid.vertices) - 1
+    with pytest.raises(InputError, match="min_island"):
+        FuseOptions(min_island=-1)

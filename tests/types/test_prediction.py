@@ -125,7 +125,15 @@ def test_the_published_fields_come_first_and_in_their_order() -> None:
     names = [field.name for field in dataclasses.fields(Prediction)]
     assert names[:10] == [*published, "scale_factor"]
     assert names[10:17] == ["names", "records", "model_name", "refinement", "alignment", "metric_focal", "timestamps"]
-    assert names[17:] == ["sky_prob", "valid", "ray_residual_deg", "rig", "confidence_map", "memory_plan"]
+    assert names[17:] == [
+        "sky_prob",
+        "valid",
+        "ray_residual_deg",
+        "rig",
+        "confidence_map",
+        "memory_plan",
+        "observations",
+    ]
 
 
 def test_fields_may_be_given_by_position() -> None:

@@ -73,13 +73,14 @@ class Film:
             views = open_views(self.origin, video=self.options, **cameras)
             images = [_renamed(image, i) for i, image in enumerate(views.images)]
         else:
-            images = self._decoded(progress)
+            images = self.decoded(progress)
             views = GivenViews(photos=(self.origin,) * len(images), images=tuple(images))
         for image in images:
             _write(getattr(image, "photo", image), folder)
         return replace(views, images=tuple(images))
 
-    def _decoded(self, progress: ProgressCallback | None) -> list[Any]:
+    def decoded(self, progress: ProgressCallback | None) -> list[Any]:
+        """The frames alone, in memory."""
         from depth_anything_3.io.video import iterate_video
 
         frames: list[Any] = []

@@ -42,6 +42,30 @@ class KnownCameras:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ViewOptions:
+    """What is known of several views, see :meth:`depth_anything_3.api.DepthAnything3.inference`."""
+
+    masks: Path | None = None
+    rig: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TileOptions:
+    """How large pictures are split, see :meth:`depth_anything_3.api.DepthAnything3.tiled`."""
+
+    tiled: bool = False
+    tile: int | None = None
+    tile_overlap: float = 0.25
+
+
+@dataclass(frozen=True, kw_only=True)
+class SphereOptions:
+    """How pictures of all around are split, see :meth:`depth_anything_3.api.DepthAnything3.panorama`."""
+
+    fov_deg: float = 100.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelOptions:
     """Which weights, and where they run."""
 
@@ -106,6 +130,7 @@ class Scene:
     """
 
     cameras: KnownCameras
+    views: ViewOptions
     model: ModelOptions
     preprocessing: PreprocessOptions
     inference: InferOptions
@@ -228,7 +253,23 @@ FLAGS: dict[str, Flag] = {
         metavar="FILE|FOV|exif",
         shown=False,
     ),
+    "masks": Flag(
+        help="Folder of masks named like the photos, or like the frames in input_images; white keeps a pixel.",
+        metavar="FOLDER",
+        shown=False,
+    ),
+    "rig": Flag(
+        help="The pictures are those of fixed cameras at one or several times, all cameras of the first time first: a "
+        "file of their poses, or how many they are.",
+        metavar="FILE|N",
+        shown=False,
+    ),
     "align_to_input_ext_scale": Flag(help="With known poses: return them as they are, with the depth at their scale."),
+    # large and round pictures
+    "tiled": Flag(help="Depth at the photo's own size, by tiles.", one_way=True),
+    "tile": Flag(help="Side of a tile in pixels of the photo. Default: --process-res.", shown=False),
+    "tile_overlap": Flag(help="Share of a tile that its neighbour shows too, up to a half."),
+    "fov_deg": Flag(help="Field of view in degrees of the views that the picture is split into.", name="fov"),
     # model
     "model_dir": Flag(
         help="Hub id, folder, or .safetensors file of the model, see 'da3 models'; or 'bundled'. Default: "
@@ -323,6 +364,9 @@ PANELS: dict[type, str] = {
     FolderOptions: "Which pictures",
     VideoOptions: "Which pictures",
     KnownCameras: "Cameras",
+    ViewOptions: "Cameras",
+    TileOptions: "Tiles",
+    SphereOptions: "Inference",
     ModelOptions: "Model",
     PreprocessOptions: "Inference",
     InferOptions: "Inference",
@@ -358,7 +402,7 @@ class With:
     """In ``Annotated[SomeOptions, With(...)]``: which fields a command takes, and other defaults.
 
     Args:
-        only: names of fields; empty for all.
+        only: names of fields; empty for all, ``""`` for none.
         defaults: field -> default of this command.
     """
 

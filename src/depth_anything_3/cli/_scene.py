@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from depth_anything_3.cli._console import progress_bars
 from depth_anything_3.cli._folders import check_folder, gallery_folder
 from depth_anything_3.cli._options import BackendOptions, FileOptions, ModelOptions, Scene, flag_name
+from depth_anything_3.cli._rig import rig_of
+from depth_anything_3.errors import InputError
 from depth_anything_3.export.base import EXPORTERS, parse_formats, planned_files, resolve_options, shared_defaults
 from depth_anything_3.types.options import PROCESS_RES, InferOptions, PreprocessOptions
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from depth_anything_3.cli._material import Material, Size
     from depth_anything_3.types.prediction import Prediction
     from depth_anything_3.types.progress import ProgressCallback
+    from depth_anything_3.types.rig import Rig
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class Job:
     folder: Path
     formats: dict[str, Any]
     scene: Scene
+    rig: Rig | int | None = None
 
     def files(self, count: int) -> list[str]:
         """What will be written for so many pictures, relative to the folder."""
@@ -80,6 +84,8 @@ def run(job: Job, model: DepthAnything3, progress: ProgressCallback | None) -> P
         list(views.images),
         extrinsics=views.extrinsics,
         intrinsics=views.intrinsics,
+        masks=scene.views.masks,
+        rig=job.rig,
         **asdict(scene.preprocessing) | inference_options(scene, several=several),
         export_dir=job.folder,
         export_format=scene.files.export_format,
@@ -91,8 +97,8 @@ def run(job: Job, model: DepthAnything3, progress: ProgressCallback | None) -> P
 
 def inference_options(scene: Scene, *, several: bool) -> dict[str, Any]:
     """What was typed of the inference, and what was left to the model: its own size, and refinement where there is
-    something to refine."""
-    choices = {"process_res": None, "refine": "full" if several else "off"}
+    something to refine; refined views would not keep a rig."""
+    choices = {"process_res": None, "refine": "full" if several and scene.views.rig is None else "off"}
     options = asdict(scene.inference) | {name: choices[name] for name in scene.left_open}
     if options["refine"] == "full" and not scene.refinement.refine_depth:
         options["refine"] = "poses"
@@ -107,7 +113,10 @@ def plan(material: Material, scene: Scene, *, writes: bool = True) -> Job:
     warn_without_effect(formats, scene.inference, with_poses=material.with_poses)
     warn_unused(formats, files)
     folder = gallery_folder(material.origin) if files.export_dir is None else files.export_dir
-    job = Job(material, folder, formats, scene)
+    if scene.views.masks is not None and not scene.views.masks.is_dir():
+        raise InputError("masks", f"{scene.views.masks} (no such folder)", "a folder of masks")
+    rig = None if scene.views.rig is None else rig_of(scene.views.rig)
+    job = Job(material, folder, formats, scene, rig)
     if writes:
         check_folder(folder, job.files(len(material)), overwrite=files.overwrite)
     return job

@@ -24,6 +24,7 @@ def manifest(
     options: Mapping[str, object],
     files: Mapping[str, list[str]],
     model: Mapping[str, object],
+    facts: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
     """The contents, as plain data.
 
@@ -32,6 +33,7 @@ def manifest(
         options: format -> dataclass of its options.
         files: format -> what it wrote, relative to the folder.
         model: what is known of the checkpoint beyond the name of its architecture.
+        facts: format -> what it has to say of what it wrote.
 
     Returns:
         ``inputs`` (name, size, orientation and resizing of every view), ``model``, ``formats`` (options and files),
@@ -46,7 +48,7 @@ def manifest(
         "processed_size": {"height": height, "width": width},
         "model": _plain({"model_name": prediction.model_name, **model}),
         "formats": {
-            name: {"options": _plain(dataclasses.asdict(chosen)), "files": files[name]}  # type: ignore[call-overload]
+            name: {"options": _plain(dataclasses.asdict(chosen)), "files": files[name], **_plain(facts.get(name, {}))}  # type: ignore[call-overload]
             for name, chosen in options.items()
         },
         "scale": prediction.scale,

@@ -34,12 +34,14 @@ class Exporter(Generic[O]):
             Files appear whole or not at all. The prediction is only read.
         planned_files: paths relative to the folder that a prediction of so many views leads to.
         needs: fields of :class:`Prediction` without which the format is impossible; ``depth`` is always there.
+        facts: what the manifest shall say of what was written into a folder, as plain data; None for nothing.
     """
 
     options: type[O]
     export: Callable[[Prediction, Path, O], list[Path]]
     planned_files: Callable[[int, O], list[str]]
     needs: frozenset[str] = frozenset()
+    facts: Callable[[Path, O], Mapping[str, Any]] | None = None
 
 
 def _find_exporters() -> Registry[Exporter[Any]]:
@@ -248,7 +250,9 @@ def _write_manifest(
     from depth_anything_3.export._json import write_json
     from depth_anything_3.export._manifest import manifest
 
-    return write_json(path, manifest(prediction, options, files, model))
+    told = {name: EXPORTERS[name].facts for name in options}
+    facts = {name: tell(path.parent, options[name]) for name, tell in told.items() if tell is not None}
+    return write_json(path, manifest(prediction, options, files, model, facts))
 
 
 def _check_request(prediction: Prediction, target: Path, options: Mapping[str, object]) -> None:

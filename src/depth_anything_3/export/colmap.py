@@ -4,17 +4,23 @@
 are PINHOLE (which knows no skew), in pixels of the upright pictures, and images have the names of the inputs.
 Versions of COLMAP that know rigs make one per camera when they read the model.
 
-Observations are where views agree on depth: a pixel becomes a point, and other views observe it where it projects to,
-to a fraction of a pixel, if their depth there is the same. They follow from depth and poses and tell a bundle
-adjustment nothing that those do not hold already.
+Observations, in fractions of a pixel, are the matches of the refinement where there was one: keypoints that several
+views were found to share. Their points come first; pixels where views agree on depth fill up the model, as points
+without observations, so that they do not speak in a bundle adjustment. Without a refinement these have observations:
+other views observe a pixel's point where it projects to, if their depth there is the same. That follows from depth and
+poses and tells a bundle adjustment nothing that those do not hold already.
+
+``bundle_adjustment`` lets COLMAP correct the cameras before all is written; ``bundle_adjustment.json`` and the manifest
+say what it did.
 """
 
 from __future__ import annotations
 
+import json
 import warnings
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from depth_anything_3.errors import InputError
 from depth_anything_3.export._point_options import Frame, PointOptions, warn_without_effect
@@ -23,6 +29,7 @@ from depth_anything_3.export.base import Exporter
 if TYPE_CHECKING:
     from depth_anything_3.types.prediction import Prediction
 
+REPORT = "bundle_adjustment.json"
 NEEDS = frozenset({"extrinsics", "intrinsics", "processed_images"})
 
 
@@ -38,6 +45,11 @@ class Options(PointOptions):
         shared_camera: one camera, the mean of all, instead of one for every image.
         min_views: points seen by fewer views are left out, but never more than there are views.
         depth_tolerance: two views agree where their depths differ by at most this share.
+        tracks: where observations come from: ``matches`` of the refinement alone, whatever the confidence is there;
+            ``depth`` that views agree on; or ``auto``, matches with points from depth around them, and depth where
+            there was no refinement.
+        bundle_adjustment: ``poses`` lets COLMAP (pycolmap, the extra ``colmap``) correct these before they are written,
+            ``cameras`` the focal lengths too. The world keeps frame and unit.
     """
 
     num_max_points: int = 100_000
@@ -47,6 +59,8 @@ class Options(PointOptions):
     shared_camera: bool = False
     min_views: int = 2
     depth_tolerance: float = 0.02
+    tracks: Literal["auto", "matches", "depth"] = "auto"
+    bundle_adjustment: Literal["off", "poses", "cameras"] = "off"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -58,6 +72,11 @@ class Options(PointOptions):
 
 def planned_files(count: int, options: Options) -> list[str]:
     """The files that will be written, relative to the folder, for ``count`` views."""
+    return model_files(options) + ([] if options.bundle_adjustment == "off" else [REPORT])
+
+
+def model_files(options: Options) -> list[str]:
+    """The three files of the model, relative to the folder."""
     folder = "sparse/0/" if options.layout == "sparse" else ""
     suffix = "bin" if options.encoding == "binary" else "txt"
     return [f"{folder}{name}.{suffix}" for name in ("cameras", "images", "points3D")]
@@ -67,22 +86,39 @@ def export(prediction: Prediction, folder: Path, options: Options) -> list[Path]
     """Write the model; views without a usable camera are not in it.
 
     Raises:
-        InputError: no view has a usable camera, or ``shared_camera`` for pictures of different sizes.
+        InputError: no view has a usable camera, ``shared_camera`` for pictures of different sizes, or matches for a
+            prediction without any.
+        MissingExtraError: bundle adjustment without pycolmap.
 
     Warns:
-        UserWarning: an option has no effect, a view has no usable camera, names are not distinct, or no point is left.
+        UserWarning: an option has no effect, bundle adjustment has no matches, a view has no usable camera, names are
+            not distinct, or no point is left.
     """
     from depth_anything_3.export._colmap_files import write_model
     from depth_anything_3.export._colmap_model import build_model
+    from depth_anything_3.export._json import write_json
 
     warn_without_effect(prediction, options, "colmap")
     if options.encoding == "text" and any(" " in name for name in prediction.names):
         warnings.warn(
             "colmap: COLMAP cuts names at their first blank when it reads text; it reads binary", stacklevel=2
         )
-    paths = [folder / name for name in planned_files(len(prediction.depth), options)]
+    paths = [folder / name for name in model_files(options)]
+    report = []
+    if options.bundle_adjustment != "off":
+        from depth_anything_3.export._colmap_bundle import adjusted
+
+        prediction, found = adjusted(prediction, options)
+        report = [write_json(folder / REPORT, asdict(found))]
     write_model(build_model(prediction, options), paths, binary=options.encoding == "binary")
-    return paths
+    return paths + report
 
 
-EXPORTER = Exporter(options=Options, export=export, planned_files=planned_files, needs=NEEDS)
+def facts(folder: Path, options: Options) -> dict[str, Any]:
+    """What bundle adjustment did, for the manifest."""
+    if options.bundle_adjustment == "off":
+        return {}
+    return {"bundle_adjustment": json.loads((folder / REPORT).read_text(encoding="utf-8"))}
+
+
+EXPORTER = Exporter(options=Options, export=export, planned_files=planned_files, needs=NEEDS, facts=facts)

@@ -18,6 +18,7 @@ from depth_anything_3.refine.matchers import NetworkPatches, PatchSource
 from depth_anything_3.refine.reconstruct import Prior
 from depth_anything_3.refine.scene import refine_scene
 from depth_anything_3.types.inputs import ResizeRecord
+from depth_anything_3.types.observations import Observations
 from depth_anything_3.types.options import CAMERA_SIGMA, PATCH_SIZE, RefineMode
 from depth_anything_3.types.prediction import Prediction, usable_pixels
 from depth_anything_3.types.refinement import Refinement
@@ -104,6 +105,7 @@ def refine_prediction(
         intrinsics=(np.linalg.inv(to_pictures) @ found.intrinsics).astype(np.float32),
         conf=_raised(moved.conf, found.confidence),
         refinement=found.report,
+        observations=_in_source(found.observations, pictures.records),
     )
     return with_gaussians_of(moved, refined)
 
@@ -137,6 +139,13 @@ def with_gaussians_of(before: Prediction, after: Prediction) -> Prediction:
     ratio = np.divide(after.depth, before.depth, out=np.ones_like(before.depth), where=known)
     moved = follow_views(gaussians, _cameras(before), _cameras(after), torch.from_numpy(ratio))
     return replace(after, gaussians=moved)
+
+
+def _in_source(seen: Observations, records: Sequence[ResizeRecord]) -> Observations:
+    """Observations in pixels of the caller's pictures."""
+    back = np.stack([record.source_from_processed for record in records])[seen.view]
+    xy = np.einsum("oij,oj->oi", back[:, :2, :2], seen.xy) + back[:, :2, 2]
+    return replace(seen, xy=xy)
 
 
 def _cameras(prediction: Prediction) -> tuple[torch.Tensor, torch.Tensor]:

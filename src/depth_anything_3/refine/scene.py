@@ -24,6 +24,7 @@ from depth_anything_3.refine.dense import refine_depth
 from depth_anything_3.refine.depth_alignment import AlignedDepth, align_depth
 from depth_anything_3.refine.matchers import MATCHERS, NetworkPatches, ViewsToMatch, joined, matcher_names, of_views
 from depth_anything_3.refine.reconstruct import WELL_SEEN, Prior, Reconstruction, reconstruct, triangulate_matches
+from depth_anything_3.types.observations import Observations
 from depth_anything_3.types.options import RefineMode
 from depth_anything_3.types.refinement import DepthSource, Refinement
 
@@ -42,6 +43,7 @@ class RefinedScene:
         intrinsics: in pixels of the pictures.
         depth: z-depth, of the size that came.
         confidence: of the measured depth, 0 to 1; None where none was measured.
+        observations: of the points that were triangulated, in pixels of the pictures.
         report: what was done.
     """
 
@@ -49,6 +51,7 @@ class RefinedScene:
     intrinsics: Float[np.ndarray, "n 3 3"]
     depth: Float32[np.ndarray, "n h w"]
     confidence: Float32[np.ndarray, "n h w"] | None
+    observations: Observations
     report: Refinement
 
 
@@ -98,6 +101,7 @@ def refine_scene(
         intrinsics=found.intrinsics,
         depth=depth,
         confidence=confidence,
+        observations=found.observations,
         report=replace(_report(mode, found, aligned, measured, prior, cameras_given), matcher=used),
     )
 

@@ -16,6 +16,9 @@ import numpy.typing as npt
 from jaxtyping import Bool, Float, Int
 
 from depth_anything_3.errors import InputError
+from depth_anything_3.types.observations import Observations
+
+__all__ = ["KeypointMatches", "Observations", "Tracks", "build_tracks", "pairwise"]
 
 Array = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
@@ -47,47 +50,6 @@ class KeypointMatches:
             raise InputError("views", "a negative view, or a match of a view with itself", "two different views each")
         if not (np.isfinite(self.xy).all() and np.isfinite(self.weight).all()):
             raise InputError("xy, weight", "a value that is not finite", "finite pixels and weights")
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Observations:
-    """Where points (or tracks) were seen: O flat observations, in any order.
-
-    Attributes:
-        point: index of the point.
-        view: index of the view.
-        xy: pixel, the centre of the top-left one at (0.5, 0.5).
-        weight: from 0 to 1, on the squared error.
-    """
-
-    point: Int[np.ndarray, " o"]
-    view: Int[np.ndarray, " o"]
-    xy: Float[np.ndarray, "o 2"]
-    weight: Float[np.ndarray, " o"]
-
-    def __post_init__(self) -> None:
-        count = len(self.point)
-        for name, shape in {"view": (count,), "xy": (count, 2), "weight": (count,)}.items():
-            if np.shape(getattr(self, name)) != shape:
-                raise InputError(f"observations.{name}", f"shape {np.shape(getattr(self, name))}", f"shape {shape}")
-        if not (np.isfinite(self.xy).all() and np.isfinite(self.weight).all()):
-            raise InputError("observations", "a value that is not finite", "finite pixels and weights")
-        if (self.weight < 0).any():
-            raise InputError("observations.weight", f"{self.weight.min():.3g}", "weights of at least 0")
-
-    def where(self, chosen: Bool[np.ndarray, " o"]) -> Observations:
-        """Those that are chosen; the indices of points stay."""
-        return Observations(
-            point=self.point[chosen], view=self.view[chosen], xy=self.xy[chosen], weight=self.weight[chosen]
-        )
-
-    def check(self, points: int, views: int) -> None:
-        """Raise InputError where an index is out of range."""
-        for name, index, count in (("point", self.point, points), ("view", self.view, views)):
-            if len(index) and not 0 <= index.min() <= index.max() < count:
-                raise InputError(
-                    f"observations.{name}", f"indices {index.min()} to {index.max()}", f"indices from 0 to {count - 1}"
-                )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -131,7 +131,8 @@ def fuse(
     for i in range(len(depth)):
         weight = None if weights is None else weights[i]
         integrate(volume, depth[i], images[i], intrinsics[i], extrinsics[i], weight=weight)
-    return extract(volume, min_weight=chosen.min_weight, is_metric=is_metric)
+    surface = extract(volume, min_weight=chosen.min_weight, is_metric=is_metric)
+    return without_islands(surface, chosen.min_island) if chosen.min_island > 1 else surface
 
 
 def allocate(
@@ -289,6 +290,34 @@ def extract(volume: Volume, *, min_weight: float = 1.0, is_metric: bool = True) 
         rgb=colours.round().clamp(0, 255).byte().numpy(),
         normals=_vertex_normals(corners, index),
         is_metric=is_metric,
+    )
+
+
+def without_islands(mesh: Mesh, least: int) -> Mesh:
+    """Only the parts that hang together by at least so many triangles.
+
+    Args:
+        mesh: any; it is not changed.
+        least: triangles of the smallest part that stays.
+    """
+    faces = mesh.faces.astype(np.int64)
+    part = np.arange(len(mesh.vertices))
+    while True:
+        lower = part.copy()
+        np.minimum.at(lower, faces, part[faces].min(1, keepdims=True))
+        lower = lower[lower]
+        if (lower == part).all():
+            break
+        part = lower
+    size = np.bincount(part[faces[:, 0]], minlength=len(part))
+    stays = size[part] >= least
+    number = np.cumsum(stays) - 1
+    return replace(
+        mesh,
+        vertices=mesh.vertices[stays],
+        faces=number[faces[stays[faces[:, 0]]]].astype(mesh.faces.dtype),
+        rgb=mesh.rgb[stays],
+        normals=mesh.normals[stays],
     )
 
 

@@ -56,7 +56,14 @@ Array = npt.NDArray[np.float64]
 SETTLED = 400
 """Frames behind the newest that still move before the end, where something absolute is known (poses, metres)."""
 
-_USED = ("use_ray_pose", "ref_view_strategy", "metric_focal", "refine", "matcher", "max_memory")  # of an inference's options
+_USED = (
+    "use_ray_pose",
+    "ref_view_strategy",
+    "metric_focal",
+    "refine",
+    "matcher",
+    "max_memory",
+)  # of an inference's options
 _METRIC_SIGMA = 0.05  # of the logarithm of a metric window's scale
 _GIVEN_ROTATION, _GIVEN_POSITION = np.radians(0.2), 2e-3  # deviations of given poses: radians, part of their spread
 _PICTURE, _DEPTH, _WINDOW, _LOOP, _NODES, _SEARCH, _END = "pict", "dept", "wind", "loop", "node", "look", "ends"

@@ -29,6 +29,7 @@ from depth_anything_3.types.prediction import Prediction
 if TYPE_CHECKING:
     from depth_anything_3.api import DepthAnything3
     from depth_anything_3.io.images import ImageSource
+    from depth_anything_3.types.progress import ProgressCallback
 
 Array = npt.NDArray[np.float64]
 Maps = npt.NDArray[np.float32]
@@ -67,6 +68,7 @@ def video_depth(
     *,
     options: VideoDepthOptions | None = None,
     process_res: int | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Prediction:
     """Depth of the frames of one video, in their order. It holds no cameras: those of different windows do not fit.
 
@@ -74,13 +76,15 @@ def video_depth(
         model: any.
         frames: of one size.
         options: None for the defaults.
-        process_res: as in :meth:`~depth_anything_3.api.DepthAnything3.inference`.
+        process_res, progress: as in :meth:`~depth_anything_3.api.DepthAnything3.inference`, window by window.
 
     Raises:
         InputError: no frame.
     """
     return steady_depth(
-        lambda chosen: model.inference([frames[i] for i in chosen], process_res=process_res), len(frames), options
+        lambda chosen: model.inference([frames[i] for i in chosen], process_res=process_res, progress=progress),
+        len(frames),
+        options,
     )
 
 
@@ -133,7 +137,7 @@ def _joined(predict: Callable[[Sequence[int]], Prediction], frames: int, options
     for window in plan_windows(frames, size=options.window, overlap=options.overlap):
         found = replace(
             predict(window.frames), extrinsics=None, intrinsics=None, gaussians=None, aux={}, alignment=None,
-            scale_factor=None, ray_residual_deg=None, rig=None,
+            scale_factor=None, ray_residual_deg=None, rig=None, observations=None,
         )  # fmt: skip
         clip = found if clip is None else _appended(clip, found, len(clip.depth) - window.start)
     assert clip is not None
@@ -149,13 +153,14 @@ def _appended(clip: Prediction, window: Prediction, shared: int) -> Prediction:
         scaled = window.depth * np.float32(scale)
         faded = np.exp((1 - later) * np.log(clip.depth[-shared:]) + later * np.log(scaled[:shared]))
     faded = np.where(known, faded, clip.depth[-shared:]).astype(np.float32)
-    fields = ("conf", "sky", "processed_images")
+    fields = ("conf", "sky", "sky_prob", "valid", "processed_images")
     longer = {name: _longer(getattr(clip, name), getattr(window, name), shared) for name in fields}
     return replace(
         clip,
         depth=np.concatenate([clip.depth[:-shared], faded, scaled[shared:]]),
         names=clip.names + window.names[shared:],
         records=clip.records + window.records[shared:],
+        timestamps=clip.timestamps + window.timestamps[shared:],
         **longer,  # type: ignore[arg-type]
     )
 

@@ -301,17 +301,19 @@ class FuseOptions:
         min_weight: a cell becomes part of the surface where every corner was seen so often (each view counts 1, or
             its confidence).
         max_blocks: at most so many blocks of 8 x 8 x 8 samples, 10 KiB each: the default bounds them to 500 MiB.
+        min_island: parts of the surface with fewer triangles are left out; 0 keeps all.
     """
 
     voxel: float | None = None
     truncation: float = 4.0
     min_weight: float = 1.0
     max_blocks: int = 51_200
+    min_island: int = 0
 
     def __post_init__(self) -> None:
         if self.voxel is not None and not 0 < self.voxel < float("inf"):
             raise InputError("voxel", repr(self.voxel), "a positive length or None")
-        for name, low in (("truncation", 1), ("min_weight", 0), ("max_blocks", 1)):
+        for name, low in (("truncation", 1), ("min_weight", 0), ("max_blocks", 1), ("min_island", 0)):
             if not low <= getattr(self, name) < float("inf"):
                 raise InputError(name, repr(getattr(self, name)), f"at least {low}")
 

@@ -22,6 +22,7 @@ from depth_anything_3.types.alignment import Alignment
 from depth_anything_3.types.confidence import ConfidenceMap
 from depth_anything_3.types.gaussians import Gaussians
 from depth_anything_3.types.inputs import ResizeRecord
+from depth_anything_3.types.observations import Observations
 from depth_anything_3.types.options import MetricFocal
 from depth_anything_3.types.refinement import Refinement
 from depth_anything_3.types.rig import Rig
@@ -69,6 +70,9 @@ class Prediction:
             ``"attention-blocked, 1.2 GB of 8.0 GB"``; "" where unknown. See :mod:`depth_anything_3.infer.plan`.
         valid: (N, H, W) bool, False where a pixel has no depth: masked out, padding, or a depth that is not finite and
             positive; None stands for the last of these. Sky is told apart, in ``sky``. See :func:`usable_pixels`.
+        observations: where the views see the points that refinement matched, in pixels of the upright source pictures
+            (of the processed images where there are no records); or None. Points have numbers, and no places: these
+            follow from whatever the cameras are.
     """
 
     depth: npt.NDArray[np.float32]
@@ -94,6 +98,7 @@ class Prediction:
     rig: Rig | None = None
     confidence_map: ConfidenceMap | None = None
     memory_plan: str = ""
+    observations: Observations | None = None
 
     def __post_init__(self) -> None:
         depth = np.asarray(self.depth)
@@ -125,6 +130,8 @@ class Prediction:
             object.__setattr__(self, "ray_residual_deg", _one_per_view("ray_residual_deg", angles, float, n))
         for name, kind in (("names", str), ("records", ResizeRecord), ("timestamps", float)):
             object.__setattr__(self, name, _one_per_view(name, getattr(self, name), kind, n))
+        if self.observations is not None:
+            object.__setattr__(self, "observations", _frozen_observations(self.observations, n))
 
     @property
     def scale(self) -> Literal["metric", "relative"]:
@@ -232,6 +239,11 @@ def _one_per_view(name: str, value: Any, kind: type, n: int) -> tuple[Any, ...]:
     return entries
 
 
+def _frozen_observations(seen: Observations, n: int) -> Observations:
+    seen.check(int(seen.point.max(initial=-1)) + 1, n)
+    return Observations(**{name: _frozen_view(getattr(seen, name)) for name in _OBSERVATION_FIELDS})
+
+
 def _frozen_view(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     view = array.view()
     view.flags.writeable = False
@@ -239,6 +251,7 @@ def _frozen_view(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 _ARRAY_FIELDS = ("depth", "sky", "conf", "extrinsics", "intrinsics", "processed_images", "sky_prob", "valid")
+_OBSERVATION_FIELDS = tuple(field.name for field in dataclasses.fields(Observations))
 _GAUSSIAN_FIELDS = tuple(field.name for field in dataclasses.fields(Gaussians))
 
 
@@ -250,6 +263,8 @@ def _to_arrays(prediction: Prediction) -> dict[str, Any]:
     if prediction.gaussians is not None:
         for name in _GAUSSIAN_FIELDS:
             arrays[f"gaussians.{name}"] = getattr(prediction.gaussians, name).detach().cpu().numpy()
+    if prediction.observations is not None:
+        arrays |= {f"observations.{name}": getattr(prediction.observations, name) for name in _OBSERVATION_FIELDS}
     metadata = {
         "format_version": _FORMAT_VERSION,
         "is_metric": prediction.is_metric,
@@ -286,6 +301,8 @@ def _from_arrays(arrays: dict[str, npt.NDArray[Any]], path: str) -> dict[str, An
         metadata["rig"] = Rig.from_dict(metadata["rig"])
     fields = {**metadata, **{name: arrays[name] for name in _ARRAY_FIELDS if name in arrays}}
     fields["aux"] = {name[4:]: value for name, value in arrays.items() if name.startswith("aux.")}
+    if "observations.point" in arrays:
+        fields["observations"] = Observations(**{n: arrays[f"observations.{n}"] for n in _OBSERVATION_FIELDS})
     if "gaussians.means" in arrays:
         from torch import from_numpy
 

@@ -147,6 +147,7 @@ def test_a_folder_gives_what_the_api_gives(run: Run, checkpoint: Path, folder: P
     expected_files.append(str(out / "exports.json"))
     seconds = report.pop("seconds")
     assert isinstance(seconds, float) and 0 < seconds < 600
+    assert "full" in report.pop("memory_plan")
     model = DepthAnything3.from_pretrained(checkpoint, device="cpu")
     direct = model.inference(photos, process_res=56, use_ray_pose=True, refine="full")
     assert direct.refinement is not None
@@ -297,6 +298,10 @@ PUBLISHED = {
     "shared_intrinsics": False,
     "square_pixels": False,
     "derive_confidence": False,
+    "masks": None,
+    "matcher": "sift",
+    "max_memory": None,
+    "rig": None,
 }
 HOW_TO_LOAD = {"revision": None, "local_files_only": False, "device": "auto", "dtype": "auto"}
 

@@ -201,12 +201,12 @@ def test_one_photo_that_fails_does_not_take_the_others_with_it(tmp_path: Path) -
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for one process")
 def test_ctrl_c_while_files_are_written_leaves_no_half_of_one(tmp_path: Path) -> None:
-    """A real interruption, as soon as the first picture of many is there."""
+    """A real interruption, as soon as the first picture of many is there; what comes after them takes its time."""
     folder = tmp_path / "photos"
     write_photos(folder, [f"{i:02d}.png" for i in range(24)])
     out = tmp_path / "out"
     code = "from depth_anything_3.cli import main; main()"
-    switches = ("--export-format", "depth_vis-npz-glb", "--export-dir", str(out))
+    switches = ("--export-format", "depth_vis-mesh-feat_vis", "--export-feat", "5,11", "--export-dir", str(out))
     typed = [sys.executable, "-c", code, "images", str(folder), *MODEL, *switches]
 
     def finished() -> list[Path]:

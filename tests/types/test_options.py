@@ -40,6 +40,7 @@ def test_published_defaults() -> None:
         "ref_view_strategy": "saddle_balanced",
         "export_feat_layers": (),
         "refine": "off",
+        "matcher": "sift",
         "metric_focal": "given",
         "shared_intrinsics": False,
         "square_pixels": False,

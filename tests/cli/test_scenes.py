@@ -212,7 +212,9 @@ def test_ctrl_c_while_files_are_written_leaves_no_half_of_one(tmp_path: Path) ->
     def finished() -> list[Path]:
         return [path for path in out.glob("depth_vis/*.jpg") if ".tmp" not in path.name]
 
-    with subprocess.Popen(typed, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    # What is started in the background inherits that interruptions are ignored.
+    heard = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+    with subprocess.Popen(typed, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **heard) as process:
         until = time.monotonic() + 60
         while not finished() and process.poll() is None and time.monotonic() < until:
             time.sleep(0.002)

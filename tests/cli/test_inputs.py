@@ -8,10 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from support.command_line import invoke
 from support.videos import write_video
-from typer.testing import CliRunner
 
-from depth_anything_3.cli import app
 from depth_anything_3.export._camera_files import export_cameras
 from depth_anything_3.types.cameras import Cameras, Lens
 
@@ -19,7 +18,7 @@ MODEL = ("--model-dir", "bundled", "--device", "cpu", "--process-res", "56")
 
 
 def run(*arguments: object, code: int = 0) -> str:
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "200"})
+    result = invoke(*arguments)
     assert result.exit_code == code, result.stdout + result.stderr
     return result.stdout if code == 0 else result.stderr
 

@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 from support import camera_files as files
-from typer.testing import CliRunner, Result
+from support.command_line import error, invoke, report
 
-from depth_anything_3.cli import app
 from depth_anything_3.cli import doctor as doctor_module
 from depth_anything_3.export._saved import load_result
 from depth_anything_3.export.base import export_all, resolve_options
@@ -20,26 +19,6 @@ from depth_anything_3.io.cameras.base import read_cameras
 from depth_anything_3.refine.points import points
 from depth_anything_3.types.inputs import ResizeRecord
 from depth_anything_3.types.prediction import Prediction
-
-
-def invoke(*arguments: object) -> Result:
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "200"})
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
-
-
-def report(*arguments: object) -> dict[str, Any]:
-    result = invoke(*arguments, "--json")
-    assert result.exit_code == 0, result.stdout + result.stderr
-    read: dict[str, Any] = json.loads(result.stdout)
-    return read
-
-
-def error(*arguments: object) -> str:
-    result = invoke(*arguments)
-    assert result.exit_code == 2 and result.stdout == "", result.output
-    return result.stderr.splitlines()[-1].removeprefix("error: ")
 
 
 @pytest.fixture

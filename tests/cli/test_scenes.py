@@ -10,43 +10,20 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 from PIL import Image
 from support import camera_files as files
+from support.command_line import error, invoke, report
 from support.videos import number_of, write_video
-from typer.testing import CliRunner, Result
 
-from depth_anything_3.cli import app
 from depth_anything_3.io.cameras.given import open_views
 from depth_anything_3.io.colmap import read_images
 
 MODEL = ("--model-dir", "bundled", "--device", "cpu", "--process-res", "56", "--no-refine")
 ALONE = MODEL[:-1]
-
-
-def invoke(*arguments: object) -> Result:
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "200"})
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
-
-
-def report(*arguments: object) -> dict[str, Any]:
-    """What a command that must succeed says as JSON."""
-    result = invoke(*arguments, "--json")
-    assert result.exit_code == 0, result.stdout + result.stderr
-    read: dict[str, Any] = json.loads(result.stdout)
-    return read
-
-
-def error(*arguments: object, code: int = 2) -> str:
-    result = invoke(*arguments)
-    assert result.exit_code == code and result.stdout == "", result.stdout
-    return result.stderr.splitlines()[-1].removeprefix("error: ")
 
 
 @pytest.fixture(autouse=True)

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from depth_anything_3.cli._console import command_errors
+from depth_anything_3.cli._folders import GALLERY
 
 PORT = 7860
 
@@ -21,9 +22,7 @@ def gradio(
     workspace_dir: Annotated[Path, typer.Option(help="Folder for jobs and examples; made if needed.")] = Path(
         "workspace/gradio"
     ),
-    gallery_dir: Annotated[Path, typer.Option(help="Folder in which results can be kept; made if needed.")] = Path(
-        "workspace/gallery"
-    ),
+    gallery_dir: Annotated[Path, typer.Option(help="Folder in which results can be kept; made if needed.")] = GALLERY,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps, ...")] = "auto",
     dtype: Annotated[
         str, typer.Option(help="Precision of the transformer: auto, float32, bfloat16, float16.")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from depth_anything_3.cli._console import human_size
+from depth_anything_3.cli._folders import GALLERY
 from depth_anything_3.cli._options import FileOptions, KnownCameras, ModelOptions, ReportOptions, With, command
 from depth_anything_3.cli._scene import choose_model, load_model
 from depth_anything_3.errors import InputError
@@ -75,7 +76,7 @@ def stream(
     """
     started = time.perf_counter()
     formats = _formats(files.export_format)
-    folder = files.export_dir or Path("workspace", "gallery", source.resolve().stem)
+    folder = files.export_dir or GALLERY / source.resolve().stem
     if not files.overwrite and folder.is_dir() and any(folder.iterdir()) and not _state(folder).is_dir():
         raise InputError("--export-dir", f"{folder}, which holds files", "an empty or new folder, or --overwrite")
     frames = _open(source, photos, clip, cameras)

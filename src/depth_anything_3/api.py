@@ -85,6 +85,9 @@ class DepthAnything3(nn.Module):
 
     Attributes:
         model: the network.
+        fast: on the CPU, :meth:`inference` and :meth:`depth` run a twin of the network that gives the same numbers, to
+            rounding, in less time and memory; False runs the network as it stands. See
+            :mod:`depth_anything_3.model.fast`.
         model_name: the preset's name.
         config: its configuration.
         process_res: side in pixels that :meth:`inference` scales images to unless told otherwise: 504 for published
@@ -98,6 +101,7 @@ class DepthAnything3(nn.Module):
     """
 
     model: Network
+    fast: bool = True
     process_res: int = PROCESS_RES
     camera_sigma: tuple[float, float] = CAMERA_SIGMA
     confidence_map: ConfidenceMap | None = None
@@ -383,7 +387,7 @@ class DepthAnything3(nn.Module):
             options=preprocessing,
             on_image=lambda done, total: report("preprocess", done, total),
         )
-        output = run_network(self.model, [inputs], options, device=self.device, dtype=self.dtype, report=report)
+        output = self._run([inputs], options, report)
         prediction = to_prediction(output, inputs, options, self.model_name)
         prediction = self._with_confidence(prediction, inputs, options, report)
         if rig is not None and given is None:
@@ -497,7 +501,7 @@ class DepthAnything3(nn.Module):
 
         def predict(changed: ModelInputs) -> npt.NDArray[np.float32]:
             again = replace(options, export_feat_layers=(), infer_gs=False, use_ray_pose=False)
-            found = run_network(self.model, [changed], again, device=self.device, dtype=self.dtype, report=report)
+            found = self._run([changed], again, report)
             depth: npt.NDArray[np.float32] = found.depth[0].float().cpu().numpy()
             return depth
 
@@ -583,7 +587,7 @@ class DepthAnything3(nn.Module):
         found: dict[int, Prediction] = {}
         for places in sizes.values():
             batch = [inputs[i] for i in places]
-            output = run_network(self.model, batch, options, device=self.device, dtype=self.dtype, report=report)
+            output = self._run(batch, options, report)
             for place, (i, scene) in enumerate(zip(places, batch, strict=True)):
                 found[i] = to_prediction(output.scene(place), scene, options, self.model_name)
         return [found[i] for i in range(len(inputs))]
@@ -611,6 +615,11 @@ class DepthAnything3(nn.Module):
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             tokens = self.model.local_tokens(images)
         return tokens[0].float().cpu().numpy()
+
+    def _run(self, scenes: Sequence[ModelInputs], options: InferOptions, report: Reporter) -> NetOutput:
+        return run_network(
+            self.model, scenes, options, device=self.device, dtype=self.dtype, report=report, fast=self.fast
+        )
 
     def _refined(
         self,

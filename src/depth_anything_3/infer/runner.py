@@ -17,10 +17,13 @@ from depth_anything_3.errors import Cancelled
 from depth_anything_3.infer.cameras import normalise_extrinsics
 from depth_anything_3.infer.plan import MemoryPlan, is_out_of_memory, leaner, plan_memory, planned
 from depth_anything_3.model.da3 import NestedDepthAnything3Net, Network
+from depth_anything_3.model.fast import Twins, has_twin
 from depth_anything_3.types.inputs import ModelInputs
 from depth_anything_3.types.options import InferOptions
 from depth_anything_3.types.output import NetOutput
 from depth_anything_3.types.progress import Progress, ProgressCallback, Stage
+
+_TWINS = Twins()
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ def run_network(
     dtype: torch.dtype,
     report: Reporter,
     plan: MemoryPlan | None = None,
+    fast: bool = True,
 ) -> NetOutput:
     """Outputs for B scenes with as many views of the same size, on ``device`` or, where offloaded, in host memory.
 
@@ -58,10 +62,12 @@ def run_network(
         report: told after every transformer block.
         plan: how to run it; None chooses what fits ``options.max_memory``, or the machine. ``memory_plan`` of the
             output says what it was.
+        fast: on the CPU, run the network's twin (:mod:`depth_anything_3.model.fast`): the same numbers, to rounding.
 
     Raises:
         InputError: nothing fits into the memory.
     """
+    twin = fast and device.type == "cpu" and has_twin(dtype)
     views, image_hw = len(scenes) * len(scenes[0].images), scenes[0].images.shape[2:]
     gaussians = options.infer_gs and options.gs_source == "head"
     size: dict[str, Any] = {"device": device, "dtype": dtype, "kept_features": len(options.export_feat_layers)}
@@ -69,7 +75,7 @@ def run_network(
         limit = None if options.max_memory is None else int(options.max_memory * 1e9)
         plan = plan_memory(net, views, image_hw, gaussians=gaussians, limit=limit, **size)
     try:
-        return _run(net, scenes, options, device, dtype, report, plan)
+        return _run(net, scenes, options, device, dtype, report, twin, plan)
     except (MemoryError, RuntimeError) as error:
         step = leaner(plan, device, gaussians=gaussians)
         if step is None or not is_out_of_memory(error):
@@ -78,7 +84,7 @@ def run_network(
     # Outside of the handler: the error holds the frames that hold what the device is full of.
     if device.type == "cuda":
         torch.cuda.empty_cache()
-    return _run(net, scenes, options, device, dtype, report, planned(net, views, image_hw, step=step, **size))
+    return _run(net, scenes, options, device, dtype, report, twin, planned(net, views, image_hw, step=step, **size))
 
 
 def _run(
@@ -88,8 +94,10 @@ def _run(
     device: torch.device,
     dtype: torch.dtype,
     report: Reporter,
+    twin: bool,
     plan: MemoryPlan,
 ) -> NetOutput:
+    network = _TWINS.of(net, dtype) if twin else net
     images = torch.from_numpy(np.stack([inputs.images for inputs in scenes])).to(device)
     cameras = [network_cameras(inputs, device) for inputs in scenes]
     extrinsics, intrinsics = (_joined([pair[i] for pair in cameras]) for i in (0, 1))
@@ -100,8 +108,8 @@ def _run(
             lens["metric_intrinsics"] = torch.from_numpy(np.stack(known)).float()
             if not plan.chunking.offload:
                 lens["metric_intrinsics"] = lens["metric_intrinsics"].to(device)
-    with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-        output: NetOutput = net(
+    with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32 and not twin):
+        output: NetOutput = network(
             images,
             extrinsics,
             intrinsics,

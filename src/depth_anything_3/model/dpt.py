@@ -134,15 +134,27 @@ class DPTTrunk(nn.Module):
             x = block(x, levels[i - 1] if i < 4 else None, size)
         return x
 
-    def add_uv(self, x: Float[Tensor, "V c h w"], image_hw: tuple[int, int]) -> Float[Tensor, "V c h w"]:
-        """Add the position embedding in place, if this head has one. ``x`` must be fresh."""
+    def full_size(
+        self, x: Float[Tensor, "V c h w"], image_hw: tuple[int, int], *last: nn.Module
+    ) -> list[Float[Tensor, "V outputs H W"]]:
+        """What the last layers make of a map that is enlarged to the image and given its positions."""
+        x = self.add_uv(resize(x, image_hw), image_hw)
+        return [layers(x) for layers in last]
+
+    def add_uv(
+        self, x: Float[Tensor, "V c h w"], image_hw: tuple[int, int], *, first: int = 0, height: int | None = None
+    ) -> Float[Tensor, "V c h w"]:
+        """Add the position embedding in place, if this head has one. ``x`` must be fresh.
+
+        It may be the rows from ``first`` on of a map that is ``height`` rows high.
+        """
         if self.uv_embedding:
             aspect, half = image_hw[1] / image_hw[0], x.shape[1] // 2
             span = (aspect * aspect + 1.0) ** 0.5
             columns = _axis_embedding(x.shape[3], aspect / span, half, x.device).to(x.dtype)
-            rows = _axis_embedding(x.shape[2], 1.0 / span, half, x.device).to(x.dtype)
+            rows = _axis_embedding(height or x.shape[2], 1.0 / span, half, x.device).to(x.dtype)
             x[:, :half].add_(columns[:, None, :])
-            x[:, half:].add_(rows[:, :, None])
+            x[:, half:].add_(rows[:, first : first + x.shape[2], None])
         return x
 
 
@@ -227,7 +239,10 @@ class DPT(DPTTrunk):
         return DepthMaps(*by_chunks(lambda *t: self._maps(t, image_hw), tokens, views, chunking, device))
 
     def _maps(self, tokens: Sequence[Tensor], image_hw: tuple[int, int]) -> DepthMaps:
-        x = resize(self.scratch.output_conv1(self.fuse(self.pyramid(tokens, image_hw))), image_hw)
-        depth, *conf = self.scratch.output_conv2(x).unbind(1)
-        sky = self.scratch.get_submodule("sky_output_conv2")(x).relu().squeeze(1) if self.sky else None
-        return DepthMaps(depth.exp(), 1 + conf[0].exp() if conf else None, sky)
+        x = self.scratch.output_conv1(self.fuse(self.pyramid(tokens, image_hw)))
+        last: list[nn.Module] = [self.scratch.output_conv2]
+        if self.sky:
+            last.append(self.scratch.get_submodule("sky_output_conv2"))
+        maps, *sky = self.full_size(x, image_hw, *last)
+        depth, *conf = maps.unbind(1)
+        return DepthMaps(depth.exp(), 1 + conf[0].exp() if conf else None, sky[0].relu().squeeze(1) if sky else None)

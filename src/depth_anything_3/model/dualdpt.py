@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from depth_anything_3.model.chunking import WHOLE, Chunking
 from depth_anything_3.model.dinov2.vision_transformer import LayerFeatures
-from depth_anything_3.model.dpt import DPTTrunk, by_chunks, conv, resize
+from depth_anything_3.model.dpt import DPTTrunk, by_chunks, conv
 
 _AUX_LEVELS = 4
 RAY_CHANNELS = 6
@@ -86,8 +86,8 @@ class DualDPT(DPTTrunk):
 
     def _maps(self, tokens: Sequence[Tensor], image_hw: tuple[int, int], rays: bool) -> DualMaps:
         levels = self.pyramid(tokens, image_hw)
-        x = self.add_uv(resize(self.scratch.output_conv1(self.fuse(levels)), image_hw), image_hw)
-        depth, conf = self.scratch.output_conv2(x).unbind(1)
+        (maps,) = self.full_size(self.scratch.output_conv1(self.fuse(levels)), image_hw, self.scratch.output_conv2)
+        depth, conf = maps.unbind(1)
         ray, ray_conf = self._rays(levels, image_hw) if rays else (None, None)
         return DualMaps(depth.exp(), 1 + conf.exp(), ray, ray_conf)
 

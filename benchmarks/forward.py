@@ -1,25 +1,35 @@
 """Time and memory of the network, as ratios to a calibration kernel measured in the same run.
 
-usage: python benchmarks/forward.py [--preset da3-small] [--views 1 2 8] [--dtypes float32 bfloat16] [--out FILE]
+usage: python benchmarks/forward.py [--presets da3-small] [--views 1 2 8] [--dtypes float32 bfloat16]
+                                    [--paths stock fast] [--out FILE] [--resume]
 
 Seconds do not carry over between machines. The unit U is the time that the machine takes for one TFLOP of float32
 matrix products of 2048 x 2048 on the same threads, measured before and after every case; run it with nothing else
 running. Weights are seeded: speed does not depend on them. Each case runs in a process of its own, whose peak resident
 memory is reported beside what it was after loading.
+
+``stock`` is the network's own code, with autocast for bfloat16; ``fast`` is its twin for the CPU; ``onnx`` is what
+``da3 export onnx`` makes of it, in onnxruntime on as many threads (its memory is not reported: the process has exported
+the graph). The floor is the time
+that the linear layers, the convolutions and the attention would take at the best rates that their kernels reach on this
+machine, each measured by itself beside the case; all that lies between them counts as nothing.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import platform
 import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -52,76 +62,177 @@ def peak_megabytes() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 10 if sys.platform == "linux" else 1 << 20)
 
 
-def measure(preset: str, views: int, dtype: str, runs: int) -> dict[str, object]:
-    """One case, in this process."""
+def kernel_rates(dtype: torch.dtype) -> dict[str, float]:
+    """GFLOP/s of the best kernel of each kind that there is, at shapes of da3-small."""
+    from depth_anything_3.model.fast import FastLinear, blocked_attention
+
+    generator = torch.Generator().manual_seed(0)
+    with torch.inference_mode():
+        x = torch.randn(2594, 384, generator=generator).to(dtype)
+        layer = torch.nn.Linear(384, 1536)
+        packed = FastLinear(layer, dtype, pack=True)
+        layer = layer.to(dtype)
+        q = torch.randn(1, 6, 2594, 64, generator=generator).to(dtype)
+        maps = torch.randn(1, 64, 144, 144, generator=generator).to(dtype).to(memory_format=torch.channels_last)
+        conv = torch.nn.Conv2d(64, 64, 3, padding=1).to(dtype).to(memory_format=torch.channels_last)
+        attend = torch.nn.functional.scaled_dot_product_attention
+        kernels: dict[str, tuple[float, list[Callable[[], object]]]] = {
+            "linear": (2 * 2594 * 384 * 1536, [lambda: layer(x), lambda: packed(x)]),
+            "attention": (4 * 6 * 2594**2 * 64, [lambda: attend(q, q, q), lambda: blocked_attention(q, q, q)]),
+            "conv": (2 * 64 * 64 * 9 * 144**2, [lambda: conv(maps)]),
+        }
+        return {
+            kind: flop / min(median_seconds(run, runs=9, warm_up=2) for run in runs) / 1e9
+            for kind, (flop, runs) in kernels.items()
+        }
+
+
+def operations(network: torch.nn.Module, images: torch.Tensor) -> dict[str, float]:
+    """GFLOP of one run: of the linear layers, of the attention, of the convolutions."""
+    found = dict.fromkeys(("linear", "attention", "conv"), 0.0)
+
+    def count(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        weight = module.weight.numel()  # type: ignore[union-attr,operator]
+        if isinstance(module, torch.nn.Linear):
+            found["linear"] += 2e-9 * weight * output.numel() / module.out_features
+        else:
+            where = inputs[0] if isinstance(module, torch.nn.ConvTranspose2d) else output
+            found["conv"] += 2e-9 * weight * where.numel() / where.shape[1]
+
+    def attended(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        found["attention"] += 4e-9 * output.shape[-2] * output.numel()
+
+    from depth_anything_3.model.dinov2.layers import Attention
+
+    for module in network.modules():
+        if isinstance(module, torch.nn.Linear | torch.nn.Conv2d | torch.nn.ConvTranspose2d):
+            module.register_forward_hook(count)
+        elif isinstance(module, Attention):
+            module.register_forward_hook(attended)
+    with torch.inference_mode():
+        network(images)
+    return found
+
+
+def built(preset: str) -> torch.nn.Module:
+    """A network with seeded weights."""
     from depth_anything_3.cfg import create_object, load_config
     from depth_anything_3.registry import MODEL_REGISTRY
     from depth_anything_3.zoo.seeded import seeded_tensor
 
     with torch.device("meta"):
-        network = create_object(load_config(MODEL_REGISTRY[preset]))
+        network: torch.nn.Module = create_object(load_config(MODEL_REGISTRY[preset]))
     network = network.to_empty(device="cpu").eval()
     for name, tensor in network.state_dict().items():
         tensor.copy_(torch.from_numpy(seeded_tensor(name, tensor.shape)))
+    return network
+
+
+def in_onnxruntime(preset: str, images: torch.Tensor) -> Callable[[], object]:
+    """The exported network, ready to run."""
+    import onnxruntime
+
+    from depth_anything_3.api import DepthAnything3
+    from depth_anything_3.deploy.onnx import OnnxOptions, export_onnx
+
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = torch.get_num_threads()
+    with tempfile.TemporaryDirectory() as folder:
+        options = OnnxOptions(views=images.shape[1], height=SIDE, width=SIDE)
+        graph = export_onnx(DepthAnything3(preset, device="cpu"), Path(folder) / "net.onnx", options).graph
+        session = onnxruntime.InferenceSession(graph, settings, providers=["CPUExecutionProvider"])
+    return lambda: session.run(None, {"images": images.numpy()})
+
+
+def measure(preset: str, views: int, dtype: str, path: str, runs: int) -> dict[str, object]:
+    """One case, in this process."""
+    from depth_anything_3.model.chunking import WHOLE, Chunking
+    from depth_anything_3.model.fast import fast_twin, head_views
+
+    precision, chunking = getattr(torch, dtype), WHOLE
+    network = built(preset)
     loaded = peak_megabytes()
     images = torch.randn(1, views, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
-    precision = getattr(torch, dtype)
+    autocast = path == "stock" and precision != torch.float32
+    if path == "fast":
+        network = fast_twin(network, precision)  # type: ignore[type-var,assignment]
+        chunking = Chunking(head_views=head_views(SIDE * SIDE))
 
     def forward() -> None:
-        with torch.inference_mode(), torch.autocast("cpu", precision, enabled=precision != torch.float32):
-            network(images)
+        with torch.inference_mode(), torch.autocast("cpu", precision, enabled=autocast):
+            network(images, chunking=chunking)
 
+    run = forward if path != "onnx" else in_onnxruntime(preset, images)
     before = unit_seconds()
-    seconds = median_seconds(forward, runs, warm_up=1)
-    peak = peak_megabytes()
-    after = unit_seconds()
-    unit = (before + after) / 2
+    seconds = median_seconds(run, runs, warm_up=1)
+    peak = None if path == "onnx" else round(peak_megabytes())
+    after, rates = unit_seconds(), kernel_rates(precision)
+    unit, work = (before + after) / 2, operations(built(preset), images)
+    floor = sum(work[kind] / rates[kind] for kind in work)
     return {
         "preset": preset,
         "views": views,
         "size": [SIDE, SIDE],
         "dtype": dtype,
+        "path": path,
         "seconds": round(seconds, 4),
         "units": round(seconds / unit, 4),
         "unit_seconds": round(unit, 4),
         "unit_drift": round(abs(before - after) / unit, 4),
-        "peak_rss_mb": round(peak),
+        "peak_rss_mb": peak,
         "loaded_rss_mb": round(loaded),
+        "gflop": {kind: round(value, 1) for kind, value in work.items()},
+        "gflops": {kind: round(value) for kind, value in rates.items()},
+        "floor_units": round(floor / unit, 4),
+        "share_of_floor": round(floor / seconds, 3),
     }
+
+
+def as_markdown(cases: list[dict[str, Any]]) -> str:
+    """The table for people."""
+    heads = ("model", "views", "dtype", "path", "time [U]", "floor [U]", "floor / time", "peak RSS, MB")
+    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    names = ("preset", "views", "dtype", "path", "units", "floor_units", "share_of_floor", "peak_rss_mb")
+    return "\n".join([*lines, *("| " + " | ".join(str(case[name]) for name in names) + " |" for case in cases)])
 
 
 def main() -> None:
-    """Run every case in a process of its own and print one JSON object."""
+    """Run every case in a process of its own and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--preset", default="da3-small")
+    parser.add_argument("--presets", nargs="+", default=["da3-small"])
     parser.add_argument("--views", type=int, nargs="+", default=[1, 2, 8])
     parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])
+    parser.add_argument("--paths", nargs="+", default=["stock", "fast"], choices=["stock", "fast", "onnx"])
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--out", type=Path, help="also write the JSON to this file")
+    parser.add_argument("--resume", action="store_true", help="keep the cases that --out holds")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    wanted = list(itertools.product(options.presets, options.dtypes, options.views, options.paths))
     if options.one:
-        print(json.dumps(measure(options.preset, options.views[0], options.dtypes[0], options.runs)))
+        preset, dtype, views, path = wanted[0]
+        print(json.dumps(measure(preset, views, dtype, path, options.runs)))
         return
-    cases = []
-    for dtype in options.dtypes:
-        for views in options.views:
-            case = ["--one", "--preset", options.preset, "--views", str(views), "--dtypes", dtype]
-            command = [sys.executable, __file__, *case, "--runs", str(options.runs)]
-            done = subprocess.run(command, check=True, capture_output=True, text=True)
-            cases.append(json.loads(done.stdout))
-            print(json.dumps(cases[-1]), file=sys.stderr)
-    result = {
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-        "cases": cases,
-    }
-    text = json.dumps(result, indent=2)
-    print(text)
-    if options.out:
-        options.out.write_text(text + "\n")
+    cases = json.loads(options.out.read_text())["cases"] if options.resume else []
+    done = {(case["preset"], case["dtype"], case["views"], case["path"]) for case in cases}
+    for preset, dtype, views, path in wanted:
+        if (preset, dtype, views, path) in done or (path == "onnx" and dtype != "float32"):
+            continue
+        case = ["--one", "--presets", preset, "--views", str(views), "--dtypes", dtype, "--paths", path]
+        command = [sys.executable, __file__, *case, "--runs", str(options.runs)]
+        found = subprocess.run(command, check=True, capture_output=True, text=True)
+        cases.append(json.loads(found.stdout))
+        print(json.dumps(cases[-1]), file=sys.stderr, flush=True)
+        result = {
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+            "machine": platform.machine(),
+            "cases": cases,
+        }
+        if options.out:
+            options.out.write_text(json.dumps(result, indent=2) + "\n")
+    print(as_markdown(cases))
 
 
 if __name__ == "__main__":

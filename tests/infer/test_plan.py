@@ -44,7 +44,7 @@ def needed(net: Any, step: str, device: torch.device, views: int = 30) -> int:
 def test_the_first_step_that_fits_is_picked(net: Any, device: torch.device, steps: list[str]) -> None:
     sizes = [needed(net, step, device) for step in steps]
     assert sizes == sorted(sizes, reverse=True)
-    assert sizes[-1] < sizes[-2] < sizes[0]
+    assert sizes[-1] < sizes[-2]
     for size in sizes:
         plan = plan_memory(net, 30, (504, 504), device=device, dtype=torch.float32, limit=size)
         assert plan.step == steps[sizes.index(size)] and plan.predicted == size and plan.chunking == STEPS[plan.step]

@@ -98,9 +98,9 @@ MUTATIONS = (
     Mutation("weight of the UV embedding", DPT, "_EMBEDDING_WEIGHT = 0.1", "_EMBEDDING_WEIGHT = 0.2", "network_u"),
     Mutation(
         "no UV embedding before the output",
-        DUAL,
-        "self.add_uv(resize(self.scratch.output_conv1(self.fuse(levels)), image_hw), image_hw)",
-        "resize(self.scratch.output_conv1(self.fuse(levels)), image_hw)",
+        DPT,
+        "x = self.add_uv(resize(x, image_hw), image_hw)",
+        "x = resize(x, image_hw)",
         "network_A",
     ),
     Mutation("rays from the first auxiliary level", DUAL, "output_conv2_aux.3", "output_conv2_aux.0", "network_A"),

@@ -13,9 +13,10 @@ import torch
 from depth_anything_3.model.chunking import WHOLE, Chunking
 from depth_anything_3.model.da3 import DepthAnything3Net, NestedDepthAnything3Net, Network
 from depth_anything_3.model.dinov2.layers import SwiGLU
+from depth_anything_3.model.fast import has_twin, head_views, holds_copies
 from depth_anything_3.types.options import PATCH_SIZE
 
-_PROCESS = 327_000_000  # interpreter, torch and its kernels
+_PROCESS = 338_000_000  # interpreter, torch and its kernels
 _KEPT_HEAP = 120_000_000  # most of what the allocator of the C library keeps of one stage while the other runs
 _INPUT_BYTES = 27  # per pixel: pixels as bytes, as floats, and those of all scenes stacked
 _MAP_BYTES = 16  # per pixel: depth and confidence, in parts and joined
@@ -50,11 +51,14 @@ def estimate_memory(
     fixed += _PROCESS + _INPUT_BYTES * pixels if device.type == "cpu" else 12 * pixels
     parts = [net.da3, net.da3_metric] if isinstance(net, NestedDepthAnything3Net) else [net]
     away = chunking.offload and device.type != "cpu"
+    twin = device.type == "cpu" and has_twin(dtype)
+    if twin and holds_copies(dtype):
+        fixed += dtype.itemsize * parameters
     peaks = []
     for part in parts:
         stages = (
             _transformer(part, views, image_hw, chunking, dtype, kept_features, away=away),
-            _head(part, views, image_hw, chunking, kept_features, away=away),
+            _head(part, views, image_hw, chunking, kept_features, away=away, twin=twin),
         )
         peaks.append(max(stages) + (min(*stages, _KEPT_HEAP) if device.type == "cpu" else 0))
     return int(fixed + max(peaks))
@@ -126,6 +130,7 @@ def _head(
     kept_features: int,
     *,
     away: bool,
+    twin: bool,
 ) -> float:
     """The last views of the head, beside all layers and the maps that are done."""
     vit = net.backbone.pretrained
@@ -134,13 +139,14 @@ def _head(
     layers = 0 if away else token * ((2 if vit.cat_token else 1) * len(vit.out_layers) + kept_features)
     maps = 0 if away else _MAP_BYTES * views * pixels
     features = net.head.scratch.output_conv1.in_channels
-    return table + layers + maps + min(views, chunking.head_views) * _head_bytes(features, pixels)
+    at_once = min(views, chunking.head_views, head_views(pixels) if twin else views)
+    return table + layers + maps + at_once * _head_bytes(features, pixels, twin=twin)
 
 
-def _head_bytes(features: int, pixels: int) -> float:
+def _head_bytes(features: int, pixels: int, *, twin: bool) -> float:
     """Per view: the half of the features at all pixels and its 32 successors, or the fused pyramid."""
     patches = pixels / _PATCH_PIXELS
-    at_pixels = (features + 64) * _PATCH_PIXELS
-    fused = 3 * features * _FUSED_PIXELS
+    at_pixels = 0 if twin else (features + 64) * _PATCH_PIXELS  # a twin makes them in tiles
+    fused = (2 if twin else 3) * features * _FUSED_PIXELS
     pyramid = 21.25 * features
     return 4 * patches * (pyramid + max(at_pixels, fused))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from depth_anything_3.errors import Cancelled
 from depth_anything_3.infer.cameras import normalise_extrinsics
 from depth_anything_3.infer.plan import MemoryPlan, is_out_of_memory, leaner, plan_memory, planned
 from depth_anything_3.model.da3 import NestedDepthAnything3Net, Network
-from depth_anything_3.model.fast import Twins, has_twin
+from depth_anything_3.model.fast import Twins, has_twin, head_views
 from depth_anything_3.types.inputs import ModelInputs
 from depth_anything_3.types.options import InferOptions
 from depth_anything_3.types.output import NetOutput
@@ -97,8 +97,11 @@ def _run(
     twin: bool,
     plan: MemoryPlan,
 ) -> NetOutput:
-    network = _TWINS.of(net, dtype) if twin else net
     images = torch.from_numpy(np.stack([inputs.images for inputs in scenes])).to(device)
+    network, chunking = net, plan.chunking
+    if twin:
+        network = _TWINS.of(net, dtype)
+        chunking = replace(chunking, head_views=min(chunking.head_views, head_views(images[0, 0, 0].numel())))
     cameras = [network_cameras(inputs, device) for inputs in scenes]
     extrinsics, intrinsics = (_joined([pair[i] for pair in cameras]) for i in (0, 1))
     lens: dict[str, Tensor] = {}
@@ -120,7 +123,7 @@ def _run(
             rays=options.use_ray_pose,
             on_block=lambda done, total: report("network", done, total),
             gaussian_unit="predicted",
-            chunking=plan.chunking,
+            chunking=chunking,
             **lens,
         )
     output.memory_plan = str(plan)

@@ -2,8 +2,8 @@
 
 :func:`fast_twin` copies the modules of a network and shares its parameters. In the copy
 
-* linear layers run in oneDNN, on weights that are laid out for it, where that pays on this machine, with GELU inside
-  and LayerScale folded in;
+* linear layers run in oneDNN, with GELU inside; in bfloat16, and where that pays on this machine, on copies of the
+  weights that are laid out for it and hold LayerScale;
 * attention in bfloat16 is made of matrix products, a block of queries at a time (in float32 PyTorch's own is as good);
 * the dense head works on channels-last maps, narrows before it enlarges, and makes the full-size map, its largest
   tensor, a few rows at a time.
@@ -36,10 +36,13 @@ from depth_anything_3.model.dualdpt import DualDPT
 DTYPES = (torch.float32, torch.bfloat16)
 """Precisions that have a twin."""
 
-_PAYS = 1.4  # a fast path that needs memory of its own must be so many times faster
+_HEAD_PIXELS = 600_000  # of the views that the head takes at once: with more of them, maps leave the caches
+
+_PAYS = 1.6  # a fast path that needs memory of its own must be so many times faster
 _FEW_TOKENS = 256  # below it the calls cost more than the products
 _BLOCK = 1_300_000  # scores that are held at once: they stay in the caches of a core
-_TILE = 1 << 20  # values of a full-size map that are held at once
+TILE = 1 << 20
+"""Values of a full-size map that are held at once."""
 
 
 def has_twin(dtype: torch.dtype) -> bool:
@@ -47,6 +50,16 @@ def has_twin(dtype: torch.dtype) -> bool:
     if dtype == torch.bfloat16:
         return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
     return dtype == torch.float32
+
+
+def head_views(pixels: int) -> int:
+    """How many views of a size in pixels the head of a twin takes at once, at most."""
+    return max(1, _HEAD_PIXELS // pixels)
+
+
+def holds_copies(dtype: torch.dtype) -> bool:
+    """Whether a twin has weights of its own beside those of the network."""
+    return dtype != torch.float32 or packing_pays()
 
 
 def fast_twin(net: Network, dtype: torch.dtype) -> Network:
@@ -85,60 +98,74 @@ class Twins:
 
 
 def _hasten(net: DepthAnything3Net, dtype: torch.dtype) -> None:
-    vit = net.backbone.pretrained
-    if dtype != torch.float32 or packing_pays():
+    vit, packs = net.backbone.pretrained, holds_copies(dtype)
+    if packs:
         vit.patch_embed.add_module("proj", Conv(vit.patch_embed.proj, dtype))
-        for block in vit.blocks:
-            if isinstance(block, Block):
-                _pack(block, dtype)
+    for block in vit.blocks:
+        linear = [part for part in block.modules() if isinstance(part, nn.Linear)]
+        # Somebody's own layers, with more to them than weight and bias, are left alone.
+        if torch.backends.mkldnn.is_available() and isinstance(block, Block) and {*map(type, linear)} == {nn.Linear}:
+            _fuse(block, dtype, packs=packs)
     net.head = _fast_head(net.head, dtype)
 
 
-def _pack(block: Block, dtype: torch.dtype) -> None:
-    linear = (part for part in block.modules() if isinstance(part, nn.Linear))
-    if any(type(part) is not nn.Linear for part in linear):
-        return  # somebody's own layers, with more to them than weight and bias
-    block.attn = FastAttention(block.attn, block.ls1.gamma, dtype)
-    block.add_module("ls1", nn.Identity())
+def _fuse(block: Block, dtype: torch.dtype, *, packs: bool) -> None:
+    """Replace what a block consists of; LayerScale goes into weights that are copies anyway."""
+
+    def layer(slow: nn.Linear, scale: Tensor | None = None, *, gelu: bool = False) -> FastLinear:
+        return FastLinear(slow, dtype, pack=packs, scale=scale if packs else None, gelu=gelu)
+
+    block.attn = FastAttention(block.attn, layer(block.attn.qkv), layer(block.attn.proj, block.ls1.gamma))
     mlp, scale = block.mlp, block.ls2.gamma
     if isinstance(mlp, Mlp):
-        block.mlp = nn.Sequential(PackedLinear(mlp.fc1, dtype, gelu=True), PackedLinear(mlp.fc2, dtype, scale=scale))
-        block.add_module("ls2", nn.Identity())
+        block.mlp = nn.Sequential(layer(mlp.fc1, gelu=True), layer(mlp.fc2, scale))
     elif isinstance(mlp, SwiGLU):
-        mlp.add_module("w12", PackedLinear(mlp.w12, dtype))
-        mlp.add_module("w3", PackedLinear(mlp.w3, dtype, scale=scale))
-        block.add_module("ls2", nn.Identity())
+        mlp.add_module("w12", layer(mlp.w12))
+        mlp.add_module("w3", layer(mlp.w3, scale))
+    if packs:
+        block.add_module("ls1", nn.Identity())
+        if isinstance(mlp, Mlp | SwiGLU):
+            block.add_module("ls2", nn.Identity())
 
 
-class PackedLinear(nn.Module):
-    """A linear layer on weights in oneDNN's own layout; its output is in their precision.
+class FastLinear(nn.Module):
+    """A linear layer in oneDNN; its output is in the precision of the weights.
 
     Args:
         linear: the layer.
         dtype: of the product.
-        scale: (outputs,) factors of the result, LayerScale's.
+        pack: keep a copy of the weights in oneDNN's own layout.
+        scale: (outputs,) factors of the result, LayerScale's; only for copies.
         gelu: apply GELU before the result leaves the registers.
     """
 
     def __init__(
-        self, linear: nn.Linear, dtype: torch.dtype, *, scale: Tensor | None = None, gelu: bool = False
+        self,
+        linear: nn.Linear,
+        dtype: torch.dtype,
+        *,
+        pack: bool,
+        scale: Tensor | None = None,
+        gelu: bool = False,
     ) -> None:
         super().__init__()
         weight, bias = linear.weight.detach(), linear.bias.detach()
         if scale is not None:
             weight, bias = weight * scale.detach()[:, None], bias * scale.detach()
-        self.weight, self.bias, self.dtype = _packed(weight.to(dtype)), bias.to(dtype), dtype
+        self.weight, self.bias, self.dtype = weight.to(dtype), bias.to(dtype), dtype
+        if pack:
+            self.weight = _packed(self.weight)
         self.after = "gelu" if gelu else "none"
 
     def forward(self, x: Float[Tensor, "*batch C_in"]) -> Float[Tensor, "*batch C"]:
-        return _packed_linear(x.to(self.dtype), self.weight, self.bias, self.after)
+        return _linear(x.to(self.dtype), self.weight, self.bias, self.after)
 
 
 def _packed(weight: Tensor) -> Tensor:
     return torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), 2048)
 
 
-def _packed_linear(x: Tensor, weight: Tensor, bias: Tensor, after: str = "none") -> Tensor:
+def _linear(x: Tensor, weight: Tensor, bias: Tensor, after: str = "none") -> Tensor:
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, after, [], "none")
 
 
@@ -152,15 +179,15 @@ def packing_pays() -> bool:
     if not torch.backends.mkldnn.is_available():
         return False
     with torch.inference_mode():
-        x, weight, bias = torch.ones(1024, 384), torch.ones(1536, 384), torch.ones(1536)
+        x, weight, bias = torch.ones(128, 384), torch.ones(1536, 384), torch.ones(1536)
         packed = _packed(weight)
-        ours, stock = _least_seconds([lambda: _packed_linear(x, packed, bias), lambda: F.linear(x, weight, bias)])
+        ours, stock = _least_seconds([lambda: _linear(x, packed, bias), lambda: F.linear(x, weight, bias)])
     return stock > _PAYS * ours
 
 
-def _least_seconds(runs: Sequence[Callable[[], object]], rounds: int = 6) -> list[float]:
+def _least_seconds(runs: Sequence[Callable[[], object]], rounds: int = 40) -> list[float]:
     found = [float("inf")] * len(runs)
-    for _ in range(rounds):  # in turn, so that what disturbs one disturbs the other
+    for _ in range(rounds):  # many short ones, in turn: some are not disturbed by what else the machine does
         for i, run in enumerate(runs):
             start = time.perf_counter()
             run()
@@ -169,13 +196,13 @@ def _least_seconds(runs: Sequence[Callable[[], object]], rounds: int = 6) -> lis
 
 
 class FastAttention(Attention):
-    """Attention on packed weights, with LayerScale in the last one."""
+    """Attention between layers of its own."""
 
-    def __init__(self, slow: Attention, scale: Tensor, dtype: torch.dtype) -> None:
+    def __init__(self, slow: Attention, qkv: FastLinear, proj: FastLinear) -> None:
         nn.Module.__init__(self)
         self.heads, self.q_norm, self.k_norm = slow.heads, slow.q_norm, slow.k_norm
-        self.add_module("qkv", PackedLinear(slow.qkv, dtype))
-        self.add_module("proj", PackedLinear(slow.proj, dtype, scale=scale))
+        self.add_module("qkv", qkv)
+        self.add_module("proj", proj)
 
     def attend(
         self,
@@ -254,7 +281,7 @@ def full_size_in_tiles(
 ) -> list[Float[Tensor, "V outputs H W"]]:
     """Twin of :meth:`DPTTrunk.full_size`: some rows of one view at a time."""
     height, width = image_hw
-    step = max(16, _TILE // (x.shape[1] * width))
+    step = max(16, TILE // (x.shape[1] * width))
     found: list[Tensor] = []
     for view, one in enumerate(x.permute(0, 2, 3, 1)):
         for start in range(0, height, step):

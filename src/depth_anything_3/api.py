@@ -264,6 +264,7 @@ class DepthAnything3(nn.Module):
         square_pixels: bool = False,
         derive_confidence: bool = False,
         max_memory: float | None = None,
+        key_pooling: int = 1,
         refine: RefineMode = "off",
         matcher: str = "sift",
         alpha: AlphaMode = "composite",
@@ -294,7 +295,7 @@ class DepthAnything3(nn.Module):
                 network. The number of cameras of an unknown one lets it be estimated, once for all times. See
                 :mod:`depth_anything_3.infer.rigs`.
             align_to_input_ext_scale, infer_gs, gs_source, use_ray_pose, ref_view_strategy, export_feat_layers,
-                metric_focal, shared_intrinsics, square_pixels, derive_confidence, max_memory, refine,
+                metric_focal, shared_intrinsics, square_pixels, derive_confidence, max_memory, key_pooling, refine,
                 matcher: see
                 :class:`~depth_anything_3.types.options.InferOptions`. With ``refine="full"`` maps are at least 504
                 pixels long (but never longer than the pictures), whatever ``process_res`` is, unless a Gaussian head
@@ -336,6 +337,7 @@ class DepthAnything3(nn.Module):
             square_pixels=square_pixels,
             derive_confidence=derive_confidence,
             max_memory=max_memory,
+            key_pooling=key_pooling,
         )
         preprocessing = PreprocessOptions(
             process_res=self.process_res if process_res is None else process_res,

@@ -61,6 +61,7 @@ OWN_ARGUMENTS = {
     "square_pixels",
     "derive_confidence",
     "max_memory",
+    "key_pooling",
     "rig",
     "gs_source",
     "video",

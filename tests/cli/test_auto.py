@@ -301,6 +301,7 @@ PUBLISHED = {
     "masks": None,
     "matcher": "sift",
     "max_memory": None,
+    "key_pooling": 1,
     "rig": None,
 }
 HOW_TO_LOAD = {"revision": None, "local_files_only": False, "device": "auto", "dtype": "auto"}

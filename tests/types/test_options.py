@@ -46,6 +46,7 @@ def test_published_defaults() -> None:
         "square_pixels": False,
         "derive_confidence": False,
         "max_memory": None,
+        "key_pooling": 1,
     }
 
 

@@ -317,6 +317,11 @@ FLAGS: dict[str, Flag] = {
     "max_memory": Flag(
         help="Memory that the model may take, in GB. Default: what the machine has free.", metavar="GB", shown=False
     ),
+    "key_pooling": Flag(
+        help="For many pictures, approximate: N x N neighbouring patches are one in attention across pictures; 1 is "
+        "exact.",
+        metavar="N",
+    ),
     # long sequences
     "window": Flag(help="Frames that the network sees together."),
     "overlap": Flag(help="Frames that neighbouring windows share."),

@@ -124,6 +124,7 @@ def _run(
             on_block=lambda done, total: report("network", done, total),
             gaussian_unit="predicted",
             chunking=chunking,
+            key_pooling=options.key_pooling,
             **lens,
         )
     output.memory_plan = str(plan)

@@ -134,6 +134,7 @@ class DepthAnything3Net(nn.Module):
         on_block: BlockCallback | None = None,
         gaussian_unit: GaussianUnit = "given",
         chunking: Chunking = WHOLE,
+        key_pooling: int = 1,
     ) -> NetOutput:
         """Depth, cameras and more of B scenes.
 
@@ -153,6 +154,7 @@ class DepthAnything3Net(nn.Module):
             gaussian_unit: unit of Gaussians where ``extrinsics`` condition the network: that of these poses, as
                 published, or that of the predicted poses and the depth.
             chunking: how much is done at once, for inference; with ``offload`` the outputs are in the host's memory.
+            key_pooling: see :class:`~depth_anything_3.types.options.InferOptions`.
 
         Raises:
             InputError: wrong shapes, an unknown strategy or block index, extrinsics without intrinsics.
@@ -169,6 +171,7 @@ class DepthAnything3Net(nn.Module):
             ref_view_strategy=ref_view_strategy,
             on_block=on_block,
             chunking=chunking,
+            key_pooling=key_pooling,
         )
         with _full_precision(x):
             output = self.readout(
@@ -196,6 +199,7 @@ class DepthAnything3Net(nn.Module):
         on_block: BlockCallback | None = None,
         autocast_head: bool = False,
         chunking: Chunking = WHOLE,
+        key_pooling: int = 1,
     ) -> Encoded:
         """Transformer and heads; arguments as in :meth:`forward`.
 
@@ -215,6 +219,7 @@ class DepthAnything3Net(nn.Module):
             ref_view_strategy=ref_view_strategy,
             on_block=on_block,
             chunking=chunking,
+            key_pooling=key_pooling,
         )
         with _full_precision(x):
             layers = [LayerFeatures(layer.patches.float(), layer.camera.float()) for layer in layers]
@@ -362,6 +367,7 @@ class NestedDepthAnything3Net(nn.Module):
         gaussian_unit: GaussianUnit = "given",
         metric_intrinsics: Float[Tensor, "B N 3 3"] | None = None,
         chunking: Chunking = WHOLE,
+        key_pooling: int = 1,
     ) -> NetOutput:
         """As :meth:`DepthAnything3Net.forward`, in metres; ``sky`` is the metric network's score.
 
@@ -384,6 +390,7 @@ class NestedDepthAnything3Net(nn.Module):
             on_block=None if on_block is None else lambda done, _: on_block(done, depth_total),
             gaussian_unit=gaussian_unit,
             chunking=chunking,
+            key_pooling=key_pooling,
         )
         metric = self.da3_metric(
             x,

@@ -209,16 +209,18 @@ class FastAttention(Attention):
         q: Float[Tensor, "batch heads queries head"],
         k: Float[Tensor, "batch heads n head"],
         v: Float[Tensor, "batch heads n head"],
+        bias: Float[Tensor, " n"] | None = None,
     ) -> Float[Tensor, "batch queries C"]:
         if v.dtype == torch.float32 or k.shape[2] < _FEW_TOKENS:
-            return super().attend(q, k, v)
-        return self.proj(blocked_attention(q, k, v).flatten(2))
+            return super().attend(q, k, v, bias)
+        return self.proj(blocked_attention(q, k, v, bias).flatten(2))
 
 
 def blocked_attention(
     q: Float[Tensor, "batch heads queries head"],
     k: Float[Tensor, "batch heads n head"],
     v: Float[Tensor, "batch heads n head"],
+    bias: Float[Tensor, " n"] | None = None,
 ) -> Float[Tensor, "batch queries heads head"]:
     """Softmax attention from plain matrix products, one head and one block of queries at a time."""
     out = q.new_empty(q.shape[0], q.shape[2], q.shape[1], q.shape[3])
@@ -228,8 +230,9 @@ def blocked_attention(
         for head in range(q.shape[1]):
             for start in range(0, q.shape[2], rows):
                 part = slice(start, start + rows)
-                weights = (q[scene, head, part] @ keys[scene, head]).softmax(-1)
-                torch.mm(weights, values[scene, head], out=out[scene, part, head])
+                one, all_keys = q[scene, head, part], keys[scene, head]
+                scores = one @ all_keys if bias is None else torch.addmm(bias, one, all_keys)
+                torch.mm(scores.softmax(-1), values[scene, head], out=out[scene, part, head])
     return out
 
 

@@ -185,6 +185,8 @@ class InferOptions:
         max_memory: the network is run so that it is predicted to take at most so many gigabytes (of 10^9 bytes), of
             the process on the CPU, of the device's memory elsewhere; None for what is free. See
             :mod:`depth_anything_3.infer.plan`.
+        key_pooling: for many views, approximate: in attention across views so many by so many neighbouring patches of
+            a view are seen as one, their mean. 1 is exact; what 2 and 3 gain and cost: ``docs/performance.md``.
     """
 
     align_to_input_ext_scale: bool = True
@@ -200,8 +202,10 @@ class InferOptions:
     square_pixels: bool = False
     derive_confidence: bool = False
     max_memory: float | None = None
+    key_pooling: int = 1
 
     def __post_init__(self) -> None:
+        check_count("key_pooling", self.key_pooling)
         if self.max_memory is not None and not 0 < self.max_memory < float("inf"):
             raise InputError("max_memory", repr(self.max_memory), "a positive number of gigabytes, or None")
         check_choice("gs_source", self.gs_source, GAUSSIAN_SOURCES)

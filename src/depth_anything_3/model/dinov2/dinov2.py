@@ -78,6 +78,7 @@ class DinoV2(nn.Module):
         ref_view_strategy: str = "saddle_balanced",
         on_block: Callable[[int, int], None] | None = None,
         chunking: Chunking = WHOLE,
+        key_pooling: int = 1,
     ) -> tuple[list[LayerFeatures], dict[int, Tensor]]:
         """See :meth:`DinoVisionTransformer.forward`."""
         return self.pretrained(
@@ -87,4 +88,5 @@ class DinoV2(nn.Module):
             ref_view_strategy=ref_view_strategy,
             on_block=on_block,
             chunking=chunking,
+            key_pooling=key_pooling,
         )

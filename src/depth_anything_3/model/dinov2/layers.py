@@ -3,12 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, empty_like, full, nn
 
 from depth_anything_3.model.dinov2.rope import rotate
+
+
+@dataclass(frozen=True)
+class KeyPooling:
+    """Approximate attention: neighbouring keys and values of a view stand together for their patches.
+
+    Attributes:
+        views: whose tokens follow one another, each with a special token, which stays by itself, before its patches.
+        grid: rows and columns of patches.
+        size: side in patches of a cell; those at the lower and right border may be smaller.
+    """
+
+    views: int
+    grid: tuple[int, int]
+    size: int
+
+    def __call__(
+        self, k: Float[Tensor, "batch heads n head"], v: Float[Tensor, "batch heads n head"]
+    ) -> tuple[Float[Tensor, "batch heads m head"], Float[Tensor, "batch heads m head"], Float[Tensor, " m"]]:
+        """The mean keys and values, and what makes a mean of m count as m: the logarithm, added to its scores."""
+        rows, columns = ([min(self.size, side - i) for i in range(0, side, self.size)] for side in self.grid)
+        counts = torch.outer(*(torch.tensor(sides, dtype=k.dtype, device=k.device) for sides in (rows, columns)))
+        bias = torch.cat([counts.new_zeros(1), counts.flatten().log()]).repeat(self.views)
+        return self._means(k), self._means(v), bias
+
+    def _means(self, x: Tensor) -> Tensor:
+        x = x.unflatten(2, (self.views, -1))
+        patches = x[:, :, :, 1:].flatten(0, 2).transpose(1, 2).unflatten(2, self.grid)
+        means = F.avg_pool2d(patches, self.size, ceil_mode=True, count_include_pad=False)
+        means = means.flatten(2).transpose(1, 2).unflatten(0, x.shape[:3])
+        return torch.cat([x[:, :, :, :1], means], 3).flatten(2, 3)
 
 
 class Attention(nn.Module):
@@ -23,9 +56,13 @@ class Attention(nn.Module):
         self.proj = nn.Linear(dim, dim)
 
     def forward(
-        self, x: Float[Tensor, "batch n C"], rope: Float[Tensor, "2 n head"] | None = None
+        self,
+        x: Float[Tensor, "batch n C"],
+        rope: Float[Tensor, "2 n head"] | None = None,
+        pooling: KeyPooling | None = None,
     ) -> Float[Tensor, "batch n C"]:
-        return self.attend(*self.project(x, rope))
+        q, k, v = self.project(x, rope)
+        return self.attend(q, k, v) if pooling is None else self.attend(q, *pooling(k, v))
 
     def project(
         self, x: Float[Tensor, "batch n C"], rope: Float[Tensor, "2 n head"] | None
@@ -42,9 +79,11 @@ class Attention(nn.Module):
         q: Float[Tensor, "batch heads queries head"],
         k: Float[Tensor, "batch heads n head"],
         v: Float[Tensor, "batch heads n head"],
+        bias: Float[Tensor, " n"] | None = None,
     ) -> Float[Tensor, "batch queries C"]:
-        """What the queries find."""
-        return self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        """What the queries find; ``bias`` is added to the scores of the keys."""
+        mask = None if bias is None else bias[None, None, None]
+        return self.proj(F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2))
 
 
 class Mlp(nn.Module):
@@ -106,13 +145,20 @@ class Block(nn.Module):
         self.ls2 = LayerScale(dim, scale_init)
 
     def forward(
-        self, x: Float[Tensor, "batch n C"], rope: Float[Tensor, "2 n head"] | None = None
+        self,
+        x: Float[Tensor, "batch n C"],
+        rope: Float[Tensor, "2 n head"] | None = None,
+        pooling: KeyPooling | None = None,
     ) -> Float[Tensor, "batch n C"]:
-        x = x + self.ls1(self.attn(self.norm1(x), rope))
+        x = x + self.ls1(self.attn(self.norm1(x), rope, pooling))
         return x + self.ls2(self.mlp(self.norm2(x)))
 
     def in_rows(
-        self, x: Float[Tensor, "batch n C"], rope: Float[Tensor, "2 n head"] | None, rows: int
+        self,
+        x: Float[Tensor, "batch n C"],
+        rope: Float[Tensor, "2 n head"] | None,
+        rows: int,
+        pooling: KeyPooling | None = None,
     ) -> Float[Tensor, "batch n C"]:
         """As the plain call, about ``rows`` tokens at a time; besides the result only keys and values are held."""
         out = empty_like(x)
@@ -120,12 +166,12 @@ class Block(nn.Module):
         for start in range(0, len(x), step):
             part = slice(start, start + step)
             if x.shape[1] <= rows:
-                out[part] = self(x[part], rope)
+                out[part] = self(x[part], rope, pooling)
             else:
-                self._rows_into(out[part], x[part], rope, rows)
+                self._rows_into(out[part], x[part], rope, rows, pooling)
         return out
 
-    def _rows_into(self, out: Tensor, x: Tensor, rope: Tensor | None, rows: int) -> None:
+    def _rows_into(self, out: Tensor, x: Tensor, rope: Tensor | None, rows: int, pooling: KeyPooling | None) -> None:
         """Queries wait in the place of the result until their turn comes."""
         parts = [slice(start, start + rows) for start in range(0, x.shape[1], rows)]
         keys = values = x.new_empty(0)
@@ -135,9 +181,10 @@ class Block(nn.Module):
                 keys, values = (one.new_empty(*one.shape[:2], x.shape[1], one.shape[3]) for one in (k, v))
             keys[:, :, part], values[:, :, part] = k, v
             out[:, part] = q.transpose(1, 2).flatten(2)
+        found: tuple[Tensor, ...] = (keys, values) if pooling is None else pooling(keys, values)
         for part in parts:
             q = out[:, part].unflatten(-1, (self.attn.heads, -1)).transpose(1, 2).to(values.dtype)
-            y = x[:, part] + self.ls1(self.attn.attend(q, keys, values))
+            y = x[:, part] + self.ls1(self.attn.attend(q, *found))
             out[:, part] = y + self.ls2(self.mlp(self.norm2(y)))
 
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from depth_anything_3.errors import InputError
 from depth_anything_3.model.chunking import WHOLE, Chunking
 from depth_anything_3.model.dinov2 import rope
-from depth_anything_3.model.dinov2.layers import Block, Mlp, PatchEmbed, SwiGLU
+from depth_anything_3.model.dinov2.layers import Block, KeyPooling, Mlp, PatchEmbed, SwiGLU
 from depth_anything_3.model.reference_view import MIN_VIEWS, reference_first, reorder, select_reference
 from depth_anything_3.types.options import PATCH_SIZE
 
@@ -94,6 +94,7 @@ class DinoVisionTransformer(nn.Module):
         ref_view_strategy: str = "saddle_balanced",
         on_block: Callable[[int, int], None] | None = None,
         chunking: Chunking = WHOLE,
+        key_pooling: int = 1,
     ) -> tuple[list[LayerFeatures], dict[int, Float[Tensor, "B N P C"]]]:
         """Features for the heads, and the normalised patch tokens after each block in ``feature_layers``.
 
@@ -104,6 +105,8 @@ class DinoVisionTransformer(nn.Module):
             ref_view_strategy: see :func:`depth_anything_3.model.reference_view.select_reference`.
             on_block: called with (blocks done, blocks) after each block, outside of traced graphs.
             chunking: how much is done at once; with ``offload`` the features that are returned are the host's.
+            key_pooling: side in patches of the cells whose keys and values are averaged in attention across views; 1
+                is exact.
         """
         views, grid = images.shape[1], (images.shape[-2] // PATCH_SIZE, images.shape[-1] // PATCH_SIZE)
         x = self.embed(images)
@@ -119,7 +122,8 @@ class DinoVisionTransformer(nn.Module):
                 # The heads see the inserted token as the local half too, as published.
                 x = local = self.insert_camera_tokens(x, camera_tokens)
             if self.is_global(i):
-                x = self.across_views(block, i, x, chunking.token_rows)
+                pooling = KeyPooling(views, grid, key_pooling) if key_pooling > 1 else None
+                x = self.across_views(block, i, x, chunking.token_rows, pooling)
             else:
                 x = local = self.within_views(block, i, x, grid, chunking.token_rows)
             if i in self.out_layers:
@@ -191,12 +195,17 @@ class DinoVisionTransformer(nn.Module):
         return _run(block, x.flatten(0, 1), table, rows).unflatten(0, x.shape[:2])
 
     def across_views(
-        self, block: nn.Module, i: int, x: Float[Tensor, "B N T C"], rows: int | None = None
+        self,
+        block: nn.Module,
+        i: int,
+        x: Float[Tensor, "B N T C"],
+        rows: int | None = None,
+        pooling: KeyPooling | None = None,
     ) -> Float[Tensor, "B N T C"]:
         """Attention over all tokens of a scene."""
         views, tokens = x.shape[1:3]
         table = rope.global_table(views, tokens - 1, self.head_dim, x.device) if i >= self.rope_start else None
-        return _run(block, x.flatten(1, 2), table, rows).unflatten(1, (views, tokens))
+        return _run(block, x.flatten(1, 2), table, rows, pooling).unflatten(1, (views, tokens))
 
     def head_features(
         self,
@@ -258,11 +267,13 @@ def _cubic_weights(
     return found[0], found[1]
 
 
-def _run(block: nn.Module, x: Tensor, table: Tensor | None, rows: int | None) -> Tensor:
+def _run(
+    block: nn.Module, x: Tensor, table: Tensor | None, rows: int | None, pooling: KeyPooling | None = None
+) -> Tensor:
     """A block on all tokens at once, or in rows."""
-    if rows is None or not isinstance(block, Block):
+    if not isinstance(block, Block):
         return block(x, table)
-    return block.in_rows(x, table, rows)
+    return block(x, table, pooling) if rows is None else block.in_rows(x, table, rows, pooling)
 
 
 def _input_order(x: Tensor, order: Int[Tensor, "B N"] | None) -> Tensor:

@@ -104,7 +104,7 @@ def _trusted_log_depth(prediction: Prediction) -> npt.NDArray[np.float32]:
     jump = np.zeros_like(log_depth)
     for axis in (1, 2):
         with np.errstate(invalid="ignore"):
-            step = np.nan_to_num(np.abs(np.diff(log_depth, axis=axis)), nan=0.0)
+            step = np.fmax(np.abs(np.diff(log_depth, axis=axis)), 0)  # 0 beside what is unknown
         before, after = [(0, 0)] * 3, [(0, 0)] * 3
         before[axis], after[axis] = (1, 0), (0, 1)
         jump = np.maximum(jump, np.maximum(np.pad(step, before), np.pad(step, after)))

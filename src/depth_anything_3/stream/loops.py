@@ -117,7 +117,7 @@ def propose_loops(descriptors: Float[np.ndarray, "n d"], options: LoopOptions | 
         row = np.arange(begin, begin + len(block))
         block[row[:, None] - np.arange(len(unit)) < options.least_gap] = -np.inf
         levels.append(block[:: max(1, len(unit) // _BLOCK)][:, ::7].ravel())
-        best = np.argsort(-block, axis=1, kind="stable")[:, : options.neighbours]
+        best = _largest(block, options.neighbours)
         rows.append(np.repeat(row, best.shape[1]))
         columns.append(best.ravel())
         values.append(np.take_along_axis(block, best, axis=1).ravel())
@@ -128,6 +128,14 @@ def propose_loops(descriptors: Float[np.ndarray, "n d"], options: LoopOptions | 
         for a, b, s in zip(first[keep], second[keep], similarity[keep], strict=True)
     ]
     return spread_out(found, len(unit), options)
+
+
+def _largest(rows: npt.NDArray[np.float32], count: int) -> npt.NDArray[np.int64]:
+    """(N, count) columns of the largest values of each row, largest first, the first of equal ones first."""
+    count = min(count, rows.shape[1])
+    some = np.sort(np.argpartition(rows, -count, axis=1)[:, -count:], axis=1)
+    order = np.argsort(-np.take_along_axis(rows, some, axis=1), axis=1, kind="stable")
+    return np.take_along_axis(some, order, axis=1)
 
 
 def spread_out(candidates: Iterable[LoopCandidate], frames: int, options: LoopOptions) -> list[LoopCandidate]:

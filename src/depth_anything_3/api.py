@@ -31,7 +31,7 @@ from depth_anything_3.infer.agreement import derived_confidence
 from depth_anything_3.infer.device import DeviceLike, DtypeLike, choose_device, choose_dtype
 from depth_anything_3.infer.panorama import infer_panorama
 from depth_anything_3.infer.postprocess import to_prediction
-from depth_anything_3.infer.preprocess import check_cameras, preprocess, resize_pictures
+from depth_anything_3.infer.preprocess import check_cameras, preprocess, resize_pictures, with_anchors
 from depth_anything_3.infer.rigs import check_rig, snap_to_rig
 from depth_anything_3.infer.runner import Reporter, run_network
 from depth_anything_3.infer.scenes import one_or_several
@@ -43,7 +43,7 @@ from depth_anything_3.model.da3 import Network
 from depth_anything_3.registry import MODEL_REGISTRY
 from depth_anything_3.types.cameras import Lens
 from depth_anything_3.types.confidence import ConfidenceMap
-from depth_anything_3.types.inputs import ModelInputs
+from depth_anything_3.types.inputs import Anchors, ModelInputs
 from depth_anything_3.types.options import (
     CAMERA_SIGMA,
     PROCESS_RES,
@@ -257,6 +257,7 @@ class DepthAnything3(nn.Module):
         export_kwargs: Mapping[str, Mapping[str, Any]] | None = None,
         *,
         extrinsics_convention: ExtrinsicsConvention = "opencv_w2c",
+        anchors: Anchors | None = None,
         gs_source: GaussianSource = "head",
         rig: Rig | int | None = None,
         metric_focal: MetricFocal = "given",
@@ -290,6 +291,9 @@ class DepthAnything3(nn.Module):
                 alone they do not influence the network, except for its metres, and are returned at processed size.
             extrinsics_convention: what ``extrinsics`` mean, if not world-to-camera with OpenCV axes; see
                 :data:`~depth_anything_3.types.options.ExtrinsicsConvention`.
+            anchors: cameras of the first views that the network is told, and nothing else is done with: cameras and
+                depth come as it says them, in a world of its own. No published network was trained on some views with
+                and some without cameras: compare what it says of the first ones with what it was told.
             rig: the views are those of C fixed cameras at T times, all cameras of the first time first. A known rig
                 sets unit and relative poses, with its intrinsics where it has any; at a single time it conditions the
                 network. The number of cameras of an unknown one lets it be estimated, once for all times. See
@@ -354,7 +358,8 @@ class DepthAnything3(nn.Module):
                 raise InputError("refine", f"{refine!r} with a rig", "'off': refined views would not keep the rig")
         given, _ = check_cameras(extrinsics, intrinsics, len(sources), convention=extrinsics_convention)
         all_given = given is not None and bool(np.isfinite(given).all())
-        self.check_options(options, with_poses=all_given, views=len(sources), with_intrinsics=intrinsics is not None)
+        told = all_given or anchors is not None
+        self.check_options(options, with_poses=told, views=len(sources), with_intrinsics=intrinsics is not None)
         if given is not None and "cameras" not in self.model.abilities:
             raise CapabilityError(
                 "extrinsics", "poses", f"none: {self.model_name} predicts no cameras to align to them"
@@ -389,6 +394,8 @@ class DepthAnything3(nn.Module):
             options=preprocessing,
             on_image=lambda done, total: report("preprocess", done, total),
         )
+        if anchors is not None:
+            inputs = with_anchors(inputs, anchors)
         output = self._run([inputs], options, report)
         prediction = to_prediction(output, inputs, options, self.model_name)
         prediction = self._with_confidence(prediction, inputs, options, report)

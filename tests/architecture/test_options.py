@@ -50,6 +50,7 @@ PUBLISHED_SIGNATURE = {
     "export_kwargs": None,  # published: a mutable {}, which leaks from one call into the next
 }
 OWN_ARGUMENTS = {
+    "anchors",
     "alpha",
     "progress",
     "cancel",

@@ -24,7 +24,7 @@ from depth_anything_3.geometry.conventions import extrinsics_from
 from depth_anything_3.io.images import ImageSource, LensPhoto, decode_image, undistorted_mask
 from depth_anything_3.io.masks import MaskSource, as_mask_list, decode_mask
 from depth_anything_3.io.sources import as_image_list
-from depth_anything_3.types.inputs import ModelInputs, ResizeRecord
+from depth_anything_3.types.inputs import Anchors, ModelInputs, ResizeRecord
 from depth_anything_3.types.options import PATCH_SIZE, PreprocessOptions
 
 MAX_ASPECT_RATIO = 20
@@ -128,6 +128,24 @@ def preprocess(
     )
 
 
+def with_anchors(inputs: ModelInputs, anchors: Anchors) -> ModelInputs:
+    """The inputs, with what the network is told of the first views.
+
+    Raises:
+        InputError: more anchors than views, none, or beside given poses.
+    """
+    poses, lenses = np.asarray(anchors.extrinsics, np.float64), np.asarray(anchors.intrinsics, np.float64)
+    count = len(poses)
+    if inputs.extrinsics is not None:
+        raise InputError("anchors", f"{count} beside extrinsics", "one of the two")
+    fits = 1 <= count <= len(inputs.images) and poses.shape == (count, 4, 4) and lenses.shape == (count, 3, 3)
+    if not fits or not (np.isfinite(poses).all() and np.isfinite(lenses).all()):
+        got = f"shapes {poses.shape} and {lenses.shape} for {len(inputs.images)} views"
+        raise InputError("anchors", got, "finite (K, 4, 4) and (K, 3, 3) for the first K views")
+    lenses = np.stack([r.processed_from_source @ K for K, r in zip(lenses, inputs.records, strict=False)])
+    return dataclasses.replace(inputs, anchors=Anchors(extrinsics=poses, intrinsics=lenses))
+
+
 def _timestamps(images: Sequence[_Resized]) -> tuple[float, ...]:
     """One per view, or none where a view has none."""
     known = tuple(image.timestamp for image in images if image.timestamp is not None)
@@ -135,7 +153,12 @@ def _timestamps(images: Sequence[_Resized]) -> tuple[float, ...]:
 
 
 def resize_pictures(
-    images: Sequence[ImageSource], *, most: int, options: PreprocessOptions, max_workers: int = 8
+    images: Sequence[ImageSource],
+    *,
+    most: int,
+    options: PreprocessOptions,
+    shape: Size | None = None,
+    max_workers: int = 8,
 ) -> tuple[Pixels, tuple[ResizeRecord, ...]]:
     """Plain RGB pictures of one scene, at most so large, and never larger than they came.
 
@@ -143,6 +166,8 @@ def resize_pictures(
         images: as for :func:`preprocess`, and cut like there.
         most: longest side in pixels.
         options: treatment of transparency, and whether sides are brought to multiples of 14 by resizing or cropping.
+        shape: height and width to bring all to, whatever theirs are: made to cover it and cropped, or with
+            ``mixed_sizes="pad"`` made to fit in and padded. None takes what is common to them.
 
     Returns:
         (N, H, W, 3) uint8, and N records.
@@ -150,7 +175,9 @@ def resize_pictures(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # preprocess has said that pictures were cropped
         sources = as_image_list(images)
-        resized = _to_common_size(_resize_all(sources, options, None, max_workers, most=most), options)
+        own = _resize_all(sources, options, None, max_workers, most=most)
+        pad = options.mixed_sizes == "pad"
+        resized = _to_common_size(own, options) if shape is None else [_brought_to(i, shape, pad=pad) for i in own]
     return np.stack([image.pixels for image in resized]), tuple(image.record for image in resized)
 
 
@@ -352,6 +379,24 @@ def _centre_pad(image: _Resized, hw: Size) -> _Resized:
     x, y = image.record.offset_xy
     record = dataclasses.replace(image.record, processed_hw=hw, offset_xy=(x + left, y + top))
     return dataclasses.replace(image, pixels=pixels, record=record, mask=mask)
+
+
+def _brought_to(image: _Resized, hw: Size, *, pad: bool) -> _Resized:
+    """Scaled without change of shape, then cropped or padded."""
+    height, width = image.pixels.shape[:2]
+    if (height, width) == hw:
+        return image
+    ratios = (hw[0] / height, hw[1] / width)
+    scale, limit = (min(ratios), min) if pad else (max(ratios), max)
+    size = (limit(round(height * scale), hw[0]), limit(round(width * scale), hw[1]))
+    by_x, by_y = size[1] / width, size[0] / height
+    (sx, sy), (ox, oy) = image.record.scale_xy, image.record.offset_xy
+    record = dataclasses.replace(
+        image.record, processed_hw=size, scale_xy=(sx * by_x, sy * by_y), offset_xy=(ox * by_x, oy * by_y)
+    )
+    mask = None if image.mask is None else _resize_mask(image.mask, size)
+    scaled = dataclasses.replace(image, pixels=_resize(image.pixels, size), record=record, mask=mask)
+    return _centre_pad(scaled, hw) if pad else _centre_crop(scaled, hw)
 
 
 def _warn_of_loss(images: list[_Resized], common: Size) -> None:

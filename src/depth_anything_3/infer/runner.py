@@ -138,11 +138,15 @@ def _joined(parts: Sequence[Tensor | None]) -> Tensor | None:
 
 def network_cameras(
     inputs: ModelInputs, device: torch.device
-) -> tuple[Float[Tensor, "1 N 4 4"] | None, Float[Tensor, "1 N 3 3"] | None]:
+) -> tuple[Float[Tensor, "1 K 4 4"] | None, Float[Tensor, "1 K 3 3"] | None]:
     """Given cameras as the network reads them.
 
-    Without a pose for every view it is not conditioned, and intrinsics stay outside.
+    Without a pose for every view, or anchors, it is not conditioned, and intrinsics stay outside.
     """
+    if inputs.anchors is not None:
+        known = (inputs.anchors.extrinsics, inputs.anchors.intrinsics)
+        poses, lenses = (torch.from_numpy(matrices).float()[None].to(device) for matrices in known)
+        return poses, lenses
     if inputs.extrinsics is None or inputs.intrinsics is None or not np.isfinite(inputs.extrinsics).all():
         return None, None
     extrinsics = torch.from_numpy(normalise_extrinsics(inputs.extrinsics)).float()

@@ -14,7 +14,7 @@ from depth_anything_3.types.prediction import Prediction
 
 P = ParamSpec("P")
 
-PER_SCENE = ("extrinsics", "intrinsics", "masks")
+PER_SCENE = ("extrinsics", "intrinsics", "anchors", "masks")
 """Arguments that come as a sequence with one entry per scene where there are several."""
 
 Scenes = Sequence[list[Any] | tuple[Any, ...]]

@@ -121,8 +121,8 @@ class DepthAnything3Net(nn.Module):
     def forward(
         self,
         x: Float[Tensor, "B N 3 H W"],
-        extrinsics: Float[Tensor, "B N _ 4"] | None = None,
-        intrinsics: Float[Tensor, "B N 3 3"] | None = None,
+        extrinsics: Float[Tensor, "B K _ 4"] | None = None,
+        intrinsics: Float[Tensor, "B K 3 3"] | None = None,
         export_feat_layers: Sequence[int] | None = (),
         infer_gs: bool = False,
         use_ray_pose: bool = False,
@@ -140,8 +140,8 @@ class DepthAnything3Net(nn.Module):
 
         Args:
             x: ImageNet-normalised RGB.
-            extrinsics: world-to-camera poses to condition on, normalised to the first view. Returned poses are the
-                predicted ones all the same.
+            extrinsics: world-to-camera poses to condition on, normalised to the first view: of all views, as published
+                networks were trained, or of the first K. Returned poses are the predicted ones all the same.
             intrinsics: of the network images, in pixels; needed with extrinsics, without effect alone.
             export_feat_layers: transformer blocks whose patch features are returned as ``aux["feat_layer_<i>"]``.
             infer_gs: predict 3D Gaussians.
@@ -189,8 +189,8 @@ class DepthAnything3Net(nn.Module):
     def encode(
         self,
         x: Float[Tensor, "B N 3 H W"],
-        extrinsics: Float[Tensor, "B N _ 4"] | None = None,
-        intrinsics: Float[Tensor, "B N 3 3"] | None = None,
+        extrinsics: Float[Tensor, "B K _ 4"] | None = None,
+        intrinsics: Float[Tensor, "B K 3 3"] | None = None,
         feature_layers: Sequence[int] = (),
         *,
         gaussians: bool = False,
@@ -308,6 +308,8 @@ class DepthAnything3Net(nn.Module):
                 raise CapabilityError("extrinsics", "poses", "none: this model has no pose encoder")
             if intrinsics is None:
                 raise InputError("intrinsics", "none beside extrinsics", "one 3x3 matrix per pose")
+            if not 1 <= extrinsics.shape[1] <= x.shape[1]:
+                raise InputError("extrinsics", f"{extrinsics.shape[1]} poses", f"1 to {x.shape[1]}, those of the views")
         if gaussians and self.gs_head is None:
             raise CapabilityError("infer_gs", "True", "False: this model has no Gaussian head")
         if wrong := [i for i in feature_layers if i not in range(self.depth)]:
@@ -353,8 +355,8 @@ class NestedDepthAnything3Net(nn.Module):
     def forward(
         self,
         x: Float[Tensor, "B N 3 H W"],
-        extrinsics: Float[Tensor, "B N _ 4"] | None = None,
-        intrinsics: Float[Tensor, "B N 3 3"] | None = None,
+        extrinsics: Float[Tensor, "B K _ 4"] | None = None,
+        intrinsics: Float[Tensor, "B K 3 3"] | None = None,
         export_feat_layers: Sequence[int] | None = (),
         infer_gs: bool = False,
         use_ray_pose: bool = False,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 from jaxtyping import Float
@@ -10,6 +11,13 @@ from jaxtyping import Float
 from depth_anything_3.stream.alignment import Alignment
 from depth_anything_3.stream.loops import LoopCandidate, LoopCheck
 from depth_anything_3.stream.windows import Window
+
+
+Conditioning = Literal["none", "held", "disagreed"]
+"""Whether the network was told the cameras of the frames that a window shares: no; yes, and it kept to them; or yes,
+but it did not, so that it saw the window again without, and is told none from then on."""
+
+CONDITIONINGS: tuple[Conditioning, ...] = get_args(Conditioning)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -36,10 +44,12 @@ class WindowAdded:
     Attributes:
         window: its frames.
         alignment: how it lies in the last one; None for the first.
+        conditioning: what the network was told.
     """
 
     window: Window
     alignment: Alignment | None
+    conditioning: Conditioning
 
 
 @dataclass(frozen=True, kw_only=True)

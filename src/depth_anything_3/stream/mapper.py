@@ -51,6 +51,8 @@ class MapperOptions:
         translation_drift: part of the length of the window's path, along each axis.
         scale_drift: of the logarithm of the scale.
         fixed_scale: all windows are metric and share their unit.
+        disagreement: the most that a network may be off the cameras that it was told of frames that it sees again: of
+            rotations in radians, of places as part of the median depth; see :meth:`Mapper.agrees`.
         loops: candidates and their check.
         graph: the solver.
     """
@@ -59,12 +61,13 @@ class MapperOptions:
     translation_drift: float = 0.01
     scale_drift: float = 0.02
     fixed_scale: bool = False
+    disagreement: float = 0.05
     loops: LoopOptions = field(default_factory=LoopOptions)
     graph: GraphOptions = field(default_factory=GraphOptions)
 
     def __post_init__(self) -> None:
-        if not min(self.rotation_drift, self.translation_drift, self.scale_drift) > 0:
-            raise InputError("options", repr(self), "drifts above 0")
+        if not min(self.rotation_drift, self.translation_drift, self.scale_drift, self.disagreement) > 0:
+            raise InputError("options", repr(self), "drifts and a disagreement above 0")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -179,6 +182,46 @@ class Mapper:
         if lenses is not None:
             self._lenses.append(np.asarray(lenses, np.float32))
         return alignment
+
+    def anchors(self, window: Window, chosen: Sequence[int] = ()) -> Float[np.ndarray, "k 4 4"]:
+        """Where the frames that are there already are, as a network is told when it sees them with new ones.
+
+        Args:
+            window: the next one.
+            chosen: the frames, as for :meth:`add_group`; empty for those that the window shares with the last.
+
+        Returns:
+            World-to-camera poses, the first one the identity. Lengths are such that the cameras of the last window are
+            typically at distance 1 from its first, as those of the new one will be.
+        """
+        last = self._views(len(self._windows) - 1, self._windows[-1].window.frames).cameras
+        reach = np.sort(np.linalg.norm(last.translation - last.translation[0], axis=1))
+        unit = float(reach[(len(reach) - 1) // 2]) * (float(self.nodes.scale[-1]) if chosen else 1.0)
+        cameras = self._shared(window, chosen).cameras
+        steps = cameras[:1].inverse() @ cameras
+        poses = np.tile(np.eye(4), (len(steps), 1, 1))
+        poses[:, :3] = Sim3(steps.rotation, steps.translation / (unit or 1.0), np.ones(len(steps))).extrinsics()
+        return poses
+
+    def agrees(self, window: Window, views: SampledViews, chosen: Sequence[int] = ()) -> bool:
+        """Whether a network that was told :meth:`anchors` says the same about them, up to one similarity.
+
+        Args:
+            window, chosen: as there.
+            views: what it says, the anchors first.
+        """
+        there = self._shared(window, chosen)
+        found = align_views(there, views[: len(there)], fixed_scale=self.options.fixed_scale)
+        known = there.depth[np.isfinite(there.depth)]
+        depth = float(np.median(known)) / float(found.similarity.scale) if len(known) else 1.0
+        moved, turned = (np.sqrt(np.trace(found.covariance[part, part])) for part in (slice(0, 3), slice(3, 6)))
+        return bool(max(moved / depth, turned) <= self.options.disagreement)
+
+    def _shared(self, window: Window, chosen: Sequence[int]) -> SampledViews:
+        if chosen:
+            return self._seen(chosen)
+        last = len(self._windows) - 1
+        return self._views(last, range(window.start, self._windows[last].window.stop))
 
     def _seen(self, frames: Sequence[int]) -> SampledViews:
         """Frames where they are in the world, with depth in its unit."""

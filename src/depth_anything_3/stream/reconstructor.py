@@ -18,6 +18,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import tempfile
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -30,8 +31,9 @@ from depth_anything_3.errors import CapabilityError, InputError
 from depth_anything_3.geometry.alignment import align_trajectories
 from depth_anything_3.geometry.sim3 import Sim3
 from depth_anything_3.infer.preprocess import check_cameras, resize_pictures
+from depth_anything_3.io.images import ImageSource
 from depth_anything_3.stream.alignment import SampledViews, sample_views
-from depth_anything_3.stream.events import Event, FrameTracked, LoopChecked, PosesUpdated, WindowAdded
+from depth_anything_3.stream.events import CONDITIONINGS, Conditioning, Event, FrameTracked, LoopChecked, PosesUpdated, WindowAdded
 from depth_anything_3.stream.factors import Factor, PosePrior, Relations, ScalePrior
 from depth_anything_3.stream.frames import (
     FrameDepth,
@@ -47,7 +49,7 @@ from depth_anything_3.stream.mapper import Mapper, MapperOptions
 from depth_anything_3.stream.places import describe, whitened
 from depth_anything_3.stream.store import Store, pack, unpack
 from depth_anything_3.stream.windows import Window, plan_windows
-from depth_anything_3.types.inputs import ResizeRecord
+from depth_anything_3.types.inputs import Anchors, ResizeRecord
 from depth_anything_3.types.options import InferOptions, PreprocessOptions, StreamOptions
 from depth_anything_3.types.prediction import Prediction
 
@@ -64,6 +66,7 @@ _USED = (
     "matcher",
     "max_memory",
 )  # of an inference's options
+_WORTH_SAYING = 0.05  # of a frame, lost by cropping
 _METRIC_SIGMA = 0.05  # of the logarithm of a metric window's scale
 _GIVEN_ROTATION, _GIVEN_POSITION = np.radians(0.2), 2e-3  # deviations of given poses: radians, part of their spread
 _PICTURE, _DEPTH, _WINDOW, _LOOP, _NODES, _SEARCH, _END = "pict", "dept", "wind", "loop", "node", "look", "ends"
@@ -148,9 +151,11 @@ class StreamingReconstructor:
         self._tried: list[LoopCandidate] = []
         self._metric: list[bool] = []
         self._map_hw = (0, 0)
-        self._unsettled = False
+        self._first: ResizeRecord | None = None
+        self._unsettled = self._warned = False
         self._finished = (0, 0)
         self.inferred = 0
+        self.conditioned: list[Conditioning] = []
         self._replay()
 
     def __enter__(self) -> StreamingReconstructor:
@@ -201,7 +206,7 @@ class StreamingReconstructor:
             What has happened; mostly nothing.
 
         Raises:
-            InputError: the frame has another shape than the first, or a wrong camera or mask.
+            InputError: a wrong camera or mask.
             ImageError: it cannot be read.
         """
         if not isinstance(image, StreamFrame):
@@ -216,16 +221,18 @@ class StreamingReconstructor:
         return self.take(self.prepare(image))
 
     def prepare(self, frame: StreamFrame) -> Picture:
-        """Read and resize a frame; may run in another thread than the rest. See :meth:`push` for errors."""
-        pixels, records = resize_pictures([frame.image], most=self._most_pixels, options=self.preprocessing)
-        record = records[0]
+        """Read a frame and bring it to the shape of the first one, as ``mixed_sizes`` says.
+
+        May run in another thread than the rest, but for one frame after the other. See :meth:`push` for errors.
+        """
+        pixels, record = self._in_shape(frame.image)
         poses, lenses = check_cameras(
             None if frame.extrinsics is None else np.asarray(frame.extrinsics)[None],
             np.eye(3)[None] if frame.intrinsics is None else np.asarray(frame.intrinsics)[None],
             1,
         )
         return Picture(
-            pixels=pixels[0],
+            pixels=pixels,
             source_hw=record.source_hw,
             scale_xy=record.scale_xy,
             offset_xy=record.offset_xy,
@@ -235,6 +242,28 @@ class StreamingReconstructor:
             mask=_sized_mask(frame.mask, record),
             name=frame.name or (Path(frame.image).name if isinstance(frame.image, (str, os.PathLike)) else ""),
         )
+
+    def _in_shape(self, image: ImageSource) -> tuple[npt.NDArray[np.uint8], ResizeRecord]:
+        """Pixels in the shape of the sequence, which is that of its first frame."""
+        if self._first is None and self._facts:
+            self._first = _record_of(self._picture(0))
+        shape = None if self._first is None else self._first.processed_hw
+        pixels, records = resize_pictures(
+            [image], most=self._most_pixels, options=self.preprocessing, shape=shape
+        )
+        record = records[0]
+        if self._first is None:
+            self._first = record
+        elif not self._warned and (lost := _lost(record)) > _lost(self._first) + _WORTH_SAYING:
+            self._warned = True
+            (height, width), (high, wide) = record.source_hw, record.processed_hw
+            warnings.warn(
+                f"a frame of {width}x{height} pixels was cropped at the centre to the shape of the first one, "
+                f"{wide}x{high}, and lost {lost:.0%}; mixed_sizes='pad' keeps all. Later ones are not told.",
+                UserWarning,
+                stacklevel=2,
+            )
+        return pixels[0], record
 
     def local_tokens(self, picture: Picture) -> npt.NDArray[np.float32]:
         """(1, ..., C) tokens of a frame by itself, from :meth:`prepare`; what tells places apart."""
@@ -373,14 +402,15 @@ class StreamingReconstructor:
     def _run(self, window: Window, anchors: Sequence[int] = ()) -> list[Event]:
         overdue = self._search()
         pictures = [self._picture(frame) for frame in (*anchors, *window.frames)]
-        prediction, tokens = self._predict(pictures)
+        prediction, tokens, conditioning = self._seen(window, anchors, pictures)
         for frame in range(len(self._facts), window.stop):
             self.store.put(_PICTURE, frame, encode_picture(self._waiting[frame]))
         for frame in range(window.own_start, window.own_stop):
             at = len(anchors) + frame - window.start
             self.store.put(_DEPTH, frame, encode_depth(_frame_depth(prediction, at)))
         number = len(self._windows)
-        self.store.put(_WINDOW, number, pack(**_window_record(window, anchors, prediction, tokens, pictures)))
+        record = _window_record(window, anchors, prediction, tokens, pictures)
+        self.store.put(_WINDOW, number, pack(**record, conditioning=CONDITIONINGS.index(conditioning)))
         for frame in range(len(self._facts), window.stop):
             self._facts.append(_without_pixels(self._waiting.pop(frame)))
         # From the record, as after a restart: arrays that lie otherwise in memory would be rounded otherwise.
@@ -403,8 +433,39 @@ class StreamingReconstructor:
         self._metric.append(bool(record["metric"]))
         height, width = record["map_hw"].tolist()
         self._map_hw = (height, width)
-        self.inferred += len(window) + len(anchors)
-        return [WindowAdded(window=window, alignment=alignment)]
+        conditioning = CONDITIONINGS[int(record["conditioning"])]
+        self.conditioned.append(conditioning)
+        self.inferred += (len(window) + len(anchors)) * (2 if conditioning == "disagreed" else 1)
+        return [WindowAdded(window=window, alignment=alignment, conditioning=conditioning)]
+
+    def _seen(
+        self, window: Window, anchors: Sequence[int], pictures: Sequence[Picture]
+    ) -> tuple[Prediction, npt.NDArray[np.float32], Conditioning]:
+        """What the network says: told where the frames are that the last windows saw, if it then agrees."""
+        told = self._anchors(window, anchors, pictures)
+        if told is None:
+            return *self._predict(pictures), "none"
+        prediction, tokens = self._predict(pictures, told)
+        if self.mapper.agrees(window, sample_views(prediction), anchors):
+            return prediction, tokens, "held"
+        return *self._predict(pictures), "disagreed"
+
+    def _anchors(self, window: Window, anchors: Sequence[int], pictures: Sequence[Picture]) -> Anchors | None:
+        """Cameras of the frames that are there already; None where the network is not to be told, or cannot be."""
+        able = "pose_conditioning" in self._model.model.abilities
+        given = all(p.extrinsics is not None and p.intrinsics is not None for p in pictures)
+        refused = "disagreed" in self.conditioned
+        if self.options.conditioning == "off" or not able or given or refused or not self._windows:
+            return None
+        poses = self.mapper.anchors(window, anchors)
+        if len(poses) < 2:
+            return None
+        last = len(self) - 1
+        lens = np.median(self.mapper.lenses()[-len(window) :], axis=0)
+        picture_from_map = self._facts[last].from_source @ np.linalg.inv(self._map_from_source[last])
+        known = [p.from_source @ p.intrinsics if p.intrinsics is not None else None for p in pictures[: len(poses)]]
+        lenses = np.stack([picture_from_map @ lens if k is None else k for k in known])
+        return Anchors(extrinsics=poses, intrinsics=lenses)
 
     def _tracked(self, window: Window) -> list[Event]:
         poses, lenses = self.trajectory(), self.intrinsics()
@@ -413,19 +474,23 @@ class StreamingReconstructor:
             for i in range(window.own_start, window.own_stop)
         ]
 
-    def _predict(self, pictures: Sequence[Picture]) -> tuple[Prediction, npt.NDArray[np.float32]]:
+    def _predict(
+        self, pictures: Sequence[Picture], anchors: Anchors | None = None
+    ) -> tuple[Prediction, npt.NDArray[np.float32]]:
         """What the network says, and the tokens that tell places apart."""
         layer = self._model.model.last_local_block
         lenses = [p.from_source @ p.intrinsics for p in pictures if p.intrinsics is not None]
         poses = [p.extrinsics for p in pictures if p.extrinsics is not None]
         known = len(lenses) == len(pictures)
         told = known and len(poses) == len(pictures) and "pose_conditioning" in self._model.model.abilities
+        free = len(pictures) > 2 and not told and anchors is None
         prediction = self._model.inference(
             [picture.pixels for picture in pictures],
             extrinsics=np.stack(poses) if told else None,
             intrinsics=np.stack(lenses) if known else None,
+            anchors=anchors,
             use_ray_pose=self.inference.use_ray_pose,
-            ref_view_strategy=self.inference.ref_view_strategy if len(pictures) > 2 and not told else "saddle_balanced",
+            ref_view_strategy=self.inference.ref_view_strategy if free else "saddle_balanced",
             metric_focal=self.inference.metric_focal,
             max_memory=self.inference.max_memory,
             refine=self.inference.refine if len(pictures) > 1 else "off",
@@ -701,17 +766,38 @@ def _map_from_source(prediction: Prediction, view: int, picture: Picture) -> Arr
 
 
 def _sized_mask(mask: npt.NDArray[np.bool_] | None, record: ResizeRecord) -> npt.NDArray[np.bool_] | None:
-    if mask is None:
-        return None
-    found = np.asarray(mask)
-    if found.dtype != np.bool_ or found.shape != record.source_hw:
+    """The mask at the size of the picture, False where that was padded; None where all of it is good."""
+    found = np.ones((1, 1), np.bool_) if mask is None else np.asarray(mask)
+    if mask is not None and (found.dtype != np.bool_ or found.shape != record.source_hw):
         got = f"{found.dtype} of shape {found.shape}"
         raise InputError("mask", got, f"bool of shape {record.source_hw}, as the image")
-    height, width = record.processed_hw
-    column = ((np.arange(width) + 0.5 - record.offset_xy[0]) / record.scale_xy[0]).astype(int)
-    row = ((np.arange(height) + 0.5 - record.offset_xy[1]) / record.scale_xy[1]).astype(int)
-    sized: npt.NDArray[np.bool_] = found[np.ix_(row.clip(0, found.shape[0] - 1), column.clip(0, found.shape[1] - 1))]
-    return sized
+    indices, inside = zip(*(_source_index(record, axis) for axis in (0, 1)), strict=True)
+    rows, columns = (index.clip(0, size - 1) for index, size in zip(indices, found.shape, strict=True))
+    sized: npt.NDArray[np.bool_] = found[np.ix_(rows, columns)] & inside[0][:, None] & inside[1]
+    return None if mask is None and sized.all() else sized
+
+
+def _record_of(picture: Picture) -> ResizeRecord:
+    return ResizeRecord(
+        source_hw=picture.source_hw,
+        processed_hw=(picture.pixels.shape[0], picture.pixels.shape[1]),
+        scale_xy=picture.scale_xy,
+        offset_xy=picture.offset_xy,
+    )
+
+
+def _source_index(record: ResizeRecord, axis: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """Row (axis 0) or column of the frame under each of the picture's, and whether the frame reaches there."""
+    scale, offset = record.scale_xy[1 - axis], record.offset_xy[1 - axis]
+    place = (np.arange(record.processed_hw[axis]) + 0.5 - offset) / scale
+    return np.floor(place).astype(np.int64), (place >= 0) & (place <= record.source_hw[axis])
+
+
+def _lost(record: ResizeRecord) -> float:
+    """The part of a frame that was cropped."""
+    (height, width), (high, wide) = record.source_hw, record.processed_hw
+    kept = min(1.0, high / (height * record.scale_xy[1])) * min(1.0, wide / (width * record.scale_xy[0]))
+    return 1 - kept
 
 
 def _sized(pixels: npt.NDArray[Any], hw: tuple[int, ...]) -> npt.NDArray[Any]:

@@ -44,6 +44,21 @@ class ResizeRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Anchors:
+    """Cameras of the first K views that the network is told beside views whose cameras it shall find.
+
+    Attributes:
+        extrinsics: (K, 4, 4) world-to-camera, OpenCV axes, the first one the identity, in a unit in which the views, all
+            N of them, are typically at distance 1 from the first.
+        intrinsics: (K, 3, 3) in pixels of the upright source images; in those of the processed ones, where they are
+            part of :class:`ModelInputs`.
+    """
+
+    extrinsics: npt.NDArray[np.float64]
+    intrinsics: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelInputs:
     """N images of one scene at network size, with the cameras that came with them.
 
@@ -57,6 +72,7 @@ class ModelInputs:
         masks: (N, H, W) bool, False where a view is masked out or padded; or None where none is.
         timestamps: N times in seconds from the start of the video that the views come from; empty where they come from
             no video.
+        anchors: what the network is told of the first views, in place of ``extrinsics``; or None.
     """
 
     images: npt.NDArray[np.float32]
@@ -67,3 +83,4 @@ class ModelInputs:
     intrinsics: npt.NDArray[np.float64] | None = None
     masks: npt.NDArray[np.bool_] | None = None
     timestamps: tuple[float, ...] = ()
+    anchors: Anchors | None = None

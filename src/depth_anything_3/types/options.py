@@ -20,6 +20,7 @@ ReferenceViewStrategy = Literal["first", "middle", "saddle_balanced", "saddle_si
 RefineMode = Literal["off", "poses", "full"]
 
 LoopSearch = Literal["off", "final", "online"]
+StreamConditioning = Literal["anchors", "off"]
 WhenFull = Literal["block", "drop"]
 
 ExtrinsicsConvention = Literal["opencv_w2c", "opencv_c2w", "opengl_w2c", "opengl_c2w", "colmap", "blender"]
@@ -42,6 +43,7 @@ EXTRINSICS_CONVENTIONS: tuple[str, ...] = get_args(ExtrinsicsConvention)
 GAUSSIAN_SOURCES: tuple[str, ...] = get_args(GaussianSource)
 METRIC_FOCALS: tuple[str, ...] = get_args(MetricFocal)
 LOOP_SEARCHES: tuple[str, ...] = get_args(LoopSearch)
+STREAM_CONDITIONINGS: tuple[str, ...] = get_args(StreamConditioning)
 WHEN_FULL: tuple[str, ...] = get_args(WhenFull)
 
 PATCH_SIZE = 14
@@ -358,6 +360,9 @@ class StreamOptions:
             below 1.2 times that of seeing each frame once.
         loops: when places seen again are looked for: never (``off``), once all frames are there (``final``), or after
             every window as well (``online``).
+        conditioning: whether the network, if it can take poses, is told those that frames of a window have from the
+            last ones (``anchors``). Where what it says disagrees with them, it sees the window again without, and so
+            all later ones.
         shared_intrinsics: one camera matrix for all frames, the median, in what is returned.
         queue: frames that wait in front of the network when they come while it runs.
         when_full: what then becomes of a frame that finds the queue full: the caller waits (``block``), or the frame is
@@ -367,6 +372,7 @@ class StreamOptions:
     window: int = 120
     overlap: int = 12
     loops: LoopSearch = "final"
+    conditioning: StreamConditioning = "anchors"
     shared_intrinsics: bool = True
     queue: int = 64
     when_full: WhenFull = "block"
@@ -379,4 +385,5 @@ class StreamOptions:
         if self.overlap > self.window // 2:
             raise InputError("overlap", str(self.overlap), f"at most half of the window, {self.window // 2}")
         check_choice("loops", self.loops, LOOP_SEARCHES)
+        check_choice("conditioning", self.conditioning, STREAM_CONDITIONINGS)
         check_choice("when_full", self.when_full, WHEN_FULL)

@@ -73,7 +73,7 @@ class DinoV2(nn.Module):
         self,
         images: Float[Tensor, "B N 3 H W"],
         *,
-        camera_tokens: Float[Tensor, "B N C"] | None = None,
+        camera_tokens: Float[Tensor, "B K C"] | None = None,
         feature_layers: Sequence[int] = (),
         ref_view_strategy: str = "saddle_balanced",
         on_block: Callable[[int, int], None] | None = None,

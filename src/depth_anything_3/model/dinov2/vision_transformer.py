@@ -89,7 +89,7 @@ class DinoVisionTransformer(nn.Module):
         self,
         images: Float[Tensor, "B N 3 H W"],
         *,
-        camera_tokens: Float[Tensor, "B N C"] | None = None,
+        camera_tokens: Float[Tensor, "B K C"] | None = None,
         feature_layers: Sequence[int] = (),
         ref_view_strategy: str = "saddle_balanced",
         on_block: Callable[[int, int], None] | None = None,
@@ -100,7 +100,8 @@ class DinoVisionTransformer(nn.Module):
 
         Args:
             images: normalised RGB, sides multiples of 14.
-            camera_tokens: one token per view from the camera encoder; the views then keep their order.
+            camera_tokens: one token from the camera encoder for each of the first K views, or of all; the views then
+                keep their order.
             feature_layers: block indices, any order.
             ref_view_strategy: see :func:`depth_anything_3.model.reference_view.select_reference`.
             on_block: called with (blocks done, blocks) after each block, outside of traced graphs.
@@ -179,12 +180,16 @@ class DinoVisionTransformer(nn.Module):
         return torch.cat([table[:, :1], grid.flatten(2).transpose(1, 2)], 1)
 
     def insert_camera_tokens(
-        self, x: Float[Tensor, "B N T C"], camera_tokens: Float[Tensor, "B N C"] | None
+        self, x: Float[Tensor, "B N T C"], camera_tokens: Float[Tensor, "B K C"] | None
     ) -> Float[Tensor, "B N T C"]:
-        """Replace the special token of every view by its camera token; the class token is discarded."""
+        """Replace the special token of every view by its camera token, that of no camera where it has none; the class
+        token is discarded."""
         if camera_tokens is None:
-            first, others = self.camera_token[:, :1], self.camera_token[:, 1:]
-            camera_tokens = torch.cat([first, others.expand(-1, x.shape[1] - 1, -1)], 1).expand(x.shape[0], -1, -1)
+            camera_tokens = self.camera_token[:, :1].expand(x.shape[0], -1, -1)
+        rest = x.shape[1] - camera_tokens.shape[1]
+        if rest:
+            others = self.camera_token[:, 1:].expand(x.shape[0], rest, -1).to(camera_tokens.dtype)
+            camera_tokens = torch.cat([camera_tokens, others], 1)
         return torch.cat([camera_tokens[:, :, None].to(x.dtype), x[:, :, 1:]], 2)
 
     def within_views(

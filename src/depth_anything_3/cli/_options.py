@@ -326,6 +326,7 @@ FLAGS: dict[str, Flag] = {
     "window": Flag(help="Frames that the network sees together."),
     "overlap": Flag(help="Frames that neighbouring windows share."),
     "loops": Flag(help="When to look for places seen again."),
+    "conditioning": Flag(help="What a network that takes poses is told of the frames that a window shares."),
     "queue": Flag(help="Frames that are read ahead."),
     # files
     "export_dir": Flag(help="Folder for the results. Default: workspace/gallery/<name of INPUT>.", shown=False),

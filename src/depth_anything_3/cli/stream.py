@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +12,15 @@ import typer
 
 from depth_anything_3.cli._console import human_size
 from depth_anything_3.cli._folders import GALLERY
-from depth_anything_3.cli._options import FileOptions, KnownCameras, ModelOptions, ReportOptions, With, command
+from depth_anything_3.cli._options import (
+    FileOptions,
+    KnownCameras,
+    ModelOptions,
+    ReportOptions,
+    ViewOptions,
+    With,
+    command,
+)
 from depth_anything_3.cli._scene import choose_model, load_model
 from depth_anything_3.errors import InputError
 from depth_anything_3.export.base import EXPORTERS
@@ -28,8 +36,22 @@ _OWN_FORMATS = ("ply", "tum", "kitti", "npz", "published")
 _Refine = Annotated[
     InferOptions, With("refine", "matcher", "use_ray_pose", "ref_view_strategy", "metric_focal", refine=False)
 ]
-_Sequence = Annotated[StreamOptions, With("window", "overlap", "loops", "shared_intrinsics", "queue")]
+_Sequence = Annotated[StreamOptions, With("window", "overlap", "loops", "conditioning", "shared_intrinsics", "queue")]
 _Files = Annotated[FileOptions, With("export_dir", "export_format", "overwrite", export_format="ply-tum")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pictures:
+    """How frames become network inputs."""
+
+    preprocessing: PreprocessOptions
+    left_open: frozenset[str] = frozenset()
+
+    def of(self, model: DepthAnything3) -> PreprocessOptions:
+        """The options, with the model's own size where none was typed."""
+        if "process_res" in self.left_open:
+            return replace(self.preprocessing, process_res=model.process_res)
+        return self.preprocessing
 
 
 @command
@@ -43,16 +65,13 @@ def stream(
     photos: Annotated[FolderOptions, With("recursive", "stride", "limit")],
     clip: Annotated[VideoOptions, With("fps", "start", "end")],
     cameras: KnownCameras,
+    views: Annotated[ViewOptions, With("masks")],
     model: ModelOptions,
     sequence: _Sequence,
-    preprocessing: Annotated[PreprocessOptions, With("process_res_method", "alpha")],
+    pictures: Pictures,
     inference: _Refine,
     files: _Files,
     report: Annotated[ReportOptions, With("as_json", "quiet")],
-    process_res: Annotated[
-        int | None,
-        typer.Option(help="Length of the bounded side, in pixels. Default: the model's own.", show_default=False),
-    ] = None,
     memory: Annotated[
         float | None,
         typer.Option(help="Take smaller windows where so many GB would not do for --window.", show_default=False),
@@ -79,11 +98,11 @@ def stream(
     folder = files.export_dir or GALLERY / source.resolve().stem
     if not files.overwrite and folder.is_dir() and any(folder.iterdir()) and not _state(folder).is_dir():
         raise InputError("--export-dir", f"{folder}, which holds files", "an empty or new folder, or --overwrite")
-    frames = _open(source, photos, clip, cameras)
+    frames = _open(source, photos, clip, cameras, views.masks)
     listed = frames.listed() if unordered else None
     chosen, local = choose_model(model, ask=True)
     loaded = load_model(model, chosen, local=local)
-    preprocessing = replace(preprocessing, process_res=loaded.process_res if process_res is None else process_res)
+    preprocessing = pictures.of(loaded)
 
     from depth_anything_3.stream.collection import collect
     from depth_anything_3.stream.feed import feed
@@ -120,15 +139,17 @@ def _formats(text: str) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _open(source: Path, photos: FolderOptions, clip: VideoOptions, cameras: KnownCameras) -> FrameSource:
+def _open(
+    source: Path, photos: FolderOptions, clip: VideoOptions, cameras: KnownCameras, masks: Path | None
+) -> FrameSource:
     from depth_anything_3.io.video import is_video
     from depth_anything_3.stream.sources import open_source
 
+    given: dict[str, Any] = {"poses": cameras.poses, "intrinsics": cameras.intrinsics, "masks": masks}
     if is_video(source):
         stride = None if photos.stride == 1 else photos.stride
-        clip = replace(clip, stride=stride, max_frames=photos.limit)
-        return open_source(source, video=clip, poses=cameras.poses, intrinsics=cameras.intrinsics)
-    return open_source(source, folder=photos, video=clip, poses=cameras.poses, intrinsics=cameras.intrinsics)
+        return open_source(source, video=replace(clip, stride=stride, max_frames=photos.limit), **given)
+    return open_source(source, folder=photos, video=clip, **given)
 
 
 def _fitting(
@@ -167,6 +188,8 @@ def _show(
         "loops_accepted": loops,
         "inferred_per_frame": round(reconstruction.inferred / len(reconstruction), 3),
         "scale": "metric" if reconstruction.is_metric else "relative",
+        "windows_conditioned": reconstruction.conditioned.count("held"),
+        "conditioning_given_up": "disagreed" in reconstruction.conditioned,
         "state_bytes": reconstruction.store.size,
         "seconds": round(seconds, 1),
         "files": [str(path) for path in files],
@@ -176,9 +199,16 @@ def _show(
         return
     typer.echo(
         f"{facts['frames']} frames, {loops} loops, {facts['scale']} scale, {facts['inferred_per_frame']} frames "
-        f"inferred for each, {seconds:.0f} s; state of {human_size(reconstruction.store.size)}"
+        f"inferred for each, {_told(reconstruction)}, {seconds:.0f} s; state of {human_size(reconstruction.store.size)}"
     )
     for path in files[:10]:
         typer.echo(f"  {path}  ({human_size(path.stat().st_size)})")
     if len(files) > 10:
         typer.echo(f"  and {len(files) - 10} more")
+
+
+def _told(reconstruction: StreamingReconstructor) -> str:
+    told, windows = reconstruction.conditioned.count("held"), len(reconstruction.conditioned)
+    if "disagreed" in reconstruction.conditioned:
+        return f"poses given up in window {reconstruction.conditioned.index('disagreed') + 1} of {windows}"
+    return f"poses told in {told} of {windows} windows"

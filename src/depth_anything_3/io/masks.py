@@ -51,22 +51,31 @@ def as_mask_list(masks: object, images: Sequence[ImageSource]) -> list[MaskSourc
     return list(masks)
 
 
-def _of_folder(folder: Path, images: Sequence[ImageSource]) -> list[MaskSource | None]:
+def mask_files(folder: str | os.PathLike[str]) -> dict[str, Path]:
+    """The pictures of a folder by what they are named like, for :func:`mask_named`.
+
+    Raises:
+        InputError: no such folder, or no picture in it.
+    """
     if not os.path.isdir(folder):  # noqa: PTH112 - Path.is_dir raises on names that are too long
         raise InputError("masks", f"{folder} (no such folder)", "a folder, or a sequence with one mask per view")
-    files = {file.name.casefold(): file for file in list_images(folder, argument="masks")}
-    stems = {file.stem.casefold(): file for file in files.values()}
-    found = [_by_name(_name(source), stems) for source in images]
+    return {file.stem.casefold(): file for file in list_images(folder, argument="masks")}
+
+
+def mask_named(files: dict[str, Path], name: str) -> Path | None:
+    """The mask of a photo or frame with that name (``a.png`` or ``a.jpg.png`` for ``a.jpg``), or None."""
+    return files.get(name.casefold(), files.get(Path(name).stem.casefold())) if name else None
+
+
+def _of_folder(folder: Path, images: Sequence[ImageSource]) -> list[MaskSource | None]:
+    files = mask_files(folder)
+    found = [mask_named(files, _name(source)) for source in images]
     if not any(mask is not None for mask in found):
         names = ", ".join(name for source in images[:3] if (name := _name(source)))
         raise InputError(
             "masks", f"{folder}, with no mask for {names or 'images without names'}", "names of the photos"
         )
     return cast(list[MaskSource | None], found)
-
-
-def _by_name(name: str, stems: dict[str, Path]) -> Path | None:
-    return stems.get(name.casefold(), stems.get(Path(name).stem.casefold())) if name else None
 
 
 def _name(source: ImageSource) -> str:

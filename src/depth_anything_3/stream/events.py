@@ -12,7 +12,6 @@ from depth_anything_3.stream.alignment import Alignment
 from depth_anything_3.stream.loops import LoopCandidate, LoopCheck
 from depth_anything_3.stream.windows import Window
 
-
 Conditioning = Literal["none", "held", "disagreed"]
 """Whether the network was told the cameras of the frames that a window shares: no; yes, and it kept to them; or yes,
 but it did not, so that it saw the window again without, and is told none from then on."""

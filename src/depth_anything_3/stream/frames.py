@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from depth_anything_3.errors import InputError
 from depth_anything_3.io.images import ImageSource
+from depth_anything_3.io.masks import MaskSource
 from depth_anything_3.stream.store import pack, unpack
 
 Array = npt.NDArray[np.float64]
@@ -34,8 +35,9 @@ class StreamFrame:
         timestamp: seconds; None where not known.
         intrinsics: (3, 3) in pixels of the upright image; None where not known.
         extrinsics: (3, 4) or (4, 4) world-to-camera pose, OpenCV axes; None where not known.
-        mask: (H, W) bool, the size of the upright image, False where its depth is not wanted (what moves, the bonnet
-            of a car): such pixels have no depth and align nothing. None for the whole picture.
+        mask: of the size of the upright image, an array or a file, see :data:`~depth_anything_3.io.masks.MaskSource`;
+            black or False where depth is not wanted (what moves, the bonnet of a car): such pixels have no depth and
+            align nothing. None for the whole picture.
         name: for files and messages.
     """
 
@@ -43,7 +45,7 @@ class StreamFrame:
     timestamp: float | None = None
     intrinsics: npt.ArrayLike | None = None
     extrinsics: npt.ArrayLike | None = None
-    mask: npt.NDArray[np.bool_] | None = None
+    mask: MaskSource | None = None
     name: str = ""
 
 

@@ -31,9 +31,18 @@ from depth_anything_3.errors import CapabilityError, InputError
 from depth_anything_3.geometry.alignment import align_trajectories
 from depth_anything_3.geometry.sim3 import Sim3
 from depth_anything_3.infer.preprocess import check_cameras, resize_pictures
-from depth_anything_3.io.images import ImageSource
+from depth_anything_3.io.images import ImageSource, LensPhoto, undistorted_mask
+from depth_anything_3.io.masks import MaskSource, decode_mask
 from depth_anything_3.stream.alignment import SampledViews, sample_views
-from depth_anything_3.stream.events import CONDITIONINGS, Conditioning, Event, FrameTracked, LoopChecked, PosesUpdated, WindowAdded
+from depth_anything_3.stream.events import (
+    CONDITIONINGS,
+    Conditioning,
+    Event,
+    FrameTracked,
+    LoopChecked,
+    PosesUpdated,
+    WindowAdded,
+)
 from depth_anything_3.stream.factors import Factor, PosePrior, Relations, ScalePrior
 from depth_anything_3.stream.frames import (
     FrameDepth,
@@ -107,6 +116,10 @@ class StreamingReconstructor:
         store: folder for the state, new or to be gone on with: :attr:`received` says which frame comes next. None
             takes a temporary one that goes with this object.
         total: length of the sequence where it is known; the windows are then equally long.
+
+    Attributes:
+        conditioned: of each window, whether the network was told where the shared frames are and kept to it.
+        inferred: frames that the network has seen, counted as often as it has.
 
     Raises:
         CapabilityError: the model predicts no cameras.
@@ -193,7 +206,7 @@ class StreamingReconstructor:
         timestamp: float | None = None,
         intrinsics: npt.ArrayLike | None = None,
         extrinsics: npt.ArrayLike | None = None,
-        mask: npt.NDArray[np.bool_] | None = None,
+        mask: MaskSource | None = None,
         name: str = "",
     ) -> list[Event]:
         """Take the next frame; once enough have come, the network sees a window of them.
@@ -239,7 +252,7 @@ class StreamingReconstructor:
             timestamp=None if frame.timestamp is None else float(frame.timestamp),
             intrinsics=None if frame.intrinsics is None or lenses is None else lenses[0],
             extrinsics=None if poses is None else poses[0],
-            mask=_sized_mask(frame.mask, record),
+            mask=_sized_mask(frame, record),
             name=frame.name or (Path(frame.image).name if isinstance(frame.image, (str, os.PathLike)) else ""),
         )
 
@@ -248,9 +261,7 @@ class StreamingReconstructor:
         if self._first is None and self._facts:
             self._first = _record_of(self._picture(0))
         shape = None if self._first is None else self._first.processed_hw
-        pixels, records = resize_pictures(
-            [image], most=self._most_pixels, options=self.preprocessing, shape=shape
-        )
+        pixels, records = resize_pictures([image], most=self._most_pixels, options=self.preprocessing, shape=shape)
         record = records[0]
         if self._first is None:
             self._first = record
@@ -765,16 +776,17 @@ def _map_from_source(prediction: Prediction, view: int, picture: Picture) -> Arr
     return picture.from_source
 
 
-def _sized_mask(mask: npt.NDArray[np.bool_] | None, record: ResizeRecord) -> npt.NDArray[np.bool_] | None:
+def _sized_mask(frame: StreamFrame, record: ResizeRecord) -> npt.NDArray[np.bool_] | None:
     """The mask at the size of the picture, False where that was padded; None where all of it is good."""
-    found = np.ones((1, 1), np.bool_) if mask is None else np.asarray(mask)
-    if mask is not None and (found.dtype != np.bool_ or found.shape != record.source_hw):
-        got = f"{found.dtype} of shape {found.shape}"
-        raise InputError("mask", got, f"bool of shape {record.source_hw}, as the image")
+    found = np.ones((1, 1), np.bool_)
+    if frame.mask is not None:
+        found = decode_mask(frame.mask, index=0, size=record.source_hw)
+        if isinstance(frame.image, LensPhoto):
+            found = undistorted_mask(found, frame.image)
     indices, inside = zip(*(_source_index(record, axis) for axis in (0, 1)), strict=True)
     rows, columns = (index.clip(0, size - 1) for index, size in zip(indices, found.shape, strict=True))
     sized: npt.NDArray[np.bool_] = found[np.ix_(rows, columns)] & inside[0][:, None] & inside[1]
-    return None if mask is None and sized.all() else sized
+    return None if frame.mask is None and sized.all() else sized
 
 
 def _record_of(picture: Picture) -> ResizeRecord:

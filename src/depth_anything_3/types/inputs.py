@@ -48,8 +48,8 @@ class Anchors:
     """Cameras of the first K views that the network is told beside views whose cameras it shall find.
 
     Attributes:
-        extrinsics: (K, 4, 4) world-to-camera, OpenCV axes, the first one the identity, in a unit in which the views, all
-            N of them, are typically at distance 1 from the first.
+        extrinsics: (K, 4, 4) world-to-camera, OpenCV axes, the first one the identity, in a unit in which the N views
+            are typically at distance 1 from the first.
         intrinsics: (K, 3, 3) in pixels of the upright source images; in those of the processed ones, where they are
             part of :class:`ModelInputs`.
     """

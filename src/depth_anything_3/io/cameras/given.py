@@ -36,12 +36,15 @@ class GivenViews:
             lens, which come out as a pinhole would have taken them.
         intrinsics: (N, 3, 3) in pixels of the upright photos without distortion; None where not known.
         extrinsics: (N, 3, 4) world-to-camera, OpenCV axes, in the world of the file; None where not known.
+        times: N times in seconds: of the frames of a video, or those of the trajectory that the poses came from; empty
+            where not known.
     """
 
     photos: tuple[Path, ...]
     images: tuple[ImageSource, ...]
     intrinsics: npt.NDArray[np.float64] | None = None
     extrinsics: npt.NDArray[np.float64] | None = None
+    times: tuple[float, ...] = ()
 
 
 def open_views(
@@ -85,7 +88,7 @@ def open_views(
         photos = take_photos(every, options)
         taken = _Taken(sources=tuple(photos), files=tuple(photos), names=tuple(photos), every=tuple(every))
     if known is None and poses is None and intrinsics is None:
-        return GivenViews(photos=taken.files, images=taken.sources)
+        return GivenViews(photos=taken.files, images=taken.sources, times=taken.times or ())
     headers = read_headers(taken.files)
     cameras = Cameras()
     if known is not None:
@@ -151,7 +154,7 @@ def _with_intrinsics(cameras: Cameras, given: str, taken: _Taken, headers: Seque
         found = _read(given, taken, headers, "--intrinsics")
     if found.intrinsics is None:
         raise CameraFileError("--intrinsics", found.source, "no intrinsics in it", "one of", _WAYS)
-    return replace(found, extrinsics=cameras.extrinsics)
+    return replace(found, extrinsics=cameras.extrinsics, times=cameras.times)
 
 
 def _through_lenses(taken: _Taken, cameras: Cameras) -> GivenViews:
@@ -172,8 +175,13 @@ def _through_lenses(taken: _Taken, cameras: Cameras) -> GivenViews:
             raise CameraFileError("cameras", cameras.source, reason, "a lens that is valid up to the corners")
         images.append(LensPhoto(photo=source, intrinsics=intrinsics, lens=lens, target=target))
         matrices.append(target)
+    told = taken.times if cameras.times is None else tuple(cameras.times.tolist())
     return GivenViews(
-        photos=taken.files, images=tuple(images), intrinsics=np.array(matrices), extrinsics=cameras.extrinsics
+        photos=taken.files,
+        images=tuple(images),
+        intrinsics=np.array(matrices),
+        extrinsics=cameras.extrinsics,
+        times=told or (),
     )
 
 

@@ -54,6 +54,33 @@ def test_photos_in_no_order(photos: Path, tmp_path: Path) -> None:
     assert len((tmp_path / "out" / "kitti.txt").read_text().splitlines()) == 9
 
 
+def test_what_is_known_of_the_photos_reaches_the_files(photos: Path, tmp_path: Path) -> None:
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    Image.fromarray(np.arange(60)[:, None].repeat(80, 1) >= 30).save(masks / "3.png")
+    lines = "".join(f"{0.5 * i} {i} 0 0 0 0 0 1\n" for i in range(9))
+    (tmp_path / "path.txt").write_text(lines)
+    known = ["--poses", str(tmp_path / "path.txt"), "--intrinsics", "60deg", "--masks", str(masks)]
+    result = _stream(photos, tmp_path / "out", *known, "--export-format", "tum-npz", "--json")
+    assert result.exit_code == 0, result.output
+    facts = json.loads(result.stdout)
+    assert facts["windows_conditioned"] == 0 and not facts["conditioning_given_up"], "all poses were given"
+    poses = np.loadtxt(tmp_path / "out" / "tum.txt")
+    np.testing.assert_allclose(poses[:, 0], 0.5 * np.arange(9))
+    np.testing.assert_allclose(poses[:, 1], np.arange(9), atol=0.2)
+    frames = [np.load(file) for file in sorted(file for file in facts["files"] if file.endswith(".npz"))]
+    depth = frames[3]["depth"]
+    assert np.isnan(depth[: len(depth) // 2 - 1]).all() and np.isfinite(depth[len(depth) // 2 + 1 :]).any()
+    width = 80
+    np.testing.assert_allclose(frames[0]["intrinsics"][0, 0] * width / depth.shape[1], 40 / np.tan(np.pi / 6), rtol=0.4)
+
+
+def test_metres(photos: Path, tmp_path: Path) -> None:
+    result = _stream(photos, tmp_path / "out", "--model-dir", "bundled/da3nested-tiny", "--limit", "4", "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["scale"] == "metric"
+
+
 @pytest.mark.parametrize(
     ("more", "complaint"),
     [
@@ -61,6 +88,7 @@ def test_photos_in_no_order(photos: Path, tmp_path: Path) -> None:
         (["--overlap", "4"], "overlap"),
         (["--fps", "2"], "no video"),
         (["--alpha", "mask"], "alpha"),
+        (["--masks", "nowhere"], "masks"),
         (["--memory", "0.1"], "--memory"),
     ],
 )

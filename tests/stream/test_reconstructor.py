@@ -21,6 +21,7 @@ from depth_anything_3.geometry.pinhole import camera_centres
 from depth_anything_3.metrics.trajectory import trajectory_errors
 from depth_anything_3.stream.events import FrameTracked, LoopChecked, PosesUpdated
 from depth_anything_3.stream.factors import PositionPrior
+from depth_anything_3.stream.frames import StreamFrame
 from depth_anything_3.stream.reconstructor import StreamingReconstructor, keyframes
 from depth_anything_3.synth.oracle import Oracle, OracleModel, frame_picture
 from depth_anything_3.types.options import InferOptions, PreprocessOptions, StreamOptions
@@ -175,9 +176,10 @@ def test_what_cannot_be_is_said_at_once() -> None:
     with pytest.raises(InputError, match="overlap"):
         StreamOptions(window=10, overlap=6)
     with StreamingReconstructor(model, mapper=MAPPER) as stream:
-        stream.push(frame_picture(0))
+        picture = stream.prepare(StreamFrame(image=frame_picture(0)))
+        stream.take(picture)
         with pytest.raises(InputError, match="as the first"):
-            stream.push(np.zeros((10, 60, 3), np.uint8))
+            stream.take(replace(picture, pixels=picture.pixels[:10]))
     model.model = replace(model.model, abilities=frozenset())
     with pytest.raises(CapabilityError, match="cameras"):
         StreamingReconstructor(model)

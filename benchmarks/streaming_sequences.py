@@ -3,11 +3,14 @@
 usage: python benchmarks/streaming_sequences.py walk   --out FOLDER [--frames 300] [--laps 3] [--seed 3]
        python benchmarks/streaming_sequences.py rgbd DIR --out FOLDER
        python benchmarks/streaming_sequences.py video FILE --out FOLDER [--frames 300]
-       common: [--model bundled] [--window 60] [--overlap 10] [--refine off|poses|full]
+       common: [--model bundled] [--window 60] [--overlap 10] [--refine off|poses|full] [--process-res N]
 
 ``walk`` renders laps around a room of the procedural world; ``rgbd`` reads a folder with ``images`` and ``scene.npz``.
-Each is run with plain chaining (loops off) and with loops; ATE is the root mean square of the distances between the
+Each is run with plain chaining (loops off), with loops, and with loops and the poses of shared frames told to the
+network (``conditioning="anchors"``; the other two are not). ATE is the root mean square of the distances between the
 camera centres after a similarity, RPE that of the motion from one frame to the next, both in metres, and in degrees.
+Numbers also go to a file beside the picture. What was rendered and the state of each run stay in FOLDER: a run that was
+stopped goes on.
 """
 
 from __future__ import annotations
@@ -21,9 +24,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
+from depth_anything_3._files import atomic_path
 from depth_anything_3.api import DepthAnything3
 from depth_anything_3.geometry.pinhole import camera_centres
 from depth_anything_3.geometry.stored_poses import invert_rigid
@@ -38,9 +43,15 @@ from depth_anything_3.stream.reconstructor import StreamingReconstructor
 from depth_anything_3.synth.cameras import Cameras, clearance, intrinsics_of, look_at
 from depth_anything_3.synth.render import render, to_bytes
 from depth_anything_3.synth.scenes import Scene, make_scene
-from depth_anything_3.types.options import InferOptions, StreamOptions
+from depth_anything_3.types.options import InferOptions, PreprocessOptions, StreamOptions
 
-HEIGHT, WIDTH = 126, 168
+HEIGHT, WIDTH = 84, 112
+
+RUNS = {
+    "chain": {"loops": "off", "conditioning": "off"},
+    "loops": {"loops": "final", "conditioning": "off"},
+    "loops, anchors": {"loops": "final", "conditioning": "anchors"},
+}
 
 
 @dataclass(frozen=True)
@@ -71,15 +82,17 @@ def laps_around(scene: Scene, count: int, laps: int) -> Cameras:
 
 
 def walk(count: int, laps: int, seed: int, cache: Path) -> Recording:
-    """Pictures of the walk, rendered once."""
-    file = cache / f"walk_{seed}_{count}_{laps}.npz"
+    """Pictures of the walk, each rendered once."""
+    folder = cache / f"walk_{seed}_{count}_{laps}"
+    folder.mkdir(exist_ok=True)
     scene = make_scene(seed, "room")
     cameras = laps_around(scene, count, laps)
-    if not file.exists():
-        pictures = [_picture(scene, cameras, i) for i in range(count)]
-        np.savez_compressed(file, pictures=np.stack(pictures))
-    pixels = np.load(file)["pictures"]
-    frames = [StreamFrame(image=picture, name=f"{i:05d}.png") for i, picture in enumerate(pixels)]
+    files = [folder / f"{i:05d}.png" for i in range(count)]
+    for i, file in enumerate(files):
+        if not file.exists():
+            with atomic_path(file) as temporary:
+                cv2.imwrite(str(temporary), _picture(scene, cameras, i)[..., ::-1])
+    frames = [StreamFrame(image=file, name=file.name) for file in files]
     return Recording(frames, cameras.extrinsics.astype(np.float64))
 
 
@@ -108,20 +121,31 @@ def video(file: Path, most: int) -> Recording:
     return Recording([StreamFrame(image=f.image, timestamp=f.timestamp, name=f.name) for f in found], None)
 
 
-def run(model: DepthAnything3, sequence: Recording, args: argparse.Namespace, loops: str) -> dict[str, Any]:
+def run(
+    model: DepthAnything3, sequence: Recording, args: argparse.Namespace, options: dict[str, Any], state: Path
+) -> dict[str, Any]:
     """One run: numbers, the path, and points of the cloud."""
-    options = StreamOptions(window=args.window, overlap=args.overlap, loops=loops)  # type: ignore[arg-type]
     started = time.perf_counter()
-    total = len(sequence.frames)
-    with StreamingReconstructor(model, options, inference=InferOptions(refine=args.refine), total=total) as stream:
-        events = [*feed(stream, sequence.frames), *stream.finalize()]
+    with StreamingReconstructor(
+        model,
+        StreamOptions(window=args.window, overlap=args.overlap, **options),
+        inference=InferOptions(refine=args.refine),
+        preprocessing=PreprocessOptions(process_res=args.process_res or model.process_res),
+        store=state,
+        total=len(sequence.frames),
+    ) as stream:
+        came = stream.received
+        events = [*feed(stream, sequence.frames[came:]), *stream.finalize()]
         seconds = time.perf_counter() - started
         checked = [event for event in events if isinstance(event, LoopChecked)]
         found: dict[str, Any] = {
             "frames": len(stream),
             "inferred_per_frame": round(stream.inferred / len(stream), 3),
-            "frames_per_second": round(len(stream) / seconds, 2),
+            "frames_per_second": None if came else round(len(stream) / seconds, 2),
             "state_bytes_per_frame": stream.store.size // len(stream),
+            "windows": len(stream.conditioned),
+            "windows_conditioned": stream.conditioned.count("held"),
+            "windows_disagreed": stream.conditioned.count("disagreed"),
             "loops_looked_at": len(checked),
             "loops_accepted": sum(event.check.accepted for event in checked),
         }
@@ -205,6 +229,11 @@ def _sources(args: argparse.Namespace) -> Iterator[Recording]:
         yield video(args.source, args.frames)
 
 
+def _plain(args: argparse.Namespace) -> dict[str, Any]:
+    kept = {name: value for name, value in vars(args).items() if name not in ("out", "source")}
+    return kept | {"source": None if args.source is None else args.source.name}
+
+
 def main() -> None:
     """Run, print JSON, and draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -218,14 +247,18 @@ def main() -> None:
     parser.add_argument("--window", type=int, default=60)
     parser.add_argument("--overlap", type=int, default=10)
     parser.add_argument("--refine", default="off")
+    parser.add_argument("--process-res", type=int)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     model = DepthAnything3.from_pretrained(args.model)
     for sequence in _sources(args):
-        runs = {name: run(model, sequence, args, loops) for name, loops in (("chain", "off"), ("loops", "final"))}
         name = args.kind if args.source is None else args.source.stem
+        state = args.out / f"state_{name}_{args.refine}"
+        runs = {key: run(model, sequence, args, options, state / key) for key, options in RUNS.items()}
         draw(runs, sequence.truth, args.out / f"{name}_{args.refine}.png")
-        print(json.dumps({name: {run: found["numbers"] for run, found in runs.items()}}, indent=2))
+        found = {name: {run: found["numbers"] for run, found in runs.items()}, "arguments": _plain(args)}
+        (args.out / f"{name}_{args.refine}.json").write_text(json.dumps(found, indent=2) + "\n")
+        print(json.dumps(found, indent=2))
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ def test_what_is_known_of_the_photos_reaches_the_files(photos: Path, tmp_path: P
     masks = tmp_path / "masks"
     masks.mkdir()
     Image.fromarray(np.arange(60)[:, None].repeat(80, 1) >= 30).save(masks / "3.png")
-    lines = "".join(f"{0.5 * i} {i} 0 0 0 0 0 1\n" for i in range(9))
+    lines = "".join(f"{100 + 0.5 * i} {i} 0 0 0 0 0 1\n" for i in range(9))
     (tmp_path / "path.txt").write_text(lines)
     known = ["--poses", str(tmp_path / "path.txt"), "--intrinsics", "60deg", "--masks", str(masks)]
     result = _stream(photos, tmp_path / "out", *known, "--export-format", "tum-npz", "--json")
@@ -66,7 +66,7 @@ def test_what_is_known_of_the_photos_reaches_the_files(photos: Path, tmp_path: P
     facts = json.loads(result.stdout)
     assert facts["windows_conditioned"] == 0 and not facts["conditioning_given_up"], "all poses were given"
     poses = np.loadtxt(tmp_path / "out" / "tum.txt")
-    np.testing.assert_allclose(poses[:, 0], 0.5 * np.arange(9))
+    np.testing.assert_allclose(poses[:, 0], 100 + 0.5 * np.arange(9))
     np.testing.assert_allclose(poses[:, 1], np.arange(9), atol=0.2)
     frames = [np.load(file) for file in sorted(file for file in facts["files"] if file.endswith(".npz"))]
     depth = frames[3]["depth"]

@@ -16,7 +16,9 @@ from depth_anything_3.geometry.rotation_vectors import rotation_from_vector
 from depth_anything_3.geometry.sim3 import Sim3
 from depth_anything_3.infer.cameras import normalise_extrinsics
 from depth_anything_3.metrics.trajectory import trajectory_errors
+from depth_anything_3.stream.collection import collect
 from depth_anything_3.stream.events import WindowAdded
+from depth_anything_3.stream.frames import StreamFrame
 from depth_anything_3.stream.reconstructor import StreamingReconstructor
 from depth_anything_3.synth.oracle import Oracle, OracleModel, frame_picture
 from depth_anything_3.types.inputs import Anchors
@@ -33,7 +35,9 @@ class Posed(OracleModel):
         self.model = replace(self.model, abilities=frozenset({"cameras", "pose_conditioning"}))
         self.honest, self.told = honest, list[Anchors | None]()
 
-    def inference(self, image: Any, *arguments: Any, anchors: Anchors | None = None, **options: Any) -> Prediction:
+    def inference(  # type: ignore[override]
+        self, image: Any, *arguments: Any, anchors: Anchors | None = None, **options: Any
+    ) -> Prediction:
         self.told.append(anchors)
         found = super().inference(image, *arguments, **options)
         assert found.extrinsics is not None
@@ -93,6 +97,16 @@ def test_one_that_disagrees_sees_the_window_again_and_is_told_no_more() -> None:
         assert stream.inferred == plain.inferred + OPTIONS.window
         assert [event.conditioning for event in events if isinstance(event, WindowAdded)] == ["none"] * 2
         assert set(plain.conditioned) == {"none"}
+
+
+def test_photos_in_no_order_are_told_of_those_that_join_them() -> None:
+    frames = [StreamFrame(image=frame_picture(int(i))) for i in np.random.default_rng(0).permutation(50)]
+    model = Posed()
+    with StreamingReconstructor(model, OPTIONS, mapper=MAPPER) as stream:
+        list(collect(stream, frames))
+        assert len(stream) == 50 and set(stream.conditioned[1:]) == {"held"}
+        told = [anchors for anchors in model.told if anchors is not None]
+        assert len(told) == len(stream.conditioned) - 1 and all(len(a.extrinsics) <= OPTIONS.overlap for a in told)
 
 
 def test_one_without_a_camera_encoder_is_told_nothing() -> None:

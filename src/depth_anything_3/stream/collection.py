@@ -33,13 +33,13 @@ def collect(stream: StreamingReconstructor, frames: Sequence[StreamFrame]) -> It
 
     Args:
         stream: new, or gone on with, and with these frames.
-        frames: all photos, which must have one shape.
+        frames: all photos; they are brought to the shape of the first.
 
     Yields:
         what happens.
 
     Raises:
-        InputError: no photo, or photos of several shapes.
+        InputError: no photo.
     """
     if not frames:
         raise InputError("frames", "none", "at least one photo")

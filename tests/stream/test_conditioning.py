@@ -104,9 +104,10 @@ def test_photos_in_no_order_are_told_of_those_that_join_them() -> None:
     model = Posed()
     with StreamingReconstructor(model, OPTIONS, mapper=MAPPER) as stream:
         list(collect(stream, frames))
-        assert len(stream) == 50 and set(stream.conditioned[1:]) == {"held"}
         told = [anchors for anchors in model.told if anchors is not None]
-        assert len(told) == len(stream.conditioned) - 1 and all(len(a.extrinsics) <= OPTIONS.overlap for a in told)
+        assert len(stream) == 50 and stream.conditioned.count("held") == len(told) > 0
+        assert "disagreed" not in stream.conditioned
+        assert all(2 <= len(anchors.extrinsics) <= OPTIONS.overlap for anchors in told), "one view tells nothing"
 
 
 def test_one_without_a_camera_encoder_is_told_nothing() -> None:

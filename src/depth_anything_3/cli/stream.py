@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 _OWN_FORMATS = ("ply", "tum", "kitti", "npz", "published")
 
 _Refine = Annotated[
-    InferOptions, With("refine", "matcher", "use_ray_pose", "ref_view_strategy", "metric_focal", refine=False)
+    InferOptions,
+    With("refine", "matcher", "use_ray_pose", "ref_view_strategy", "metric_focal", "key_pooling", refine=False),
 ]
 _Sequence = Annotated[StreamOptions, With("window", "overlap", "loops", "conditioning", "shared_intrinsics", "queue")]
 _Files = Annotated[FileOptions, With("export_dir", "export_format", "overwrite", export_format="ply-tum")]

@@ -74,6 +74,7 @@ _USED = (
     "refine",
     "matcher",
     "max_memory",
+    "key_pooling",
 )  # of an inference's options
 _WORTH_SAYING = 0.05  # of a frame, lost by cropping
 _METRIC_SIGMA = 0.05  # of the logarithm of a metric window's scale
@@ -111,7 +112,8 @@ class StreamingReconstructor:
         options: windows and loops; None for the defaults.
         preprocessing: how frames become network inputs; None for the model's own size.
         inference: of ``InferOptions``, those that make sense here: ``use_ray_pose``, ``ref_view_strategy``,
-            ``metric_focal``, ``matcher`` and ``refine``, which is then done in every window.
+            ``metric_focal``, ``max_memory``, ``key_pooling``, ``matcher`` and ``refine``, which is then done in every
+            window.
         mapper: details of alignment, loops and solver; None for the defaults.
         store: folder for the state, new or to be gone on with: :attr:`received` says which frame comes next. None
             takes a temporary one that goes with this object.
@@ -504,6 +506,7 @@ class StreamingReconstructor:
             ref_view_strategy=self.inference.ref_view_strategy if free else "saddle_balanced",
             metric_focal=self.inference.metric_focal,
             max_memory=self.inference.max_memory,
+            key_pooling=self.inference.key_pooling,
             refine=self.inference.refine if len(pictures) > 1 else "off",
             matcher=self.inference.matcher if len(pictures) > 1 else "sift",
             process_res=self.preprocessing.process_res,

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-import subprocess
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -325,30 +322,6 @@ def test_real_cloud_has_the_colours_of_the_other_photo(tmp_path: Path, shared: P
     difference = np.abs(seen - scene.srgb()[inside]).max(axis=-1)
     assert len(scene.positions()) == (depth > 0).sum() and inside.mean() > 0.9
     assert np.median(difference) < 10
-
-
-VALIDATE = """
-const validator = require("gltf-validator"), fs = require("fs");
-validator.validateBytes(new Uint8Array(fs.readFileSync(process.argv[1])))
-  .then(report => console.log(JSON.stringify(report.issues)));
-"""
-
-
-@pytest.fixture
-def validate() -> Callable[[Path], dict[str, Any]]:
-    """The issues that the validator of the Khronos group finds; needs ``npm install gltf-validator``."""
-    node = shutil.which("node")
-    if node is None:
-        pytest.skip("node is not installed")
-    if subprocess.run([node, "-e", "require('gltf-validator')"], capture_output=True).returncode:
-        pytest.skip("the npm package gltf-validator is not found from here (npm install, or set NODE_PATH)")
-
-    def issues(path: Path) -> dict[str, Any]:
-        run = subprocess.run([node, "-e", VALIDATE, str(path)], capture_output=True, text=True, check=True)
-        result: dict[str, Any] = json.loads(run.stdout)
-        return result
-
-    return issues
 
 
 @pytest.mark.filterwarnings("ignore:glb")

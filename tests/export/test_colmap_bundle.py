@@ -13,7 +13,8 @@ from support.poses import centres, disturbed
 from support.scenes import wall
 
 from depth_anything_3.errors import InputError
-from depth_anything_3.export import colmap
+from depth_anything_3.export import colmap, npz
+from depth_anything_3.export._saved import load_result
 from depth_anything_3.export.base import MANIFEST, export_all
 from depth_anything_3.geometry.pinhole import project, unproject
 from depth_anything_3.io.cameras.base import read_cameras
@@ -118,6 +119,20 @@ def test_matches_are_saved_and_checked(tmp_path: Path) -> None:
         assert not getattr(back, name).flags.writeable
     with pytest.raises(InputError, match=r"observations\.view"):
         replace(prediction, observations=replace(prediction.observations, view=prediction.observations.view + 1))
+
+
+def test_a_saved_result_leads_to_the_same_tracks(tmp_path: Path) -> None:
+    """What ``da3 convert`` does with the folder of an ``npz``."""
+    prediction = replace(truth(), timestamps=tuple(i / 7 for i in range(VIEWS)))
+    export_all(prediction, tmp_path / "first", {"npz": npz.Options()})
+    read = load_result(tmp_path / "first")
+    assert read.timestamps == prediction.timestamps
+    options = colmap.Options(tracks="matches")
+    for name, result in (("direct", prediction), ("converted", read)):
+        colmap.export(result, tmp_path / name, options)
+    for file in ("cameras.bin", "images.bin", "points3D.bin"):
+        assert (tmp_path / "direct" / file).read_bytes() == (tmp_path / "converted" / file).read_bytes()
+    assert len(read_points(tmp_path / "converted").ids) > 200
 
 
 @pytest.mark.parametrize("shared", [False, True])

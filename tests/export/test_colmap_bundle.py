@@ -136,7 +136,7 @@ def test_a_saved_result_leads_to_the_same_tracks(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("shared", [False, True])
-def test_colmap_brings_disturbed_cameras_back(tmp_path: Path, shared: bool) -> None:
+def test_colmap_brings_disturbed_cameras_back(tmp_path: Path, shared: bool, capfd: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("pycolmap")
     turned, moved = [], []
     for seed in range(3):
@@ -151,6 +151,7 @@ def test_colmap_brings_disturbed_cameras_back(tmp_path: Path, shared: bool) -> N
         turned.append(after[0])
         moved.append(after[1])
     assert np.median(turned) <= 0.2 and np.median(moved) <= 0.005
+    assert capfd.readouterr().err == "", "COLMAP tells the terminal nothing"
     manifest: dict[str, Any] = json.loads((tmp_path / MANIFEST).read_text())["formats"]["colmap"]
     report = manifest["bundle_adjustment"]
     assert report == json.loads((tmp_path / colmap.REPORT).read_text()) and colmap.REPORT in manifest["files"]

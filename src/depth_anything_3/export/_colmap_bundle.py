@@ -88,7 +88,7 @@ def adjusted(prediction: Prediction, options: Options) -> tuple[Prediction, Adju
     before = _median_error(model, seen)
     with _without_chatter(pycolmap):
         for loss in (max(_FIRST_LOOK * before, _NOISE_PX), _NOISE_PX):
-            pycolmap.bundle_adjustment(model, _solver(pycolmap, loss, focal=kind == "cameras"))
+            _adjust(pycolmap, model, seen, _solver(pycolmap, loss, focal=kind == "cameras"))
     result, scale = _with_cameras(prediction, model, seen)
     report = Adjustment(
         images=len(seen), points=count[0], observations=count[1], reprojection_px_before=before,
@@ -103,6 +103,18 @@ def _read_by_colmap(pycolmap: Any, prediction: Prediction, options: Options) -> 
         paths = [Path(folder) / name for name in model_files(replace(options, encoding="binary"))]
         write_model(build_model(prediction, options), paths, binary=True)
         return pycolmap.Reconstruction(folder)
+
+
+def _adjust(pycolmap: Any, model: Any, seen: list[int], options: Any) -> None:
+    """All cameras and points at once; seven numbers that no observation holds are fixed by two of the cameras.
+
+    ``pycolmap.bundle_adjustment`` would do the same, but tells the terminal about it whatever the log level is.
+    """
+    config = pycolmap.BundleAdjustmentConfig()
+    for number in seen:
+        config.add_image(number)
+    config.fix_gauge(pycolmap.BundleAdjustmentGauge.TWO_CAMS_FROM_WORLD)
+    pycolmap.create_default_bundle_adjuster(options, config, model).solve()
 
 
 @contextmanager

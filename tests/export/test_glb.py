@@ -124,6 +124,21 @@ def test_frame_is_the_first_camera_at_the_median(tmp_path: Path) -> None:
     assert len(scene.positions()) == 50
 
 
+def test_the_frame_is_a_choice(tmp_path: Path) -> None:
+    prediction, truth = plane_scene()
+    options = glb.Options(export_depth_vis=False, frame="input")
+    scene = export(prediction, tmp_path, options)
+    np.testing.assert_allclose(scene.positions() * [1, -1, -1], truth.reshape(-1, 3), atol=1e-5)
+    scene = export(prediction, tmp_path, glb.Options(export_depth_vis=False, frame="z_up"))
+    np.testing.assert_allclose(
+        moved(np.linalg.inv(scene.alignment), scene.positions()), truth.reshape(-1, 3), atol=1e-5
+    )
+    np.testing.assert_allclose(np.median(scene.positions(), axis=0), 0, atol=1e-5)
+    up = -prediction.extrinsics[:, 1, :3].mean(0)
+    np.testing.assert_allclose(scene.alignment[:3, :3] @ up / np.linalg.norm(up), [0, 1, 0], atol=1e-6)
+    assert scene.gltf.scenes[0].extras["unit"] == "metre" and scene.gltf.scenes[0].extras["frame"] == "z_up"
+
+
 def test_camera_nodes_are_the_poses(tmp_path: Path) -> None:
     prediction, _ = plane_scene()
     scene = export(prediction, tmp_path)

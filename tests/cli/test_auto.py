@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -19,11 +20,11 @@ import pytest
 import torch
 from PIL import Image
 from support import camera_files as files
+from support import command_line
 from support.networks import fill_weights, miniature
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from depth_anything_3.api import DepthAnything3
-from depth_anything_3.cli import app
 from depth_anything_3.errors import HubError, InputError
 from depth_anything_3.export.base import EXPORTERS, parse_formats, planned_files, resolve_options
 from depth_anything_3.io.cameras.given import open_views
@@ -73,11 +74,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "scene"
 
 
-def invoke(*arguments: object) -> Result:
-    result = CliRunner().invoke(app, ["auto", *map(str, arguments)], env={"COLUMNS": "200"})
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
+invoke = functools.partial(command_line.invoke, "auto")
 
 
 @pytest.fixture
@@ -445,6 +442,24 @@ def test_overwriting_replaces_only_what_is_ours(run: Run, photo: Path, tmp_path:
     assert (out / "scene.glb").read_bytes()[:4] == b"glTF"
     assert (out / "depth_vis" / "notes").is_dir(), "no folder is ever deleted"
 
+    # A file of the user that came later is not taken for ours; what an earlier result left still is.
+    (out / "kitti.txt").write_bytes(b"mine")
+    line = error(run(photo, "--export-dir", out, switch, "--export-format", "kitti"))
+    assert "kitti.txt is not known to be ours: exports.json does not list it" in line
+    assert (out / "kitti.txt").read_bytes() == b"mine"
+    result = run(photo, "--export-dir", out, switch, "--export-format", "mini_npz")
+    assert result.exit_code == 0 and "3 file(s) of an earlier result stay" in result.stderr
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="no folder is closed to this user")
+def test_a_folder_that_may_not_be_written_is_found_out_first(spy: type[Spy], photo: Path, tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    try:
+        assert "may not be written" in error(invoke(photo, "--export-dir", tmp_path / "out"))
+    finally:
+        tmp_path.chmod(0o700)
+    assert spy.source is None
+
 
 @pytest.mark.parametrize("manifest", [None, "{}", "[]", "no json", '{"format": "of somebody else", "formats": {}}'])
 @pytest.mark.parametrize("name", ["scene.glb", "depth_vis/0000.jpg", "exports.json"])
@@ -650,9 +665,9 @@ def test_a_wrong_option_is_named_before_anything_is_loaded(
 
 def test_missing_input(spy: type[Spy], tmp_path: Path) -> None:
     message = error(invoke(tmp_path / "gone.jpg"))
-    assert (
-        message
-        == f"INPUT: got {tmp_path / 'gone.jpg'} (no such file or folder); expected a photo, or a folder of photos"
+    assert message == (
+        f"INPUT: got {tmp_path / 'gone.jpg'} (no such file or folder); "
+        "expected a photo, a folder of photos, a video, or a folder with a COLMAP model"
     )
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,11 @@ from depth_anything_3.types.prediction import Prediction
 
 MakePrediction = Callable[..., Prediction]
 HEIGHT, WIDTH = 20, 30
+VALIDATE = """
+const validator = require("gltf-validator"), fs = require("fs");
+validator.validateBytes(new Uint8Array(fs.readFileSync(process.argv[1])))
+  .then(report => console.log(JSON.stringify(report.issues)));
+"""
 
 
 def _make_prediction(count: int = 3, *, seed: int = 0, **changes: Any) -> Prediction:
@@ -116,3 +124,20 @@ def room() -> Prediction:
         records=(record,) * 3,
         model_name="da3-small",
     )
+
+
+@pytest.fixture
+def validate() -> Callable[[Path], dict[str, Any]]:
+    """The issues that the validator of the Khronos group finds; needs ``npm install gltf-validator``."""
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("node is not installed")
+    if subprocess.run([node, "-e", "require('gltf-validator')"], capture_output=True).returncode:
+        pytest.skip("the npm package gltf-validator is not found from here (npm install, or set NODE_PATH)")
+
+    def issues(path: Path) -> dict[str, Any]:
+        run = subprocess.run([node, "-e", VALIDATE, str(path)], capture_output=True, text=True, check=True)
+        result: dict[str, Any] = json.loads(run.stdout)
+        return result
+
+    return issues

@@ -139,6 +139,7 @@ def test_published_defaults_of_glb() -> None:
         "clean": None,  # published: there is none
         "show_cameras": True,
         "camera_size": 0.03,
+        "frame": "first_camera",  # published: no choice
         "export_depth_vis": True,
     }
 

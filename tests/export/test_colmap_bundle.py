@@ -13,7 +13,8 @@ from support.poses import centres, disturbed
 from support.scenes import wall
 
 from depth_anything_3.errors import InputError
-from depth_anything_3.export import colmap
+from depth_anything_3.export import colmap, npz
+from depth_anything_3.export._saved import load_result
 from depth_anything_3.export.base import MANIFEST, export_all
 from depth_anything_3.geometry.pinhole import project, unproject
 from depth_anything_3.io.cameras.base import read_cameras
@@ -120,8 +121,22 @@ def test_matches_are_saved_and_checked(tmp_path: Path) -> None:
         replace(prediction, observations=replace(prediction.observations, view=prediction.observations.view + 1))
 
 
+def test_a_saved_result_leads_to_the_same_tracks(tmp_path: Path) -> None:
+    """What ``da3 convert`` does with the folder of an ``npz``."""
+    prediction = replace(truth(), timestamps=tuple(i / 7 for i in range(VIEWS)))
+    export_all(prediction, tmp_path / "first", {"npz": npz.Options()})
+    read = load_result(tmp_path / "first")
+    assert read.timestamps == prediction.timestamps
+    options = colmap.Options(tracks="matches")
+    for name, result in (("direct", prediction), ("converted", read)):
+        colmap.export(result, tmp_path / name, options)
+    for file in ("cameras.bin", "images.bin", "points3D.bin"):
+        assert (tmp_path / "direct" / file).read_bytes() == (tmp_path / "converted" / file).read_bytes()
+    assert len(read_points(tmp_path / "converted").ids) > 200
+
+
 @pytest.mark.parametrize("shared", [False, True])
-def test_colmap_brings_disturbed_cameras_back(tmp_path: Path, shared: bool) -> None:
+def test_colmap_brings_disturbed_cameras_back(tmp_path: Path, shared: bool, capfd: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("pycolmap")
     turned, moved = [], []
     for seed in range(3):
@@ -136,6 +151,7 @@ def test_colmap_brings_disturbed_cameras_back(tmp_path: Path, shared: bool) -> N
         turned.append(after[0])
         moved.append(after[1])
     assert np.median(turned) <= 0.2 and np.median(moved) <= 0.005
+    assert capfd.readouterr().err == "", "COLMAP tells the terminal nothing"
     manifest: dict[str, Any] = json.loads((tmp_path / MANIFEST).read_text())["formats"]["colmap"]
     report = manifest["bundle_adjustment"]
     assert report == json.loads((tmp_path / colmap.REPORT).read_text()) and colmap.REPORT in manifest["files"]

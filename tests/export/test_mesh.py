@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,16 @@ def test_the_surface_is_the_plane(room: Prediction, tmp_path: Path, encoding: An
         assert (np.asarray(surface.visual.vertex_colors)[:, :3] == [255, 0, 0]).all()
     again = mesh.export(replace(room, processed_images=red), tmp_path / "again", options)
     assert again[0].read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("mask", [1, 0])
+@pytest.mark.filterwarnings("ignore:mesh")
+def test_the_official_validator_has_nothing_to_say(
+    room: Prediction, tmp_path: Path, validate: Callable[[Path], dict[str, Any]], mask: int
+) -> None:
+    scene = replace(room, depth=np.where(np.arange(32) < 1 + 31 * mask, room.depth, 0))
+    (path,) = mesh.export(scene, tmp_path, mesh.Options(encoding="glb", voxel=0.3, clean="raw"))
+    assert validate(path)["messages"] == []
 
 
 def test_wrong_options_are_named() -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
+import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 from depth_anything_3.errors import InputError
-from depth_anything_3.export.base import MANIFEST
+from depth_anything_3.export.base import MANIFEST, files_of_result
 
 GALLERY = Path("workspace/gallery")
 
@@ -22,17 +22,18 @@ def gallery_folder(origin: Path) -> Path:
     return folder
 
 
-def check_folder(folder: Path, planned: Sequence[str], *, overwrite: bool) -> None:
-    """Refuse a folder where something would be lost.
+def check_folder(folder: Path, planned: Sequence[str], *, overwrite: bool, own: Sequence[str] = ()) -> None:
+    """Refuse a folder where something would be lost, or where nothing can be written.
 
     Args:
         folder: where results shall go.
         planned: the files that will be written, relative to it.
-        overwrite: whether files of an earlier result may be replaced. They are ours where ``exports.json`` is.
+        overwrite: whether files of an earlier result may be replaced: those that ``exports.json`` lists.
+        own: those of the planned files that this list leaves out; they are ours where ``exports.json`` is.
 
     Raises:
-        InputError: the folder is a file or lies in one; it holds files, and they may not be overwritten; or a file
-            that would be replaced is not ours.
+        InputError: the folder is a file or lies in one, or in a folder where one may not write; it holds files, and
+            they may not be overwritten; or a file that would be replaced is not ours.
 
     Warns:
         UserWarning: files of the earlier result will stay, because the new one has none of their names.
@@ -40,25 +41,17 @@ def check_folder(folder: Path, planned: Sequence[str], *, overwrite: bool) -> No
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not existing.is_dir():
         raise InputError("--export-dir", f"{folder}, where {existing} is a file", "a folder")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise InputError("--export-dir", f"{folder}, where {existing} may not be written", "a folder that may be")
     if not folder.is_dir() or not any(folder.iterdir()):
         return
     if not overwrite:
         raise InputError("--export-dir", f"{folder}, which holds files", "an empty or new folder, or --overwrite")
     earlier = files_of_result(folder)
-    if earlier is None:
-        if foreign := next((name for name in planned if (folder / name).exists()), None):
-            got = f"{folder}, where {foreign} is not known to be ours: there is no {MANIFEST} beside it"
-            raise InputError("--export-dir", got, "another folder; --overwrite replaces files of an earlier result")
-    elif left := sorted({name for name in earlier if (folder / name).exists()} - set(planned)):
+    ours = set() if earlier is None else {*earlier, *own, MANIFEST}
+    if foreign := next((name for name in planned if name not in ours and (folder / name).exists()), None):
+        reason = f"there is no {MANIFEST} beside it" if earlier is None else f"{MANIFEST} does not list it"
+        got = f"{folder}, where {foreign} is not known to be ours: {reason}"
+        raise InputError("--export-dir", got, "another folder; --overwrite replaces files of an earlier result")
+    if left := sorted({name for name in earlier or () if (folder / name).exists()} - set(planned)):
         warnings.warn(f"{len(left)} file(s) of an earlier result stay in {folder}, such as {left[0]}", stacklevel=2)
-
-
-def files_of_result(folder: Path) -> list[str] | None:
-    """The files that an earlier result in a folder wrote, relative to it; None where there is no result of ours."""
-    try:
-        found = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        if found["format"] != "depth-anything-3 exports":
-            return None
-        return [str(name) for entry in found["formats"].values() for name in entry["files"]]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None

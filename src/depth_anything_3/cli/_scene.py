@@ -118,7 +118,8 @@ def plan(material: Material, scene: Scene, *, writes: bool = True) -> Job:
     rig = None if scene.views.rig is None else rig_of(scene.views.rig)
     job = Job(material, folder, formats, scene, rig)
     if writes:
-        check_folder(folder, job.files(len(material)), overwrite=files.overwrite)
+        own = material.own_files(len(material))
+        check_folder(folder, job.files(len(material)), overwrite=files.overwrite, own=own)
     return job
 
 

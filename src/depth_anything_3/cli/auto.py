@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +12,13 @@ import typer
 
 from depth_anything_3.cli._options import KnownCameras, Scene, With, command
 from depth_anything_3.cli._sparse import SparseOption, model_of
+from depth_anything_3.errors import InputError
 from depth_anything_3.types.options import FolderOptions, VideoOptions
 
 if TYPE_CHECKING:
     from depth_anything_3.cli._material import Material
+
+_EXPECTED = "a photo, a folder of photos, a video, or a folder with a COLMAP model"
 
 
 @command
@@ -45,6 +49,8 @@ def _material(
     from depth_anything_3.cli._material import photos_in
     from depth_anything_3.io.video import is_video
 
+    if not os.path.lexists(path):
+        raise InputError("INPUT", f"{path} (no such file or folder)", _EXPECTED)
     if is_video(path) and path.is_file():
         if photos.recursive or sparse_subdir:
             warnings.warn("--recursive, --sparse-subdir: no effect on a video", stacklevel=2)

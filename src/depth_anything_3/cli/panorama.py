@@ -62,7 +62,7 @@ def panorama(
     source, local = choose_model(around.model, ask=not around.report.dry_run)
     most = len(tangent_views(14, fov_deg=around.sphere.fov_deg, half_angle_deg=180.0))  # a fisheye needs fewer
     planned = [*FILES, *planned_files(most, formats)]
-    check_folder(folder, planned, overwrite=around.files.overwrite)
+    check_folder(folder, planned, overwrite=around.files.overwrite, own=FILES)
     if around.report.dry_run:
         show({"model": source}, f"model: {source}", image, folder, planned, around.report)
         return

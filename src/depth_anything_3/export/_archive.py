@@ -19,7 +19,8 @@ def write_archive(prediction: Prediction, path: Path, *, depth_decimals: int, wi
     Published keys: ``depth`` (N, H, W) float32, rounded; ``conf`` (N, H, W) float32, rounded to two decimals;
     ``extrinsics`` (N, 3, 4) float32 world-to-camera; ``intrinsics`` (N, 3, 3) float32; ``image`` (N, H, W, 3) uint8.
     Added: ``sky`` and ``valid`` (N, H, W) bool, ``is_metric`` bool, ``scale_factor`` float64, ``names`` (N,) strings,
-    ``timestamps`` (N,) seconds.
+    ``timestamps`` (N,) seconds, and ``observations.*``, where the views see the points that refinement matched
+    (:class:`~depth_anything_3.types.observations.Observations`).
     Nothing in the file needs unpickling, and equal predictions give equal bytes.
     """
     arrays: dict[str, Any] = {
@@ -36,6 +37,8 @@ def write_archive(prediction: Prediction, path: Path, *, depth_decimals: int, wi
         "timestamps": prediction.timestamps or None,
     }
     present: dict[str, Any] = {k: np.asarray(v) for k, v in arrays.items() if v is not None}
+    if prediction.observations is not None:
+        present |= prediction.observations.as_arrays()
     with atomic_path(path) as temporary:
         np.savez_compressed(temporary, **present)
     return path

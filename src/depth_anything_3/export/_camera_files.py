@@ -14,9 +14,9 @@ from depth_anything_3.export import kitti, tum
 from depth_anything_3.export._colmap_files import write_model
 from depth_anything_3.export._colmap_model import ColmapModel
 from depth_anything_3.export._json import write_json
-from depth_anything_3.export._manifest import MANIFEST_FORMAT, MANIFEST_VERSION
+from depth_anything_3.export._manifest import MANIFEST_VERSION
 from depth_anything_3.export._trajectory import kitti_lines, tum_lines
-from depth_anything_3.export.base import MANIFEST
+from depth_anything_3.export.base import MANIFEST, MANIFEST_FORMAT, still_there
 from depth_anything_3.geometry.stored_poses import invert_rigid
 from depth_anything_3.io.cameras.cameras_json import FILE_NAME, write_cameras
 from depth_anything_3.io.colmap import ColmapCamera, ColmapImage
@@ -89,7 +89,8 @@ def export_cameras(cameras: Cameras, folder: Path, formats: Sequence[str]) -> li
     files = {
         name: {"files": [path.relative_to(folder).as_posix() for path in paths]} for name, paths in written.items()
     }
-    content = {"format": MANIFEST_FORMAT, "version": MANIFEST_VERSION, "formats": files}
+    left = still_there(folder, (entry["files"] for entry in files.values()))
+    content = {"format": MANIFEST_FORMAT, "version": MANIFEST_VERSION, "formats": files} | left
     return [*(path for paths in written.values() for path in paths), write_json(folder / MANIFEST, content)]
 
 

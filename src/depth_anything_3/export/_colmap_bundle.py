@@ -88,7 +88,7 @@ def adjusted(prediction: Prediction, options: Options) -> tuple[Prediction, Adju
     before = _median_error(model, seen)
     with _without_chatter(pycolmap):
         for loss in (max(_FIRST_LOOK * before, _NOISE_PX), _NOISE_PX):
-            pycolmap.bundle_adjustment(model, _solver(pycolmap, loss, focal=kind == "cameras"))
+            _adjust(pycolmap, model, seen, _solver(pycolmap, loss, focal=kind == "cameras"))
     result, scale = _with_cameras(prediction, model, seen)
     report = Adjustment(
         images=len(seen), points=count[0], observations=count[1], reprojection_px_before=before,
@@ -105,11 +105,24 @@ def _read_by_colmap(pycolmap: Any, prediction: Prediction, options: Options) -> 
         return pycolmap.Reconstruction(folder)
 
 
+def _adjust(pycolmap: Any, model: Any, seen: list[int], options: Any) -> None:
+    """All cameras and points at once; three of the points hold the seven numbers that no observation does.
+
+    Holding two cameras instead lets scenes with little parallax run away in scale by a factor of a million.
+    ``pycolmap.bundle_adjustment`` would do the same, but tells the terminal about it whatever the log level is.
+    """
+    config = pycolmap.BundleAdjustmentConfig()
+    for number in seen:
+        config.add_image(number)
+    config.fix_gauge(pycolmap.BundleAdjustmentGauge.THREE_POINTS)
+    pycolmap.create_default_bundle_adjuster(options, config, model).solve()
+
+
 @contextmanager
 def _without_chatter(pycolmap: Any) -> Iterator[None]:
-    """COLMAP tells the terminal what it does; here only what goes wrong."""
+    """COLMAP tells the terminal what it does, and Ceres of steps that it takes back; here only errors."""
     log = pycolmap.logging
-    old, log.minloglevel = log.minloglevel, log.WARNING.value
+    old, log.minloglevel = log.minloglevel, log.ERROR.value
     try:
         yield
     finally:

@@ -18,6 +18,11 @@ AXES: dict[Frame, str] = {
 """What each frame is, for the files that can say so."""
 
 _VANISHING = 1e-6
+_Y_UP_FROM_Z_UP = np.array([[1.0, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
+
+GLTF_FROM_OPENCV = np.diag([1.0, -1.0, -1.0, 1.0])
+"""From x right, y down, z forward to the axes of glTF: x right, y up, z backward."""
+
 _LEVEL = 1e-3
 
 
@@ -52,6 +57,12 @@ def frame_from_world(prediction: Prediction, frame: Frame, view: int = 0) -> Arr
     result[:3, :3] = np.cross(ahead, up), ahead, up
     result[:3, 3] = -result[:3, :3] @ np.linalg.inv(poses[view])[:3, 3]
     return result
+
+
+def gltf_from_world(prediction: Prediction, frame: Frame, view: int = 0) -> Array:
+    """:func:`frame_from_world`, with the axes of glTF, which knows only y up."""
+    turned = _Y_UP_FROM_Z_UP if frame == "z_up" else GLTF_FROM_OPENCV
+    return np.asarray(turned @ frame_from_world(prediction, frame, view))
 
 
 def moved_extrinsics(prediction: Prediction, frame: Frame) -> Array:

@@ -1,8 +1,8 @@
 """A prediction as a glTF scene: coloured points and cameras.
 
-The scene has the axes of the first camera, turned from OpenCV (x right, y down, z forward) to glTF (x right, y up, z
-backward), and its origin at the median of the points. The matrix from the world of the prediction is stored on the
-scene as ``extras.hf_alignment`` (row by row), so that the exported coordinates can be taken back.
+The scene has the axes of the chosen frame, turned to those of glTF (x right, y up, z backward). Its origin is the
+median of the points; with the frame ``input`` it stays that of the poses. The matrix from the world of the prediction
+is stored on the scene as ``extras.hf_alignment`` (row by row), so that the exported coordinates can be taken back.
 Points carry their confidence as the attribute ``_CONFIDENCE``.
 """
 
@@ -14,15 +14,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from depth_anything_3.export._cloud import UNITS
 from depth_anything_3.export._colormap import view_colour
-from depth_anything_3.export._frames import homogeneous, rigid
+from depth_anything_3.export._frames import GLTF_FROM_OPENCV, gltf_from_world, homogeneous, rigid
 from depth_anything_3.export._gltf import GltfDocument
 from depth_anything_3.export._points import point_pixels, usable_cameras, view_points
 from depth_anything_3.export._selection import spread_indices
 from depth_anything_3.export.glb import Options
 from depth_anything_3.types.prediction import Prediction
 
-_GLTF_FROM_OPENCV = np.diag([1.0, -1.0, -1.0, 1.0])
 _NEAR_PLANE = 1e-3  # of the size of the scene
 
 Array = npt.NDArray[np.float64]
@@ -39,24 +39,25 @@ def build_scene(prediction: Prediction, options: Options) -> GltfDocument:
     """
     assert prediction.extrinsics is not None
     usable = usable_cameras(prediction, "glb")
-    axes_from_world = _GLTF_FROM_OPENCV @ homogeneous(prediction.extrinsics)[usable][0]
+    axes_from_world = gltf_from_world(prediction, options.frame, int(np.argmax(usable)))
     keep = point_pixels(prediction, options) & usable[:, None, None]
     points, colours, confidence = _coloured_points(prediction, keep, axes_from_world)
-    origin = np.array([np.median(axis) for axis in points.T]) if len(points) else np.zeros(3)
-    gltf_from_world = axes_from_world.copy()
-    gltf_from_world[:3, 3] -= origin
+    centred = len(points) and options.frame != "input"
+    origin = np.array([np.median(axis) for axis in points.T]) if centred else np.zeros(3)
+    alignment = axes_from_world.copy()
+    alignment[:3, 3] -= origin
 
     chosen = spread_indices(len(points), options.num_max_points)
     points, colours = (points[chosen] - origin).astype(np.float32), colours[chosen]
     sure = None if confidence is None else confidence[chosen]
-    extras = {"hf_alignment": gltf_from_world.tolist(), "scale": prediction.scale, "model_name": prediction.model_name}
-    document = GltfDocument(extras)
+    about = {"scale": prediction.scale, "unit": UNITS[prediction.scale], "frame": options.frame}
+    document = GltfDocument({"hf_alignment": alignment.tolist(), **about, "model_name": prediction.model_name})
     if len(points):
         mesh = document.add_mesh("points", "points", points, colours, confidence=sure)
         document.add_node("points", mesh=mesh)
     else:
         warnings.warn("glb: no pixel has a valid, confident depth; the file holds cameras only", stacklevel=2)
-    _add_cameras(document, prediction, np.flatnonzero(usable), gltf_from_world, _size(points), options)
+    _add_cameras(document, prediction, np.flatnonzero(usable), alignment, _size(points), options)
     return document
 
 
@@ -93,7 +94,7 @@ def _add_cameras(
     document: GltfDocument,
     prediction: Prediction,
     views: npt.NDArray[np.intp],
-    gltf_from_world: Array,
+    alignment: Array,
     size: float,
     options: Options,
 ) -> None:
@@ -107,7 +108,7 @@ def _add_cameras(
     for view, pose in zip(views, world_from_camera, strict=True):
         name = prediction.names[view] if prediction.names else f"view_{view:04d}"
         intrinsics = prediction.intrinsics[view].astype(np.float64)
-        matrix = rigid(gltf_from_world @ pose @ _GLTF_FROM_OPENCV)
+        matrix = rigid(alignment @ pose @ GLTF_FROM_OPENCV)
         camera = document.add_camera(name, znear=size * _NEAR_PLANE, **_lens(intrinsics, height, width))
         document.add_node(name, camera=camera, matrix=matrix)
         if options.show_cameras:
@@ -131,7 +132,7 @@ def _lens(intrinsics: Array, height: int, width: int) -> dict[str, Any]:
 def _pyramid(intrinsics: Array, height: int, width: int, depth: float) -> npt.NDArray[np.float32]:
     """(16, 3) ends of eight segments in glTF camera axes: the centre to the image corners, and the image border."""
     corners = np.array([(0, 0, 1), (width, 0, 1), (width, height, 1), (0, height, 1)], np.float64)
-    tips = corners @ np.linalg.inv(intrinsics).T @ _GLTF_FROM_OPENCV[:3, :3] * depth
+    tips = corners @ np.linalg.inv(intrinsics).T @ GLTF_FROM_OPENCV[:3, :3] * depth
     edges = np.stack((tips, np.roll(tips, -1, axis=0)), axis=1)
     spokes = np.stack((np.zeros_like(tips), tips), axis=1)
     return np.concatenate((spokes, edges)).reshape(-1, 3).astype(np.float32)

@@ -13,9 +13,10 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from depth_anything_3 import __version__
+from depth_anything_3.export.base import MANIFEST_FORMAT
 from depth_anything_3.types.prediction import Prediction
 
-MANIFEST_FORMAT, MANIFEST_VERSION = "depth-anything-3 exports", 1
+MANIFEST_VERSION = 1
 _PACKAGES = ("numpy", "opencv-python-headless", "pillow", "torch")
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from depth_anything_3._files import atomic_path
 from depth_anything_3.export._cloud import UNITS
-from depth_anything_3.export._frames import AXES, first_usable, frame_from_world
+from depth_anything_3.export._frames import AXES, first_usable, frame_from_world, gltf_from_world
 from depth_anything_3.export._gltf import GltfDocument
 from depth_anything_3.export._ply import Element, record, write_ply
 from depth_anything_3.export.mesh import Options
@@ -26,18 +26,14 @@ _VERTEX = [
 ]
 _FACE = [("list uchar int", "vertex_indices")]
 
-_Y_UP_FROM_Z_UP = np.array([[1.0, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
-_Y_UP_FROM_OPENCV = np.diag([1.0, -1.0, -1.0, 1.0])
-
 
 def write_mesh(prediction: Prediction, path: Path, options: Options) -> Path:
     """Fuse a prediction and write the surface; the file appears whole or not at all."""
     surface = mesh(prediction, options.clean, options)
     if not len(surface.faces):
         warnings.warn(f"mesh: no surface was seen often enough; {path.name} is empty", stacklevel=3)
-    matrix = frame_from_world(prediction, options.frame, first_usable(prediction))
-    if options.encoding == "glb":
-        matrix = (_Y_UP_FROM_Z_UP if options.frame == "z_up" else _Y_UP_FROM_OPENCV) @ matrix
+    placed = gltf_from_world if options.encoding == "glb" else frame_from_world
+    matrix = placed(prediction, options.frame, first_usable(prediction))
     moved = _moved(surface, matrix)
     notes = [f"frame: {AXES[options.frame]}", f"unit: {UNITS[prediction.scale]}"]
     if options.encoding == "glb":

@@ -16,6 +16,7 @@ from depth_anything_3.errors import InputError
 from depth_anything_3.export import mini_npz, npz
 from depth_anything_3.export.base import MANIFEST
 from depth_anything_3.types.inputs import ResizeRecord
+from depth_anything_3.types.observations import Observations
 from depth_anything_3.types.prediction import Prediction
 
 _EXPECTED = "a file of Prediction.save, a results.npz, or a folder that da3 wrote with the format npz or mini_npz"
@@ -59,7 +60,7 @@ def load_result(path: str | os.PathLike[str], *, argument: str = "path") -> Pred
 
 
 def _from_arrays(arrays: Mapping[str, Any], manifest: Mapping[str, Any]) -> Prediction:
-    fields = {name: arrays[name] for name in ("conf", "extrinsics", "intrinsics", "sky") if name in arrays}
+    fields = {name: arrays[name] for name in ("conf", "extrinsics", "intrinsics", "sky", "valid") if name in arrays}
     return Prediction(
         arrays["depth"],
         bool(arrays.get("is_metric", False)),
@@ -67,6 +68,8 @@ def _from_arrays(arrays: Mapping[str, Any], manifest: Mapping[str, Any]) -> Pred
         processed_images=arrays.get("image"),
         scale_factor=float(arrays["scale_factor"]) if "scale_factor" in arrays else None,
         names=tuple(str(name) for name in arrays.get("names", ())),
+        timestamps=tuple(float(time) for time in arrays.get("timestamps", ())),
+        observations=Observations.from_arrays(arrays),
         records=_records(manifest, len(arrays["depth"])),
         model_name=str(manifest.get("model", {}).get("model_name", "")),
     )

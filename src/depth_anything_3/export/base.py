@@ -7,6 +7,7 @@ numpy. Other packages add exporters through the entry-point group ``depth_anythi
 
 from __future__ import annotations
 
+import json
 import pkgutil
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -52,8 +53,17 @@ def _find_exporters() -> Registry[Exporter[Any]]:
     return registry
 
 
+_ASKED_FOR_BY = {
+    "aux": "features (export_feat_layers, --export-feat)",
+    "gaussians": "gaussians (infer_gs, --infer-gs)",
+}
+"""Fields that a prediction only has where something was asked for."""
+
 MANIFEST = "exports.json"
 """The file that every export writes last, see :mod:`depth_anything_3.export._manifest`."""
+
+MANIFEST_FORMAT = "depth-anything-3 exports"
+"""What this file says it is."""
 
 EXPORTERS: Registry[Exporter[Any]] = _find_exporters()
 """Exporters by format name, imported when first asked for."""
@@ -141,9 +151,10 @@ def check_exportable(formats: Iterable[str], abilities: Iterable[str]) -> None:
         missing = sorted(EXPORTERS[name].needs - available)
         if missing:
             possible = [other for other in EXPORTERS if EXPORTERS[other].needs <= available]
+            wanted = " and ".join(_ASKED_FOR_BY.get(field, field) for field in missing)
             raise CapabilityError(
                 "export_format",
-                f"{name!r}, which needs {' and '.join(missing)} that this prediction does not have",
+                f"{name!r}, which needs {wanted} that this prediction does not have",
                 f"formats for what is there ({', '.join(sorted(available))})",
                 possible,
             )
@@ -252,7 +263,33 @@ def _write_manifest(
 
     told = {name: EXPORTERS[name].facts for name in options}
     facts = {name: tell(path.parent, options[name]) for name, tell in told.items() if tell is not None}
-    return write_json(path, manifest(prediction, options, files, model, facts))
+    content = manifest(prediction, options, files, model, facts)
+    return write_json(path, content | still_there(path.parent, files.values()))
+
+
+def files_of_result(folder: Path) -> list[str] | None:
+    """The files that exports wrote into a folder, relative to it, as its manifest has them; None where there is none.
+
+    Those of earlier exports that later ones left are among them.
+    """
+    try:
+        found = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        if found["format"] != MANIFEST_FORMAT:
+            return None
+        listed = [name for entry in found["formats"].values() for name in entry["files"]]
+        return [str(name) for name in (*listed, *found.get("earlier_files", ()))]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def still_there(folder: Path, written: Iterable[Iterable[str]]) -> dict[str, list[str]]:
+    """For the new manifest of a folder: the files of earlier exports that are still there and not written anew.
+
+    Without them nothing would tell these from files of the user. Empty in a folder that is new.
+    """
+    anew = {name for names in written for name in names}
+    left = sorted(name for name in {*(files_of_result(folder) or ())} - anew if (folder / name).is_file())
+    return {"earlier_files": left} if left else {}
 
 
 def _check_request(prediction: Prediction, target: Path, options: Mapping[str, object]) -> None:

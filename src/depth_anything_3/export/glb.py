@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from depth_anything_3._files import atomic_path
 from depth_anything_3.errors import InputError
 from depth_anything_3.export import depth_vis
-from depth_anything_3.export._point_options import PointOptions, warn_without_effect
+from depth_anything_3.export._point_options import Frame, PointOptions, warn_without_effect
 from depth_anything_3.export.base import Exporter
 
 if TYPE_CHECKING:
@@ -32,11 +32,15 @@ class Options(PointOptions):
     Attributes:
         show_cameras: draw every camera as a pyramid of lines. Poses and lenses are in the file either way.
         camera_size: height of these pyramids as a share of the size of the scene.
+        frame: axes and place of the scene, always with y up as glTF wants it: ``first_camera`` as published, with the
+            origin moved to the median of the points; ``z_up``, level as far as the cameras tell, moved in the same way;
+            or ``input``, the world of the poses, turned by 180 degrees around x and not moved.
         export_depth_vis: also write ``depth_vis/*.jpg``, and the first of them again as ``scene.jpg``.
     """
 
     show_cameras: bool = True
     camera_size: float = 0.03
+    frame: Frame = "first_camera"
     export_depth_vis: bool = True
 
     def __post_init__(self) -> None:

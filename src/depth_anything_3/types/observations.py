@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from depth_anything_3.errors import InputError
+
+_PREFIX = "observations."
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -41,6 +46,18 @@ class Observations:
         return Observations(
             point=self.point[chosen], view=self.view[chosen], xy=self.xy[chosen], weight=self.weight[chosen]
         )
+
+    def as_arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """The arrays under the names that they have in files: ``observations.point``, ..."""
+        return {f"{_PREFIX}{field.name}": getattr(self, field.name) for field in dataclasses.fields(self)}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Observations | None:
+        """Those of :meth:`as_arrays` among other arrays; None where they are not there."""
+        names = {field.name: f"{_PREFIX}{field.name}" for field in dataclasses.fields(cls)}
+        if not arrays.keys() >= set(names.values()):
+            return None
+        return cls(**{name: arrays[stored] for name, stored in names.items()})
 
     def check(self, points: int, views: int) -> None:
         """Raise InputError where an index is out of range."""

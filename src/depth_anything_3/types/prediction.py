@@ -264,7 +264,7 @@ def _to_arrays(prediction: Prediction) -> dict[str, Any]:
         for name in _GAUSSIAN_FIELDS:
             arrays[f"gaussians.{name}"] = getattr(prediction.gaussians, name).detach().cpu().numpy()
     if prediction.observations is not None:
-        arrays |= {f"observations.{name}": getattr(prediction.observations, name) for name in _OBSERVATION_FIELDS}
+        arrays |= prediction.observations.as_arrays()
     metadata = {
         "format_version": _FORMAT_VERSION,
         "is_metric": prediction.is_metric,
@@ -301,8 +301,7 @@ def _from_arrays(arrays: dict[str, npt.NDArray[Any]], path: str) -> dict[str, An
         metadata["rig"] = Rig.from_dict(metadata["rig"])
     fields = {**metadata, **{name: arrays[name] for name in _ARRAY_FIELDS if name in arrays}}
     fields["aux"] = {name[4:]: value for name, value in arrays.items() if name.startswith("aux.")}
-    if "observations.point" in arrays:
-        fields["observations"] = Observations(**{n: arrays[f"observations.{n}"] for n in _OBSERVATION_FIELDS})
+    fields["observations"] = Observations.from_arrays(arrays)
     if "gaussians.means" in arrays:
         from torch import from_numpy
 

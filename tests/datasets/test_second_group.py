@@ -105,10 +105,9 @@ def test_lens_of_pictures_and_depth_is_undone(tmp_path: Path) -> None:
     for view, w2c, crooked in zip(views_of(ScanNetPP(tmp_path)).values(), POSES, taken.values(), strict=True):
         ideal = shoot(view.intrinsics.astype(float), w2c, size, ROOM)
         assert view.depth is not None
-        off = np.abs(view.depth / ideal.z - 1)
-        bent = np.abs(crooked.z / ideal.z - 1)
-        assert np.median(off) < 2e-3
-        assert np.quantile(off, 0.9) < 0.5 * np.quantile(bent, 0.9)
+        near, far = (f(ideal.z, np.ones((3, 3))) for f in (cv2.erode, cv2.dilate))  # the nearest pixel is a neighbour
+        shares = [((z > near - 2e-3) & (z < far + 2e-3))[2:-2, 2:-2].mean() for z in (view.depth, crooked.z)]
+        assert shares[0] > 0.99 > 0.96 > shares[1]
         assert np.abs(view.image.astype(float) - ideal.image).mean() < 3
 
 

@@ -125,6 +125,7 @@ class TrainConfig:
         activation_checkpointing: recompute transformer blocks in the backward pass instead of keeping their insides.
         save_every: steps between checkpoints.
         log_every: steps between lines of the log.
+        tensorboard: also write the log as event files, into the folder ``tensorboard`` of the run, while it goes on.
         fixed_batch: every step sees the batch of the first one, to find out whether a network can learn it by heart.
         seed: of everything.
     """
@@ -145,6 +146,7 @@ class TrainConfig:
     activation_checkpointing: bool = False
     save_every: int = 1000
     log_every: int = 50
+    tensorboard: bool = False
     fixed_batch: bool = False
     seed: int = 0
 

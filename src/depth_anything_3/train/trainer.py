@@ -35,6 +35,7 @@ from depth_anything_3.train.camera_norm import FoldableNorm, fold, unfold
 from depth_anything_3.train.checkpoints import newest, read_state, write_state
 from depth_anything_3.train.confidence import begin_confidence
 from depth_anything_3.train.config import TrainConfig
+from depth_anything_3.train.curves import Curves
 from depth_anything_3.train.data import make_batch
 from depth_anything_3.train.distributed import World, exchanging, parallelise, whole
 from depth_anything_3.train.labels import Labeller
@@ -111,6 +112,9 @@ class Trainer:
         self.objective = Objective(network, config.objective).to(self.here.device)
         self.step = 0
         self.stopping = False
+        self.curves: Curves | None = None
+        if config.tensorboard and self.here.first:
+            self.curves = Curves(folder / "tensorboard")
         if self.objective.camera_norm is not None:
             self.objective.camera_norm.waits = True
         if newest(folder) is None:
@@ -228,6 +232,8 @@ class Trainer:
         extra = self._extra()
         self.step = read_state(found, self.objective, self.optimiser, extra)
         self._shorten_log()
+        if self.curves is not None:
+            self.curves.forget(self.step)
         return True
 
     def _extra(self) -> dict[str, Tensor]:
@@ -322,6 +328,8 @@ class Trainer:
             return
         with (self.folder / "log.jsonl").open("a") as file:
             file.write(json.dumps({name: round(value, 6) for name, value in numbers.items()}) + "\n")
+        if self.curves is not None:
+            self.curves.add(numbers)
         if self.logger is not None:
             self.logger(numbers)
 

@@ -56,7 +56,7 @@ def test_the_weights_of_the_recipe_give_a_confidence_that_ranks_errors(which: st
     weight = o.conf_weight if which == "depth" else o.ray_conf_weight
     assert weight is not None and weight > 3 * USUAL_ERRORS[which]
     error, conf = learned(weight, which)
-    assert conf.median() == pytest.approx(weight / error.median(), rel=0.3)
+    assert float(conf.median()) == pytest.approx(weight / float(error.median()), rel=0.3)
     assert rank_correlation(conf, -error) > 0.7
     _, collapsed = learned(0.2, which)  # the weight that had been used
     assert collapsed.median() < 1.02

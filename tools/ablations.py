@@ -54,7 +54,12 @@ _COLUMNS = {
 }
 """Key of a result -> its heading, and whether more is better."""
 
-_WITHOUT = {"depth_points": ("auc_rays",), "depth_ray": ("auc_decoder", "focal"), "no_conditioning": ("posed_abs_rel",)}
+_WITHOUT = {
+    "depth_camera": ("auc_rays",),
+    "depth_points": ("auc_rays",),
+    "depth_ray": ("auc_decoder", "focal"),
+    "no_conditioning": ("posed_abs_rel",),
+}
 """What a variant has not learned, so that its number says nothing."""
 
 Metrics = dict[str, float | None]
@@ -214,12 +219,12 @@ def table(results: Sequence[Mapping[str, Any]]) -> str:
     lines = [
         "# Ablations",
         "",
-        "The variants of the paper's tables 6 and 7 on `da3_tiny`: one thing changed in each, the rest as in the recipe.",
-        f"{steps:,} steps, {size}; measured on {scenes} scenes of the procedural world with seeds from {FIRST_SCENE:,}",
-        f"on, which no run was trained on, {VIEWS} views each, one scale per scene. Mean and standard deviation over the",
-        "seeds of the runs; differences smaller than these say nothing. Networks of this size have hardly learned cameras",
-        "after so few steps: the table shows that the variants run and what they do early on, not what they do at the",
-        "scale of the paper. `-`: the variant does not learn it.",
+        "The variants of the paper's tables 6 and 7 on `da3_tiny`: one thing changed, the rest as in the recipe.",
+        f"{steps:,} steps, {size}; measured on {scenes} scenes of the procedural",
+        f"world with seeds from {FIRST_SCENE:,} on, which no run was trained on, {VIEWS} views each, one scale per scene.",
+        "Mean and standard deviation over the seeds of the runs; differences smaller than these say nothing. Networks of",
+        "this size have hardly learned cameras after so few steps: the table shows that the variants run and what they",
+        "do early on, not what they do at the scale of the paper. `-`: the variant does not learn it.",
         "",
         f"| variant | seeds | {' | '.join(f'{name} {_arrow(more)}' for name, more in _COLUMNS.values())} |",
         "|---" * (len(_COLUMNS) + 2) + "|",

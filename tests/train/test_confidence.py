@@ -59,7 +59,7 @@ def test_the_weights_of_the_recipe_give_a_confidence_that_ranks_errors(which: st
     assert float(conf.median()) == pytest.approx(weight / float(error.median()), rel=0.3)
     assert rank_correlation(conf, -error) > 0.7
     _, collapsed = learned(0.2, which)  # the weight that had been used
-    assert collapsed.median() < 1.02
+    assert float(collapsed.median()) < 1.1
 
 
 def confidence_alone(steps: int = 30, **changes: Any) -> TrainConfig:

@@ -116,7 +116,7 @@ def undistort_nearest(
     of the nearest pixel, and 0 where there is none."""
     height, width = values.shape
     at = through_lens(rays_through(pixel_centres(height, width), target), intrinsics, lens)
-    inside = np.logical_and(at >= 0, at < [width, height]).all(-1)  # false for NaN
+    inside = np.asarray(np.logical_and(at >= 0, at < [width, height]).all(-1))  # false for NaN
     columns, rows = np.where(inside[..., None], at, 0).astype(np.intp).transpose(2, 0, 1)
     return np.where(inside, values[rows, columns], values.dtype.type(0))
 

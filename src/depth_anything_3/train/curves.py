@@ -36,8 +36,8 @@ class Curves:
         from torch.utils.tensorboard import SummaryWriter
 
         step = int(numbers["step"])
-        with SummaryWriter(str(self.folder), purge_step=self._first) as writer:  # type: ignore[no-untyped-call]
+        with SummaryWriter(str(self.folder), purge_step=self._first) as writer:
             for name, value in numbers.items():
                 if name != "step":
-                    writer.add_scalar(name.lstrip("_"), value, step)  # type: ignore[no-untyped-call]
+                    writer.add_scalar(name.lstrip("_"), value, step)
         self._first = None

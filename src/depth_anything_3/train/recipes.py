@@ -400,14 +400,19 @@ def da3_tiny_confidence(*, cache: Path | None = None, checkpoint: str = "bundled
     views = ViewOptions(sizes=(*_TINY_SIZES, *_TINY_LARGER), views=(1, 4), tokens=108 * 8, overlap=(0.2, 0.9))
     nothing_else = replace(
         _TINY_ANYVIEW,
-        **dict.fromkeys(("gradient", "point", "camera", "correspondence", "stream"), 0.0),
+        gradient=0.0,
+        point=0.0,
+        camera=0.0,
+        correspondence=0.0,
+        stream=0.0,
         camera_norm=False,
         pose_conditioning=0.2,
+        autocast_head=False,
     )
     return TrainConfig(
         name="da3_tiny_confidence",
         preset="da3-tiny",
-        objective=replace(nothing_else, autocast_head=False),
+        objective=nothing_else,
         phases=(Phase(steps=steps, learning_rate=1e-2, warmup=steps // 20, data=views),),
         sources=((ProceduralSource(count=3_900, most=3_900, cache=cache), 1.0),),
         init=InitOptions(start="weights", source=checkpoint, confidence=True),

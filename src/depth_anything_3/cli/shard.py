@@ -22,9 +22,9 @@ def shard(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace shards that are there.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, also for errors.")] = False,
 ) -> None:
-    """Write a data set as tar files that training reads fast: da3 train ... --set sources.0.0.dataset=shards.
+    """Write a data set as a few large files for training.
 
-    Frames that are damaged are left out and counted; if any were, the exit status says so.
+    Training reads them with da3 train RECIPE --set sources.0.0.dataset=shards --set sources.0.0.root=FOLDER. Frames that are damaged are left out and counted; if any were, the exit status says so.
     """
     with command_errors(as_json=as_json):
         from depth_anything_3.datasets.base import DATASETS

@@ -24,7 +24,8 @@ def shard(
 ) -> None:
     """Write a data set as a few large files for training.
 
-    Training reads them with da3 train RECIPE --set sources.0.0.dataset=shards --set sources.0.0.root=FOLDER. Frames that are damaged are left out and counted; if any were, the exit status says so.
+    Training reads them with da3 train RECIPE --set sources.0.0.dataset=shards --set sources.0.0.root=FOLDER. Frames
+    that are damaged are left out and counted; if any were, the exit status says so.
     """
     with command_errors(as_json=as_json):
         from depth_anything_3.datasets.base import DATASETS

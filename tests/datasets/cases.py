@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -13,17 +13,25 @@ import numpy as np
 from datasets import world
 from datasets.world import MUTATIONS, OBJECT, POSES, ROOM, Shot, camera_matrix, orbit, pose, shoot
 from datasets.writers import (
+    arkitscenes,
+    blended_mvs,
+    co3d,
     dl3dv,
     gta_sfm,
+    hypersim,
     irs,
     ken_burns,
+    megadepth_dense,
+    mvs_synth,
     omniobject3d,
     point_odyssey,
     rgbd_folder,
+    scannetpp,
     sfm,
     tartanair,
     trellis,
     unreal_stereo_4k,
+    virtual_kitti_2,
 )
 from depth_anything_3.datasets.base import DATASETS, Dataset
 
@@ -98,6 +106,17 @@ def _square() -> dict[str, Shot]:
     k = camera_matrix(50, *SIZE[::-1])
     places = ken_burns.PLACES.items()
     return {corner: shoot(k, pose((0, 0, 0), (*at, 0)), SIZE, unit=100) for corner, at in places}
+
+
+def _toned() -> dict[str, Shot]:
+    """Pictures that tone mapping leaves as they are: nine in ten pixels with something in them are darker than 0.8."""
+    shots = _posed(("0000", "0002", "0005"), _SHIFTED, SIZE)
+    for name, shot in shots.items():
+        linear = (shot.image / 255.0) ** 2.2
+        level = np.quantile((linear @ [0.3, 0.59, 0.11])[shot.hit], 0.9)
+        image = np.rint(255 * (linear * 0.8**2.2 / level).clip(max=1) ** (1 / 2.2)).astype(np.uint8)
+        shots[name] = replace(shot, image=image)
+    return shots
 
 
 def _listed(writer: Callable[..., None], *below: str) -> Callable[[Path, Mapping[str, Shot]], None]:
@@ -211,6 +230,94 @@ _ALL = (
         real=True,
         tolerances={"sparse": True},
         options={"clean": False},  # the points are seen once
+    ),
+    Case(
+        name="hypersim",
+        shots=_toned,
+        write=hypersim.write,
+        scene="hypersim/ai_001_001/cam_00",
+        image="frame.0000.color.hdf5",
+        depth="frame.0000.depth_meters.hdf5",
+        in_files=MUTATIONS,
+        needs=("h5py",),
+        tolerances={"image_error": 1.0},
+    ),
+    Case(
+        name="virtual_kitti_2",
+        shots=partial(_posed, ("00000-0", "00000-1", "00001-0"), _SHIFTED, SIZE, unit=3),
+        write=virtual_kitti_2.write,
+        scene="virtual_kitti_2/Scene01/clone",
+        image="Camera_0/rgb_00000.jpg",
+        depth="Camera_0/depth_00000.png",
+        in_files=MUTATIONS,
+        tolerances={"depth_error": 3e-3, "image_error": 6},  # steps of 10 mm, JPEG
+    ),
+    Case(
+        name="mvs_synth",
+        shots=partial(_posed, ("0000", "0001", "0002"), _SHIFTED, SIZE),
+        write=lambda root, shots: mvs_synth.write(root / "GTAV_540" / "0007", shots),
+        scene="mvs_synth/0007",
+        image="0000.png",
+        depth="0000.exr",
+        in_files=MUTATIONS,
+        needs=("OpenEXR",),
+    ),
+    Case(
+        name="blended_mvs",
+        shots=partial(_posed, ("00000000", "00000001", "00000002"), _SHIFTED, SIZE),
+        write=lambda root, shots: blended_mvs.write(root / SHA[:24], shots),
+        scene=f"blended_mvs/{SHA[:24]}",
+        image="00000000.jpg",
+        depth="00000000.pfm",
+        in_files=MUTATIONS,
+        metric=False,
+        tolerances={"image_error": 6},
+    ),
+    Case(
+        name="scannetpp",
+        shots=partial(_posed, ("DSC00001", "DSC00002", "DSC00003"), _SHIFTED, SIZE, world=ROOM),
+        write=lambda root, shots: scannetpp.write(root / "data" / "0a5c013435", shots),
+        scene="scannetpp/0a5c013435/dslr",
+        image="resized_images/DSC00001.JPG",
+        depth="render_depth/DSC00001.png",
+        in_files=MUTATIONS,
+        real=True,
+        tolerances={"image_error": 6},
+    ),
+    Case(
+        name="arkitscenes",
+        shots=partial(_posed, ("1500", "2000", "2500"), _SHIFTED, SIZE, world=ROOM),
+        write=arkitscenes.write,
+        scene=f"arkitscenes/{arkitscenes.VIDEO}",
+        image="vga_wide/*_1.500.png",
+        depth="lowres_depth/*_1.500.png",
+        in_files=MUTATIONS,
+        real=True,
+    ),
+    Case(
+        name="co3d",
+        shots=partial(_posed, ("frame000001", "frame000002", "frame000007"), _SHIFTED, SIZE),
+        write=lambda root, shots: co3d.write(root / "apple", shots),
+        scene="co3d/apple/110_13051_23361",
+        image="frame000001.jpg",
+        depth="frame000001.jpg.geometric.png",
+        in_files=MUTATIONS,
+        metric=False,
+        real=True,
+        tolerances={"image_error": 6},
+    ),
+    Case(
+        name="megadepth_dense",
+        shots=partial(_posed, ("1_a", "2_b", "3_c"), camera_matrix(50, *SIZE[::-1]), SIZE),
+        write=megadepth_dense.write,
+        scene="megadepth_dense/0022/0",
+        image="1_a.jpg",
+        depth="1_a.h5",
+        in_files=MUTATIONS,
+        metric=False,
+        real=True,
+        needs=("h5py",),
+        tolerances={"image_error": 6},
     ),
     *(
         Case(

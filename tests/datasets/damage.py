@@ -22,6 +22,18 @@ def crop(file: Path) -> None:
         np.save(file, np.load(file)[:-4])
     elif file.suffix == ".png":
         cv2.imwrite(str(file), cv2.imread(str(file), cv2.IMREAD_UNCHANGED)[:-4])
+    elif file.suffix in (".h5", ".hdf5"):
+        import h5py
+
+        with h5py.File(file, "r+") as stream:
+            (name,) = stream
+            pixels = stream[name][:-4]
+            del stream[name]
+            stream[name] = pixels
+    elif file.suffix == ".pfm":
+        kind, size, scale, content = file.read_bytes().split(b"\n", 3)
+        width, height = map(int, size.split())
+        file.write_bytes(b"\n".join((kind, b"%d %d" % (width, height - 4), scale, content[: 4 * width * (height - 4)])))
     else:
         import OpenEXR
 

@@ -13,7 +13,7 @@ import pytest
 
 from datasets.cases import SHA, SIZE, shots_of
 from datasets.check import check
-from datasets.world import OUTDOORS, POSES, Shot, camera_matrix, cast, paint, shoot
+from datasets.world import POSES, Shot, camera_matrix, shoot, shoot_through
 from datasets.writers import colmap
 from datasets.writers.dl3dv import APPLIED, Lens, grid, registered, write
 from depth_anything_3.datasets.base import CorruptSample, View
@@ -78,19 +78,6 @@ LENSES: dict[str, Lens] = {
     "pincushion": (0.08, 0.01, -0.001, 0.002),
     "drone": (-0.06, 0.01, 0.0005, -0.0005),
 }
-
-
-def shoot_through(lens: Lens, k: np.ndarray, w2c: np.ndarray, size: tuple[int, int]) -> Shot:
-    """A picture with distortion, that of OpenCV: the rays are those that it projects to the centres of the pixels."""
-    v, u = np.mgrid[: size[0], : size[1]] + 0.5
-    wanted = np.stack(((u - k[0, 2]) / k[0, 0], (v - k[1, 2]) / k[1, 1]), -1).reshape(-1, 2)
-    rays = np.column_stack((wanted, np.ones(len(wanted))))
-    for _ in range(20):
-        there = cv2.projectPoints(rays, np.zeros(3), np.zeros(3), np.eye(3), np.array(lens))[0][:, 0]
-        rays[:, :2] += wanted - there
-    assert np.abs(wanted - there).max() < 1e-9
-    z, points = cast(rays.reshape(*size, 3), w2c, OUTDOORS)
-    return Shot(k, w2c, z, paint(points, np.isfinite(z), (120, 170, 230)))
 
 
 @pytest.mark.parametrize("name", LENSES)

@@ -112,6 +112,25 @@ def shoot(
     return Shot(k, w2c, z, paint(points / unit, np.isfinite(z), background))
 
 
+def shoot_through(
+    lens: Sequence[float],
+    k: np.ndarray,
+    w2c: np.ndarray,
+    size: tuple[int, int],
+    world: Sequence[Sphere | Disc] = OUTDOORS,
+) -> Shot:
+    """A picture with distortion, that of OpenCV: the rays are those that it projects to the centres of the pixels."""
+    v, u = np.mgrid[: size[0], : size[1]] + 0.5
+    wanted = np.stack(((u - k[0, 2]) / k[0, 0], (v - k[1, 2]) / k[1, 1]), -1).reshape(-1, 2)
+    rays = np.column_stack((wanted, np.ones(len(wanted))))
+    for _ in range(20):
+        there = cv2.projectPoints(rays, np.zeros(3), np.zeros(3), np.eye(3), np.array(lens))[0][:, 0]
+        rays[:, :2] += wanted - there
+    assert np.abs(wanted - there).max() < 1e-9
+    z, points = cast(rays.reshape(*size, 3), w2c, world)
+    return Shot(k, w2c, z, paint(points, np.isfinite(z), (120, 170, 230)))
+
+
 def cast(
     rays: np.ndarray, w2c: np.ndarray, world: Sequence[Sphere | Disc], unit: float = 1.0
 ) -> tuple[np.ndarray, np.ndarray]:

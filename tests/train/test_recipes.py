@@ -35,6 +35,9 @@ HEADS = {"da3_gs", "gs_tiny"}
 
 TINY = {"teacher_tiny", "da3_tiny", "da3metric_tiny", "da3mono_tiny"}
 
+PARTS = {"da3_tiny_confidence"}
+"""Recipes that leave most of a network as it is."""
+
 
 def only_phase(config: TrainConfig) -> Phase:
     (phase,) = config.phases
@@ -45,8 +48,8 @@ def datasets_of(config: TrainConfig) -> set[str]:
     return {source.dataset for source, _ in config.sources if isinstance(source, DatasetSource)}
 
 
-def test_there_are_twelve() -> None:
-    assert set(RECIPES) == set(PUBLISHED) | TINY | HEADS
+def test_all_are_known_here() -> None:
+    assert set(RECIPES) == set(PUBLISHED) | TINY | HEADS | PARTS
     for name in RECIPES:
         assert RECIPES[name]().name == name
         assert getdoc(RECIPES[name])
@@ -91,6 +94,13 @@ def test_the_main_model_has_the_losses_of_the_paper() -> None:
     assert not losses.correspondence and not losses.camera_norm and not losses.anchor  # ours, not the paper's
 
 
+def test_the_main_model_sees_the_data_of_the_paper() -> None:
+    stated = (
+        "arkitscenes blended_mvs co3d dl3dv hypersim megadepth_dense mvs_synth omniobject3d point_odyssey scannetpp"
+    )
+    assert datasets_of(RECIPES["da3_giant_paper"]()) == {*stated.split(), "tartanair", "trellis", "virtual_kitti_2"}
+
+
 def test_the_resolutions_are_those_of_the_paper() -> None:
     stated = "504x504, 504x378, 504x336, 504x280, 336x504, 896x504, 756x504, 672x504"
     assert tuple(tuple(int(side) for side in size.split("x")) for size in stated.split(", ")) == PAPER_SIZES
@@ -98,7 +108,7 @@ def test_the_resolutions_are_those_of_the_paper() -> None:
         assert only_phase(RECIPES[name]()).data.sizes == PAPER_SIZES
 
 
-@pytest.mark.parametrize("name", sorted([*PUBLISHED, *TINY, *HEADS]))
+@pytest.mark.parametrize("name", sorted(RECIPES))
 def test_pictures_are_whole_patches(name: str) -> None:
     for phase in RECIPES[name]().phases:
         assert all(side % PATCH_SIZE == 0 for size in phase.data.sizes for side in size)
@@ -132,7 +142,7 @@ def test_the_teacher_sees_single_synthetic_pictures() -> None:
     assert only_phase(config).data.views == (1, 1)
     assert all(isinstance(source, DatasetSource) and source.single for source, _ in config.sources)
     stated = "tartanair irs unreal_stereo_4k gta_sfm ken_burns point_odyssey trellis omniobject3d"
-    assert datasets_of(config) == set(stated.split())
+    assert datasets_of(config) == {*stated.split(), "hypersim", "virtual_kitti_2", "mvs_synth", "blended_mvs"}
 
 
 def test_the_mono_student_sees_labels_alone() -> None:
@@ -182,7 +192,7 @@ def test_the_tiny_head_fits_into_ten_megabytes() -> None:
 # Sources ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", sorted([*PUBLISHED, *TINY, *HEADS]))
+@pytest.mark.parametrize("name", sorted(RECIPES))
 def test_sources_exist_and_are_not_the_held_out_set(name: str) -> None:
     config = RECIPES[name]()
     assert config.sources

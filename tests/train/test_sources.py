@@ -175,7 +175,7 @@ def test_the_log_counts_what_was_skipped(tmp_path: Path) -> None:
         "eth3d/courtyard",
         "7scenes/chess",
         "dtu/scan1",
-        "scannetpp/benchmark/09c1414f1b",
+        "scannetpp/09c1414f1b/iphone",
         "rgbd_folder/princeton_box50",
         "rgbd_folder/open3d_redwood5",
         "rgbd_folder/tum_fr1_rpy_micro",

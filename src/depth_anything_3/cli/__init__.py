@@ -29,6 +29,7 @@ COMMANDS = (
     Entry("clean", "clean:clean", "Clean the point cloud and the mesh of a saved result.", _FILES),
     Entry("models", "models:app", "List, download, verify and remove models.", _MODELS),
     Entry("train", "train:train", "Train a model, or go on with a run that was stopped.", _MODELS),
+    Entry("shard", "shard:shard", "Write a data set as a few large files for training.", _MODELS),
     Entry("bench", "bench:app", "Score models against scenes whose truth is known.", _MODELS),
     Entry("export", "export:app", "Write networks for other runtimes.", _MODELS),
     Entry("synth", "synth:synth", "Make scenes with exact depth, cameras, normals and masks.", _MODELS),

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from jaxtyping import Float, Float32, Float64, Int64
+from jaxtyping import Float, Float32, Float64, Int64, Shaped
 
 from depth_anything_3.datasets._folder import CameraOfFrame, FolderDataset, SceneFiles, assemble
 from depth_anything_3.datasets._reading import damage_in, read_image, read_image_size
 from depth_anything_3.datasets.base import CorruptSample, View
-from depth_anything_3.geometry.distortion import pinhole_intrinsics, undistort_image
-from depth_anything_3.geometry.pinhole import project
+from depth_anything_3.geometry.distortion import pinhole_intrinsics, rays_through, through_lens, undistort_image
+from depth_anything_3.geometry.pinhole import pixel_centres, project
 from depth_anything_3.io.cameras.colmap import camera_and_lens
 from depth_anything_3.io.colmap import ColmapCamera, ColmapImage, ColmapPoints, read_cameras, read_images, read_points
 from depth_anything_3.types.cameras import Lens
@@ -104,6 +104,21 @@ class ColmapDataset(FolderDataset[ColmapFiles]):
         xyz = files.points.xyz[observed_points(files.points, observed, clean=self.clean)]
         depth = sparse_depth(xyz, k, observed.extrinsics, size)
         return assemble(image, (files.place, depth), intrinsics=intrinsics, extrinsics=extrinsics)
+
+
+def undistort_nearest(
+    values: Shaped[np.ndarray, "h w"],
+    intrinsics: Float[np.ndarray, "3 3"],
+    lens: Lens,
+    target: Float[np.ndarray, "3 3"],
+) -> Shaped[np.ndarray, "h w"]:
+    """A map as :func:`~depth_anything_3.geometry.distortion.undistort_image` makes of a picture, but each value is that
+    of the nearest pixel, and 0 where there is none."""
+    height, width = values.shape
+    at = through_lens(rays_through(pixel_centres(height, width), target), intrinsics, lens)
+    inside = np.asarray(np.logical_and(at >= 0, at < [width, height]).all(-1))  # false for NaN
+    columns, rows = np.where(inside[..., None], at, 0).astype(np.intp).transpose(2, 0, 1)
+    return np.where(inside, values[rows, columns], values.dtype.type(0))
 
 
 def observed_points(points: ColmapPoints, image: ColmapImage, *, clean: bool) -> Int64[np.ndarray, " n"]:

@@ -246,3 +246,13 @@ def check_size(file: Path, array: np.ndarray, expected: tuple[int, ...]) -> None
     if array.shape[:2] != tuple(expected):
         got, wanted = ("x".join(map(str, shape)) for shape in (array.shape[:2], expected))
         raise CorruptSample(file, f"height x width is {got} and should be {wanted}")
+
+
+def counted_from_corner(intrinsics: Float[np.ndarray, "3 3"], size: tuple[int, int]) -> Float[np.ndarray, "3 3"]:
+    """A camera matrix whose centre counts from the middle of the first pixel, which a centre of exactly half of one
+    pixel less than the size (height, width) says, moved to count from its corner; any other as it is."""
+    if not np.allclose(2 * intrinsics[:2, 2] + 1, size[::-1], rtol=0, atol=1e-3):
+        return intrinsics
+    moved = intrinsics.copy()
+    moved[:2, 2] += 0.5
+    return moved

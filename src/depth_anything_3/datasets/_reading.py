@@ -103,6 +103,13 @@ def read_grey_16(file: Path) -> UInt16[np.ndarray, "h w"]:
         return np.asarray(opened).astype(np.uint16)
 
 
+def millimetres(file: Path, *, invalid: int | None = None) -> Float32[np.ndarray, "h w"]:
+    """Metres from a 16-bit PNG of millimetres; 0, and ``invalid``, mean that there is none."""
+    stored = read_grey_16(file)
+    metres = stored.astype(np.float32) / np.float32(1000)
+    return metres if invalid is None else np.where(stored == invalid, np.float32(0), metres)
+
+
 def read_mask(file: Path) -> UInt8[np.ndarray, "h w"]:
     """An 8-bit grey image."""
     with damage_in(file), Image.open(file) as opened:
@@ -135,6 +142,43 @@ def read_exr(file: Path, channels: Sequence[str] = DEPTH_CHANNELS) -> Float32[np
         if name in found:
             return np.asarray(found[name].pixels, np.float32)
     raise CorruptSample(file, f"channels {', '.join(found)} and none of {', '.join(channels)}")
+
+
+def read_hdf5(file: Path, name: str) -> Shaped[np.ndarray, ...]:
+    """One array of an HDF5 file.
+
+    Raises:
+        MissingExtraError: the package h5py is not installed.
+    """
+    module = require("h5py", extra="train")
+    with damage_in(file):
+        if not file.is_file():
+            raise FileNotFoundError
+        with module.File(file, "r") as opened:
+            array = np.asarray(opened[name])
+    if array.dtype.kind not in "fiub":
+        raise CorruptSample(file, f"{name} holds no numbers")
+    return array
+
+
+def read_pfm(file: Path) -> Float32[np.ndarray, "h w"]:
+    """A grey PFM file; its rows go from the bottom up, and a negative scale says that the low byte comes first."""
+    with damage_in(file):
+        kind, size, scale, content = file.read_bytes().split(b"\n", 3)
+        width, height = map(int, size.split())
+        order = "<f4" if float(scale) < 0 else ">f4"
+        if kind.strip() != b"Pf" or len(content) != 4 * width * height:
+            raise CorruptSample(file, f"{kind!r} with {len(content)} bytes of pixels; a grey PFM has 4 for each")
+        return np.frombuffer(content, order).reshape(height, width)[::-1].astype(np.float32)
+
+
+def read_mvsnet_camera(file: Path) -> tuple[Float64[np.ndarray, "3 3"], Float64[np.ndarray, "3 4"]]:
+    """Camera matrix and world-to-camera pose of a file as MVSNet has it: ``extrinsic``, 4 rows, ``intrinsic``, 3."""
+    with damage_in(file):
+        words = file.read_text().split()
+        at, then = words.index("extrinsic"), words.index("intrinsic")
+        pose = np.array(words[at + 1 : at + 17], np.float64).reshape(4, 4)
+        return np.array(words[then + 1 : then + 10], np.float64).reshape(3, 3), pose[:3]
 
 
 def read_numbers(file: Path, *, count: int | None = None) -> Float64[np.ndarray, " n"]:

@@ -21,6 +21,7 @@ from depth_anything_3.datasets._folder import (
     assemble,
     by_number,
     check_size,
+    counted_from_corner,
     folders,
     names_matching,
 )
@@ -164,9 +165,7 @@ def _at_size(intrinsics: Float[np.ndarray, "3 3"], size: tuple[int, int], file: 
     factor = 4 if abs(ratio - 4) < 0.4 else 1
     if not abs(ratio / factor - 1) < 0.1:
         raise CorruptSample(file, f"cx is {intrinsics[0, 2]:g} in an image {width} pixels wide")
-    scaled = intrinsics.copy()
-    if np.allclose(2 * intrinsics[:2, 2] + 1, (factor * width, factor * height), rtol=0, atol=1e-3):
-        scaled[:2, 2] += 0.5
+    scaled = counted_from_corner(intrinsics, (factor * height, factor * width)).copy()
     scaled[:2] /= factor
     return scaled
 

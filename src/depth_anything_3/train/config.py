@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from depth_anything_3.train.augment import AugmentOptions
+from depth_anything_3.train.confidence import gives_confidence
 from depth_anything_3.train.data import Source, ViewOptions
 from depth_anything_3.train.objectives import ObjectiveOptions
 
@@ -27,6 +28,8 @@ class InitOptions:
             :mod:`depth_anything_3.train.lora`.
         matching: begin with attention that looks for what is alike in other views, see
             :func:`~depth_anything_3.train.initialise.prepare_matching`.
+        confidence: nothing but the confidence is trained, from the beginning, see
+            :func:`~depth_anything_3.train.confidence.begin_confidence`; ``frozen`` and ``only`` say nothing then.
     """
 
     start: Start = "scratch"
@@ -35,9 +38,12 @@ class InitOptions:
     only: tuple[str, ...] = ()
     lora_rank: int = 0
     matching: bool = False
+    confidence: bool = False
 
     def trains(self, name: str) -> bool:
         """Whether a parameter of this name is trained."""
+        if self.confidence:
+            return gives_confidence(name)
         chosen = not self.only or name.startswith(self.only)
         return chosen and not any(part in name for part in self.frozen)
 
@@ -119,6 +125,7 @@ class TrainConfig:
         activation_checkpointing: recompute transformer blocks in the backward pass instead of keeping their insides.
         save_every: steps between checkpoints.
         log_every: steps between lines of the log.
+        tensorboard: also write the log as event files, into the folder ``tensorboard`` of the run, while it goes on.
         fixed_batch: every step sees the batch of the first one, to find out whether a network can learn it by heart.
         seed: of everything.
     """
@@ -139,6 +146,7 @@ class TrainConfig:
     activation_checkpointing: bool = False
     save_every: int = 1000
     log_every: int = 50
+    tensorboard: bool = False
     fixed_batch: bool = False
     seed: int = 0
 

@@ -54,7 +54,10 @@ class ObjectiveOptions:
             ``gaussians``: pictures of views that the network has not seen, drawn from the Gaussians of those it has.
         depth_space: see :func:`~depth_anything_3.train.losses.depth_loss`.
         depth, ray, point, camera, gradient: weights of the any-view losses.
-        conf_weight: lambda of the confidence; None trains no confidence.
+        conf_weight: lambda of the confidence; None trains no confidence. The best confidence of a pixel is lambda
+            divided by its error, and none is below 1: where lambda is below most errors, the confidence ends at 1
+            everywhere and says nothing.
+        ray_conf_weight: that of the rays, whose error is a sum over six channels; None takes ``conf_weight``.
         gradient_scales: scales of the gradient loss.
         ray_target: what the ray branch predicts: ``rays``, or for an ablation ``points`` of the world, in channels 0-2.
         relative_points: see :func:`~depth_anything_3.train.losses.point_loss`.
@@ -85,6 +88,7 @@ class ObjectiveOptions:
     camera: float = 1.0
     gradient: float = 1.0
     conf_weight: float | None = 0.2
+    ray_conf_weight: float | None = None
     gradient_scales: int = 1
     ray_target: Literal["rays", "points"] = "rays"
     relative_points: bool = False
@@ -244,7 +248,8 @@ class Objective(nn.Module):
             return
         if o.ray:
             conf = encoded.ray_conf if o.conf_weight is not None else None
-            result["ray"] = o.ray * L.ray_loss(encoded.ray, target, conf, conf_weight=o.conf_weight or 0.0)
+            weight = o.ray_conf_weight or o.conf_weight or 0.0
+            result["ray"] = o.ray * L.ray_loss(encoded.ray, target, conf, conf_weight=weight)
         if o.point:
             depth, true_depth = L.at_ray_size(encoded.depth, size), L.at_ray_size(truth.depth, size)
             valid = L.at_ray_size(truth.valid.to(depth.dtype), size) > 0.5

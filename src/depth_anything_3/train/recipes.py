@@ -36,8 +36,29 @@ _SYNTHETIC = (
     "point_odyssey",
     "trellis",
     "omniobject3d",
+    "hypersim",
+    "virtual_kitti_2",
+    "mvs_synth",
+    "blended_mvs",
 )
-_POSED = ("tartanair", "gta_sfm", "point_odyssey", "trellis", "omniobject3d", "dl3dv")
+"""The teacher's data (section 3.3), as far as there are adapters."""
+
+_POSED = (
+    "arkitscenes",
+    "blended_mvs",
+    "co3d",
+    "dl3dv",
+    "hypersim",
+    "megadepth_dense",
+    "mvs_synth",
+    "omniobject3d",
+    "point_odyssey",
+    "scannetpp",
+    "tartanair",
+    "trellis",
+    "virtual_kitti_2",
+)
+"""The data of the any-view model (the appendix' table), as far as there are adapters."""
 
 _TINY_SIZES = ((84, 112), (112, 84), (98, 98), (70, 126))
 _TINY_LARGER = ((126, 168), (168, 126), (140, 140), (98, 168))
@@ -167,8 +188,8 @@ def da3metric_large(*, data: Path | None = None, teacher: str | None = None) -> 
                 data=ViewOptions(sizes=_METRIC_SIZES, views=(1, 1), tokens=64 * 36 * 36),
             ),
         ),
-        # The paper's driving and depth-camera sets have no adapter: bring them in as posed RGB-D folders.
-        sources=_from(data, ("rgbd_folder",)),
+        # The paper's driving sets have no adapter: bring them in as posed RGB-D folders.
+        sources=_from(data, ("scannetpp", "arkitscenes", "rgbd_folder")),
         augment=AugmentOptions(quarter_turn=0.05),
         init=InitOptions(start="dinov2", source="facebook/dinov2-large"),
         optimiser=OptimiserOptions(backbone_rate=0.1, ema=0.9995),
@@ -290,6 +311,11 @@ _TINY_ANYVIEW = ObjectiveOptions(
     depth_space="log",
     gradient=0.5,
     gradient_scales=3,
+    # Logarithms of depth are off by 0.3, rays by 1.2: a confidence of about 3 each, and gradients as without one.
+    depth=0.3,
+    conf_weight=1.0,
+    ray=0.3,
+    ray_conf_weight=4.0,
     point=0.5,
     relative_points=True,
     pose_conditioning=0.0,
@@ -359,6 +385,40 @@ def da3_tiny(
         labels=labels if teacher else None,
         save_every=250,
         seed=1,
+    )
+
+
+@RECIPES.register("da3_tiny_confidence")
+def da3_tiny_confidence(*, cache: Path | None = None, checkpoint: str = "bundled", steps: int = 600) -> TrainConfig:
+    """A confidence for a network at demonstration size that has none; everything else stays as it is, bit by bit.
+
+    Args:
+        cache: folder that keeps rendered scenes.
+        checkpoint: the any-view network.
+        steps: how many.
+    """
+    views = ViewOptions(sizes=(*_TINY_SIZES, *_TINY_LARGER), views=(1, 4), tokens=108 * 8, overlap=(0.2, 0.9))
+    nothing_else = replace(
+        _TINY_ANYVIEW,
+        gradient=0.0,
+        point=0.0,
+        camera=0.0,
+        correspondence=0.0,
+        stream=0.0,
+        camera_norm=False,
+        pose_conditioning=0.2,
+        autocast_head=False,
+    )
+    return TrainConfig(
+        name="da3_tiny_confidence",
+        preset="da3-tiny",
+        objective=nothing_else,
+        phases=(Phase(steps=steps, learning_rate=1e-2, warmup=steps // 20, data=views),),
+        sources=((ProceduralSource(count=3_900, most=3_900, cache=cache), 1.0),),
+        init=InitOptions(start="weights", source=checkpoint, confidence=True),
+        optimiser=OptimiserOptions(betas=(0.9, 0.99), ema=0.99),
+        save_every=100,
+        seed=5,
     )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from depth_anything_3.datasets.base import DATASETS, CorruptSample, Dataset, View
+from depth_anything_3.datasets.benchmark.scannetpp import SCENES as SCANNETPP_SCENES
 from depth_anything_3.datasets.procedural import shared_surface
 from depth_anything_3.errors import DA3Error, InputError
 from depth_anything_3.train.augment import Pictures
@@ -21,10 +22,12 @@ BENCHMARK_SCENES: tuple[str, ...] = (
     "eth3d/*",
     "7scenes/*",
     "dtu/*",
-    "scannetpp/benchmark/*",
+    *(f"scannetpp/{scene}*" for scene in SCANNETPP_SCENES),
     "tanks_and_temples/*",
     "megadepth/500[0-9]/*",
     "megadepth/501[0-8]/*",
+    "megadepth_dense/500[0-9]/*",
+    "megadepth_dense/501[0-8]/*",
     "rgbd_folder/princeton_box50*",
     "rgbd_folder/redwood_livingroom1*",
     "rgbd_folder/open3d_redwood5*",

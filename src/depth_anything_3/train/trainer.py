@@ -33,7 +33,9 @@ from depth_anything_3.train import initialise
 from depth_anything_3.train.batch import Batch
 from depth_anything_3.train.camera_norm import FoldableNorm, fold, unfold
 from depth_anything_3.train.checkpoints import newest, read_state, write_state
+from depth_anything_3.train.confidence import begin_confidence
 from depth_anything_3.train.config import TrainConfig
+from depth_anything_3.train.curves import Curves
 from depth_anything_3.train.data import make_batch
 from depth_anything_3.train.distributed import World, exchanging, parallelise, whole
 from depth_anything_3.train.labels import Labeller
@@ -58,6 +60,8 @@ def initial_network(config: TrainConfig) -> tuple[DepthAnything3Net, frozenset[s
     network = new_network(config)
     initialise.from_scratch(network, config.seed)
     start, fresh = config.init, {name for name, _ in network.named_parameters()}
+    if start.confidence and config.parallel == "fsdp":
+        raise InputError("parallel", "'fsdp'", "'ddp' where only the confidence is trained: rows are kept together")
     if start.start != "scratch" and start.source is None:
         raise InputError("init.source", "nothing", f"a checkpoint, for init.start={start.start!r}")
     if start.start == "weights" and start.source is not None:
@@ -74,6 +78,8 @@ def initial_network(config: TrainConfig) -> tuple[DepthAnything3Net, frozenset[s
     loaded = frozenset(name for name, _ in network.named_parameters() if name not in fresh)
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(start.trains(name))
+    if start.confidence:
+        begin_confidence(network)
     if start.lora_rank:
         adapt(network, start.lora_rank, config.seed)
     return network, loaded
@@ -106,6 +112,9 @@ class Trainer:
         self.objective = Objective(network, config.objective).to(self.here.device)
         self.step = 0
         self.stopping = False
+        self.curves: Curves | None = None
+        if config.tensorboard and self.here.first:
+            self.curves = Curves(folder / "tensorboard")
         if self.objective.camera_norm is not None:
             self.objective.camera_norm.waits = True
         if newest(folder) is None:
@@ -223,6 +232,8 @@ class Trainer:
         extra = self._extra()
         self.step = read_state(found, self.objective, self.optimiser, extra)
         self._shorten_log()
+        if self.curves is not None:
+            self.curves.forget(self.step)
         return True
 
     def _extra(self) -> dict[str, Tensor]:
@@ -317,6 +328,8 @@ class Trainer:
             return
         with (self.folder / "log.jsonl").open("a") as file:
             file.write(json.dumps({name: round(value, 6) for name, value in numbers.items()}) + "\n")
+        if self.curves is not None:
+            self.curves.add(numbers)
         if self.logger is not None:
             self.logger(numbers)
 
@@ -346,7 +359,8 @@ def make_optimiser(objective: Objective, config: TrainConfig) -> torch.optim.Ada
     for name, parameter in objective.named_parameters():
         if not parameter.requires_grad:
             continue
-        decay = o.weight_decay if parameter.ndim >= 2 and not name.endswith(("_token", "pos_embed")) else 0.0
+        decays = parameter.ndim >= 2 and not name.endswith(("_token", "pos_embed")) and not config.init.confidence
+        decay = o.weight_decay if decays else 0.0
         part = name.removeprefix("net.").partition(".")[0]
         rate = {"cam_dec": o.camera_decoder_rate, "backbone": o.backbone_rate}.get(part, 1.0)
         groups.setdefault((rate, decay), []).append(parameter)

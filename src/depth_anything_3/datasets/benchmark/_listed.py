@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Float32, Int64, Shaped
 
 from depth_anything_3._optional import require
 from depth_anything_3.datasets._folder import CameraOfFrame, FolderDataset, SceneFiles, check_size
-from depth_anything_3.datasets._reading import damage_in, read_grey_16, read_image, valid_depth
+from depth_anything_3.datasets._reading import damage_in, read_image, valid_depth
 from depth_anything_3.datasets.base import CorruptSample, View
 from depth_anything_3.datasets.benchmark.base import BenchDataset, Surface
 from depth_anything_3.metrics.depth import resized_nearest
@@ -69,13 +69,6 @@ class ListedDataset(FolderDataset[Listed], BenchDataset):
             check_size(file, depth, size)
         mask = self._read_mask(files, index, size)
         return View(image=image, depth=depth, mask=mask, intrinsics=intrinsics, extrinsics=extrinsics)
-
-
-def millimetres(file: Path, *, invalid: int | None = None) -> Float32[np.ndarray, "h w"]:
-    """Metres from a 16-bit PNG of millimetres; 0, and ``invalid``, mean that there is none."""
-    stored = read_grey_16(file)
-    metres = stored.astype(np.float32) / np.float32(1000)
-    return metres if invalid is None else np.where(stored == invalid, np.float32(0), metres)
 
 
 def nearest(depth: Shaped[np.ndarray, "h w"], size: tuple[int, int]) -> Shaped[np.ndarray, "h2 w2"]:

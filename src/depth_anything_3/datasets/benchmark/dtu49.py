@@ -16,11 +16,11 @@ from jaxtyping import Bool, Shaped
 
 from depth_anything_3._optional import require
 from depth_anything_3.datasets._folder import folders
-from depth_anything_3.datasets._reading import damage_in, read_mask
+from depth_anything_3.datasets._reading import damage_in, read_mask, read_mvsnet_camera
 from depth_anything_3.datasets.base import CorruptSample
 from depth_anything_3.datasets.benchmark._listed import Listed, ListedDataset, nearest, read_surface
 from depth_anything_3.datasets.benchmark.base import ObservedVolume, Surface
-from depth_anything_3.datasets.benchmark.dtu64 import read_camera, reference_first
+from depth_anything_3.datasets.benchmark.dtu64 import reference_first
 
 SCANS = (1, 4, 9, 10, 11, 12, 13, 15, 23, 24, 29, 32, 33, 34, 48, 49, 62, 75, 77, 110, 114, 118)
 """Scans of the published evaluation."""
@@ -45,7 +45,7 @@ class Dtu49(ListedDataset):
 
     def _open(self, scene: str, place: Path) -> Listed:
         pictures = reference_first(sorted(place.glob("*.png")))
-        cameras = [read_camera(self._above(place) / "Cameras" / f"{_camera(p):08d}_cam.txt") for p in pictures]
+        cameras = [read_mvsnet_camera(self._above(place) / "Cameras" / f"{_camera(p):08d}_cam.txt") for p in pictures]
         return Listed(
             place=place,
             frames=tuple(p.stem for p in pictures),

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from depth_anything_3.datasets._folder import folders
-from depth_anything_3.datasets._reading import damage_in
+from depth_anything_3.datasets._reading import read_mvsnet_camera
 from depth_anything_3.datasets.base import CorruptSample
 from depth_anything_3.datasets.benchmark._listed import Listed, ListedDataset
 
@@ -41,7 +41,7 @@ class Dtu64(ListedDataset):
 
     def _open(self, scene: str, place: Path) -> Listed:
         pictures = reference_first(sorted((place / "image").glob("*.png")))
-        cameras = [read_camera(place.parent / "Cameras" / f"{_number(p.stem):08d}_cam.txt") for p in pictures]
+        cameras = [read_mvsnet_camera(place.parent / "Cameras" / f"{_number(p.stem):08d}_cam.txt") for p in pictures]
         return Listed(
             place=place,
             frames=tuple(p.stem for p in pictures),
@@ -60,16 +60,6 @@ def reference_first(pictures: list[Path]) -> list[Path]:
     if len(pictures) <= REFERENCE:
         return pictures
     return [pictures[REFERENCE], *pictures[:REFERENCE], *pictures[REFERENCE + 1 :]]
-
-
-def read_camera(file: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Camera matrix and world-to-camera pose (3, 4) of one file."""
-    with damage_in(file):
-        words = file.read_text().split()
-        at, then = words.index("extrinsic"), words.index("intrinsic")
-        pose = np.array(words[at + 1 : at + 17], np.float64).reshape(4, 4)
-        k = np.array(words[then + 1 : then + 10], np.float64).reshape(3, 3)
-    return k, pose[:3]
 
 
 def _number(text: str) -> int:

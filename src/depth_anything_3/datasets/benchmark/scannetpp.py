@@ -20,9 +20,9 @@ import numpy as np
 from jaxtyping import Float32, Shaped
 
 from depth_anything_3.datasets._folder import folders
-from depth_anything_3.datasets._reading import damage_in
+from depth_anything_3.datasets._reading import damage_in, millimetres
 from depth_anything_3.datasets.base import View
-from depth_anything_3.datasets.benchmark._listed import Listed, ListedDataset, millimetres, nearest, read_surface
+from depth_anything_3.datasets.benchmark._listed import Listed, ListedDataset, nearest, read_surface
 from depth_anything_3.datasets.benchmark.base import Fusion, Surface
 from depth_anything_3.geometry.distortion import undistort_image
 from depth_anything_3.io.cameras.colmap import camera_and_lens

@@ -14,8 +14,8 @@ import numpy as np
 from jaxtyping import Shaped
 
 from depth_anything_3.datasets._folder import folders, names_matching
-from depth_anything_3.datasets._reading import read_numbers
-from depth_anything_3.datasets.benchmark._listed import Listed, ListedDataset, millimetres, read_surface, same_camera
+from depth_anything_3.datasets._reading import millimetres, read_numbers
+from depth_anything_3.datasets.benchmark._listed import Listed, ListedDataset, read_surface, same_camera
 from depth_anything_3.datasets.benchmark.base import Fusion, Surface
 from depth_anything_3.geometry.stored_poses import invert_rigid
 

@@ -366,9 +366,13 @@ def _describe_nested(own: Description | None, parts: Mapping[str, Checkpoint], w
 def _parts_of(raw: Mapping[str, Any], where: str = CONFIG) -> dict[str, str]:
     inner = raw.get("config")
     parts = raw.get("parts") or (inner.get("parts") if isinstance(inner, Mapping) else None) or {}
-    valid = isinstance(parts, Mapping) and set(parts) <= {*PARTS, BASE} and all(isinstance(v, str) for v in parts.values())
+    valid = (
+        isinstance(parts, Mapping) and set(parts) <= {*PARTS, BASE} and all(isinstance(v, str) for v in parts.values())
+    )
     if not valid:
-        raise CheckpointError(f"{where}: parts is {parts!r}; expected hub ids or folders under {' and '.join(PARTS)}, or {BASE}")
+        raise CheckpointError(
+            f"{where}: parts is {parts!r}; expected hub ids or folders under {' and '.join(PARTS)}, or {BASE}"
+        )
     return dict(parts)
 
 

@@ -24,20 +24,8 @@ KINDS: dict[str, tuple[str, ...]] = {
     "picture": (".jpg", ".jpeg", ".png", ".webp"),
     "video": (".mp4", ".webm"),
     "data": (
-        ".npz",
-        ".npy",
-        ".exr",
-        ".pfm",
-        ".json",
-        ".txt",
-        ".csv",
-        ".bin",
-        ".obj",
-        ".mtl",
-        ".rrd",
-        ".bmp",
-        ".md",
-        ".spz",
+        *(".npz", ".npy", ".exr", ".pfm", ".json", ".txt", ".csv", ".bin"),
+        *(".obj", ".mtl", ".rrd", ".bmp", ".md", ".spz"),
     ),
 }
 """Kind of a file -> its suffixes. Files with other suffixes are neither listed nor served."""

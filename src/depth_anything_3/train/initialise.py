@@ -116,7 +116,6 @@ def _fill_outputs(network: nn.Module) -> None:
 
 _SPLAT_CHANNELS = (37, 38)  # without and with an offset of the depth
 _CARRIED, _LIFT, _GAIN = 3, 6.0, 8.0
-_TOKENS = 0.1  # tokens of a trained backbone have a root mean square near 10
 _FIRST_SIZE, _FIRST_OPACITY = 0.6, 0.9  # of a Gaussian, in pixels, and of one
 
 
@@ -125,17 +124,14 @@ def begin_as_splats(head: GSDPT) -> None:
     """Let a Gaussian head begin with what plain Gaussians are: balls at the depth, in the colours of the pixels.
 
     Three channels carry the colours of the picture through all layers: lifted to where GELU and ReLU change nothing,
-    and so strong that the position embedding does not count. Everything else that the head says begins near zero. The
-    image features of the other channels are there to learn from, and those of the tokens, which are brought to about
-    one: as large as they come, every step of Adam would move the outputs far. It is written for the channels of
-    :class:`~depth_anything_3.model.gs_adapter.GaussianAdapter` as all presets have them; a head with others, or one
-    that is too narrow, stays as it is.
+    and so strong that the position embedding does not count. Everything else that the head says begins near zero, the
+    image features of the other channels and those of the tokens being there to learn from. It is written for the
+    channels of :class:`~depth_anything_3.model.gs_adapter.GaussianAdapter` as all presets have them; a head with
+    others, or one that is too narrow, stays as it is.
     """
     if head.output_dim not in _SPLAT_CHANNELS or head.images_merger.get_parameter("0.bias").numel() < _CARRIED:
         return
     chosen = torch.arange(_CARRIED)
-    for projection in head.projects:
-        projection.get_parameter("weight").mul_(_TOKENS)
     merger: list[Any] = [layer for layer in head.images_merger if isinstance(layer, nn.Conv2d)]
     before: Any = head.scratch.get_submodule("output_conv1")
     mixing: Any = head.scratch.get_submodule("output_conv2.0")

@@ -1,4 +1,4 @@
-"""``gs_spz``: 3D Gaussians compressed about tenfold, for viewers and phones, ``gs_spz/0000.spz``.
+"""``gs_spz``: 3D Gaussians compressed to about a quarter of ``gs_ply``, for viewers and phones, ``gs_spz/0000.spz``.
 
 See :mod:`depth_anything_3.splat.spz`. All bands of the harmonics are kept; everything is rounded to 8 to 24 bits. The
 world is turned upright as the format wants it (y up), which no other format here does.

@@ -348,7 +348,7 @@ def test_a_further_head_on_a_base_that_holds_the_rest(parts: Path) -> None:
 
 
 def test_a_base_needs_a_preset_and_no_other_part(parts: Path) -> None:
-    for number, content in enumerate(({}, {"model_name": "da3-small", "parts": {"da3": "../any"}})):
+    for number, content in enumerate(({}, {"model_name": "da3-small", "parts": {"da3": "../../any"}})):
         (parts / str(number)).mkdir()
         folder = made_of(parts / str(number), **{**content, "parts": {"base": "../../any", **content.get("parts", {})}})
         with pytest.raises(CheckpointError, match="name of a preset, and no other part"):

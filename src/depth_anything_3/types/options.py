@@ -212,8 +212,9 @@ class InferOptions:
         if self.max_memory is not None and not 0 < self.max_memory < float("inf"):
             raise InputError("max_memory", repr(self.max_memory), "a positive number of gigabytes, or None")
         check_choice("gs_source", self.gs_source, GAUSSIAN_SOURCES)
-        if isinstance(self.gs_refine, bool) or not isinstance(self.gs_refine, int) or self.gs_refine < 0:
-            raise InputError("gs_refine", repr(self.gs_refine), "a number of steps, 0 or more")
+        steps: object = self.gs_refine
+        if isinstance(steps, bool) or not isinstance(steps, int) or steps < 0:
+            raise InputError("gs_refine", repr(steps), "a number of steps, 0 or more")
         check_choice("metric_focal", self.metric_focal, METRIC_FOCALS)
         check_choice("refine", self.refine, REFINE_MODES)
         check_choice("ref_view_strategy", self.ref_view_strategy, REFERENCE_VIEW_STRATEGIES)

@@ -215,6 +215,29 @@ def test_plain_gaussians_on_request(model: DepthAnything3, metric_model: DepthAn
         model.inference(photos(1), process_res=RES, gs_source="depth")
 
 
+def test_gaussians_are_optimised_on_request(model: DepthAnything3, tmp_path: Path) -> None:
+    given = poses(np.random.default_rng(3).normal(size=(2, 3)))
+    told: list[Progress] = []
+    p = model.inference(
+        photos(2),
+        given,
+        intrinsics(2),
+        process_res=28,
+        infer_gs=True,
+        gs_source="depth",
+        gs_refine=4,
+        progress=told.append,
+    )
+    report = p.gaussian_refinement
+    assert report is not None and report.steps == 4 and report.psnr_after > report.psnr_before
+    assert [(t.done, t.total) for t in told if t.item == "gaussians"] == [(i, 4) for i in (1, 2, 3, 4)]
+    assert Prediction.load(p.save(tmp_path / "p.npz")).gaussian_refinement == report
+    with pytest.warns(UserWarning, match="gs_refine has no effect"):
+        model.inference(photos(1), process_res=28, gs_refine=3)
+    with pytest.raises(InputError, match="gs_refine: got -1"):
+        model.inference(photos(1), process_res=28, infer_gs=True, gs_refine=-1)
+
+
 def test_gaussian_formats_are_reached_from_inference(model: DepthAnything3, tmp_path: Path) -> None:
     with pytest.raises(CapabilityError, match=r"export_format.*gs_ply.*gaussians"):
         model.inference(photos(2), process_res=RES, export_dir=tmp_path, export_format="gs_ply")
@@ -227,9 +250,10 @@ def test_gaussian_formats_are_reached_from_inference(model: DepthAnything3, tmp_
         render_exts=eyes,
         render_hw=(20, 30),
         export_dir=tmp_path,
-        export_format="gs_ply-gs_splat-gs_video",
+        export_format="gs_ply-gs_splat-gs_spz-gs_video",
     )
     assert (tmp_path / "gs_ply/0000.ply").exists() and (tmp_path / "gs_splat/0000.splat").exists()
+    assert (tmp_path / "gs_spz/0000.spz").exists()
     assert (tmp_path / "gs_video/0000_given.mp4").exists()
     with pytest.warns(UserWarning, match="render_hw: no effect"):
         model.inference(photos(1), process_res=RES, render_hw=(20, 30))

@@ -259,6 +259,7 @@ class DepthAnything3(nn.Module):
         extrinsics_convention: ExtrinsicsConvention = "opencv_w2c",
         anchors: Anchors | None = None,
         gs_source: GaussianSource = "head",
+        gs_refine: int = 0,
         rig: Rig | int | None = None,
         metric_focal: MetricFocal = "given",
         shared_intrinsics: bool = False,
@@ -298,9 +299,9 @@ class DepthAnything3(nn.Module):
                 sets unit and relative poses, with its intrinsics where it has any; at a single time it conditions the
                 network. The number of cameras of an unknown one lets it be estimated, once for all times. See
                 :mod:`depth_anything_3.infer.rigs`.
-            align_to_input_ext_scale, infer_gs, gs_source, use_ray_pose, ref_view_strategy, export_feat_layers,
-                metric_focal, shared_intrinsics, square_pixels, derive_confidence, max_memory, key_pooling, refine,
-                matcher: see
+            align_to_input_ext_scale, infer_gs, gs_source, gs_refine, use_ray_pose, ref_view_strategy,
+                export_feat_layers, metric_focal, shared_intrinsics, square_pixels, derive_confidence, max_memory,
+                key_pooling, refine, matcher: see
                 :class:`~depth_anything_3.types.options.InferOptions`. With ``refine="full"`` maps are at least 504
                 pixels long (but never longer than the pictures), whatever ``process_res`` is, unless a Gaussian head
                 has predicted for other pixels. Gaussians are in the world and the unit of depth and poses.
@@ -331,6 +332,7 @@ class DepthAnything3(nn.Module):
             align_to_input_ext_scale=align_to_input_ext_scale,
             infer_gs=infer_gs,
             gs_source=gs_source,
+            gs_refine=gs_refine,
             use_ray_pose=use_ray_pose,
             ref_view_strategy=ref_view_strategy,  # type: ignore[arg-type]
             export_feat_layers=tuple(export_feat_layers or ()),
@@ -410,6 +412,8 @@ class DepthAnything3(nn.Module):
             report("refine", 1, 1)
         if options.infer_gs and options.gs_source == "depth":
             prediction = _with_plain_gaussians(prediction)
+        if options.infer_gs and options.gs_refine:
+            prediction = _with_refined_gaussians(prediction, options.gs_refine, report)
         if export_dir is not None:
             self._export(prediction, Path(export_dir), formats, report)
         return prediction
@@ -705,8 +709,9 @@ class DepthAnything3(nn.Module):
 
     def _check_gaussians(self, options: InferOptions) -> None:
         if not options.infer_gs:
-            if options.gs_source != InferOptions.gs_source:
-                warnings.warn("gs_source has no effect without infer_gs=True", stacklevel=4)
+            for name in ("gs_source", "gs_refine"):
+                if getattr(options, name) != getattr(InferOptions, name):
+                    warnings.warn(f"{name} has no effect without infer_gs=True", stacklevel=4)
             return
         abilities = self.model.abilities
         if "cameras" not in abilities:
@@ -766,6 +771,14 @@ def _with_plain_gaussians(prediction: Prediction) -> Prediction:
     from depth_anything_3.splat.from_depth import plain_gaussians
 
     return dataclasses.replace(prediction, gaussians=plain_gaussians(prediction))
+
+
+def _with_refined_gaussians(prediction: Prediction, steps: int, report: Reporter) -> Prediction:
+    from depth_anything_3.splat.refine import with_refined_gaussians
+
+    return with_refined_gaussians(
+        prediction, steps, on_step=lambda done, total: report("refine", done, total, "gaussians")
+    )
 
 
 def _warn_of_unused(**arguments: object) -> None:

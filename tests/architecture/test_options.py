@@ -65,6 +65,7 @@ OWN_ARGUMENTS = {
     "key_pooling",
     "rig",
     "gs_source",
+    "gs_refine",
     "video",
     "masks",
     "clean",

@@ -292,6 +292,7 @@ PUBLISHED = {
     "export_kwargs": None,
     "infer_gs": False,
     "gs_source": "head",
+    "gs_refine": 0,
     "shared_intrinsics": False,
     "square_pixels": False,
     "derive_confidence": False,

@@ -34,7 +34,7 @@ FUSED_FORMATS = ["mesh"]
 SOME = ["mini_npz", "npz", "glb", "depth_vis"]
 FEATURE_FORMATS = ["feat_vis"]
 EXTRA_FORMATS = ["rerun"]  # its recordings hold the time at which they were made
-GAUSSIAN_FORMATS = ["gs_ply", "gs_splat", "gs_video"]
+GAUSSIAN_FORMATS = ["gs_ply", "gs_splat", "gs_spz", "gs_video"]
 
 
 def test_formats_are_split_in_order_without_duplicates() -> None:

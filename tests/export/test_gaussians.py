@@ -13,12 +13,14 @@ import numpy as np
 import pytest
 import torch
 
-from depth_anything_3.errors import CapabilityError
-from depth_anything_3.export import _gaussians, gs_ply, gs_splat
+from depth_anything_3.errors import CapabilityError, InputError
+from depth_anything_3.export import gs_ply, gs_splat
 from depth_anything_3.export.base import export_all, resolve_options
 from depth_anything_3.geometry.harmonics import C0
+from depth_anything_3.splat import blocks
 from depth_anything_3.splat.base import render
 from depth_anything_3.splat.clean import clean_gaussians
+from depth_anything_3.splat.spz import read_spz
 from depth_anything_3.types.gaussians import Gaussians
 from depth_anything_3.types.prediction import Prediction
 
@@ -95,7 +97,7 @@ def from_table(names: list[str], table: np.ndarray) -> Gaussians:
 
 @pytest.mark.parametrize("degree", [0, 1, 2, 3])
 def test_ply_is_read_back_and_drawn_again(tmp_path: Path, degree: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_gaussians, "_BLOCK", 1000)
+    monkeypatch.setattr(blocks, "_BLOCK", 1000)
     prediction = scene(degree)
     path = write(prediction, tmp_path, "gs_ply", **KEEP_ALL)
     assert path == tmp_path / "gs_ply" / "0000.ply"
@@ -130,7 +132,7 @@ def test_ply_is_understood_by_an_independent_reader(tmp_path: Path, degree: int)
 
 
 def test_splat_is_read_back_and_drawn_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_gaussians, "_BLOCK", 1000)
+    monkeypatch.setattr(blocks, "_BLOCK", 1000)
     prediction = scene(0)
     path = write(prediction, tmp_path, "gs_splat", **KEEP_ALL)
     body = path.read_bytes()
@@ -149,6 +151,22 @@ def test_splat_is_read_back_and_drawn_again(tmp_path: Path, monkeypatch: pytest.
     back = Gaussians(**{name: torch.from_numpy(value).float()[None] for name, value in values.items()})
     error = np.abs(picture(prediction, back) - picture(prediction, prediction.gaussians).clip(0, None))
     assert error.mean() < 0.01
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_spz_is_read_back_and_drawn_again(tmp_path: Path, version: int) -> None:
+    prediction = scene(2)
+    assert prediction.gaussians is not None
+    path = write(prediction, tmp_path, "gs_spz", **KEEP_ALL, version=version)
+    assert path == tmp_path / "gs_spz" / "0000.spz"
+    assert path.stat().st_size < write(prediction, tmp_path, "gs_ply", **KEEP_ALL).stat().st_size / 3.9
+    error = np.abs(picture(prediction, read_spz(path)) - picture(prediction, prediction.gaussians))
+    assert error.mean() < 0.01
+
+
+def test_spz_of_another_version_is_refused() -> None:
+    with pytest.raises(InputError, match=r"export_kwargs\[gs_spz\].*version: got 4; expected .*2, 3|version: got 4"):
+        resolve_options(["gs_spz"], {"gs_spz": {"version": 4}})
 
 
 def test_certain_opacities_have_finite_logits(tmp_path: Path) -> None:
@@ -174,24 +192,25 @@ def test_the_options_clean(tmp_path: Path, name: str) -> None:
     assert few < 200 * size + 500 < default < whole
 
 
-@pytest.mark.parametrize("name", ["gs_ply", "gs_splat"])
+@pytest.mark.parametrize("name", ["gs_ply", "gs_splat", "gs_spz"])
 def test_no_gaussians_is_refused_before_anything_is_written(tmp_path: Path, name: str) -> None:
     with pytest.raises(CapabilityError, match=f"'{name}', which needs gaussians"):
         write(scene(gaussians=None), tmp_path, name)
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", ["gs_ply", "gs_splat"])
+@pytest.mark.parametrize("name", ["gs_ply", "gs_splat", "gs_spz"])
 def test_nothing_left_is_an_empty_file_and_a_warning(tmp_path: Path, name: str) -> None:
     prediction = scene(0, sky=np.ones((VIEWS, *SIZE), bool))
     with pytest.warns(UserWarning, match=f"{name}: no Gaussian is left"):
         path = write(prediction, tmp_path, name)
-    assert path.read_bytes().endswith(b"end_header\n") if name == "gs_ply" else path.stat().st_size == 0
+    read = {"gs_ply": lambda: len(read_ply(path)[1]), "gs_splat": lambda: path.stat().st_size}
+    assert read.get(name, lambda: read_spz(path).means.shape[1])() == 0
 
 
-@pytest.mark.parametrize("name", ["gs_ply", "gs_splat"])
+@pytest.mark.parametrize("name", ["gs_ply", "gs_splat", "gs_spz"])
 def test_a_failure_leaves_no_file(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_gaussians, "_array", lambda *_: 1 / 0)
+    monkeypatch.setattr(blocks, "_array", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         write(scene(0), tmp_path, name)
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
@@ -206,6 +225,6 @@ def test_gaussians_that_were_merged_before_are_written_as_they_are(tmp_path: Pat
 
 
 def test_the_same_prediction_gives_the_same_bytes(tmp_path: Path) -> None:
-    for name in ("gs_ply", "gs_splat"):
+    for name in ("gs_ply", "gs_splat", "gs_spz"):
         first, second = (write(scene(), tmp_path / part, name, max_gaussians=500) for part in "ab")
         assert first.read_bytes() == second.read_bytes()

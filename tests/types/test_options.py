@@ -36,6 +36,7 @@ def test_published_defaults() -> None:
         "align_to_input_ext_scale": True,
         "infer_gs": False,
         "gs_source": "head",
+        "gs_refine": 0,
         "use_ray_pose": False,
         "ref_view_strategy": "saddle_balanced",
         "export_feat_layers": (),

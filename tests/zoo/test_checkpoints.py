@@ -331,6 +331,30 @@ def test_a_part_that_is_the_whole_is_an_error_not_a_loop(parts: Path) -> None:
         resolve(folder)
 
 
+def test_a_further_head_on_a_base_that_holds_the_rest(parts: Path) -> None:
+    object_ = {"path": "depth_anything_3.model.dpt", "name": "DPT", "args": "as_params"}
+    head = {"__object__": object_, "dim_in": 32, "output_dim": 1, "features": 16, "out_channels": [8] * 4}
+    backbone = {**metric_config(), "head": head}
+    whole = seeded_network(backbone)
+    own = {key: value for key, value in whole.state_dict().items() if "output_conv2" in key}
+    base = {key: value for key, value in whole.state_dict().items() if key not in own}
+    folder = made_of(parts, config=backbone, parts={"base": "../base"})
+    for where, tensors in ((folder, own), (parts / "base", base)):
+        where.mkdir(exist_ok=True)
+        save_file({f"model.{key}": value.clone() for key, value in tensors.items()}, where / "model.safetensors")
+    (parts / "base" / "config.json").write_text(json.dumps({"config": backbone, "process_res": 168}))
+    checkpoint = resolve(folder)
+    assert same_weights(build_network(checkpoint), whole) and checkpoint.process_res == 168
+
+
+def test_a_base_needs_a_preset_and_no_other_part(parts: Path) -> None:
+    for number, content in enumerate(({}, {"model_name": "da3-small", "parts": {"da3": "../../any"}})):
+        (parts / str(number)).mkdir()
+        folder = made_of(parts / str(number), **{**content, "parts": {"base": "../../any", **content.get("parts", {})}})
+        with pytest.raises(CheckpointError, match="name of a preset, and no other part"):
+            resolve(folder)
+
+
 # --- saving ---
 
 

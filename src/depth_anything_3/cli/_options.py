@@ -288,6 +288,7 @@ FLAGS: dict[str, Flag] = {
     "mixed_sizes": Flag(help="How photos of different shapes are brought to a common one."),
     "infer_gs": Flag(help="Also predict 3D Gaussians, for the formats that begin with gs_."),
     "gs_source": Flag(help="What makes them: the model's own head, or its depth alone."),
+    "gs_refine": Flag(help="Steps in which Gaussians are optimised until pictures of them look like the photos."),
     "use_ray_pose": Flag(help="Cameras from the predicted rays."),
     "ref_view_strategy": Flag(help="How the reference view is chosen."),
     "metric_focal": Flag(help="Which focal length makes metres of what a metric model says."),

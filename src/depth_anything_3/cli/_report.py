@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,7 +50,7 @@ def show_result(outcome: Outcome) -> None:
     """What was done."""
     job, prediction, model = outcome.job, outcome.prediction, outcome.model
     views, height, width = prediction.depth.shape
-    dtype = str(model.dtype).removeprefix("torch.")
+    dtype, optimised = str(model.dtype).removeprefix("torch."), prediction.gaussian_refinement
     files = [job.folder / name for name in job.files(views)]
     if job.scene.report.as_json:
         result = {
@@ -63,6 +64,7 @@ def show_result(outcome: Outcome) -> None:
             "map_size": [width, height],
             "scale": prediction.scale,
             "refinement": None if prediction.refinement is None else prediction.refinement.as_dict(),
+            "gaussian_refinement": None if optimised is None else asdict(optimised),
             "alignment": None if prediction.alignment is None else prediction.alignment.as_dict(),
             "metric_focal": prediction.metric_focal,
             "memory_plan": prediction.memory_plan,
@@ -78,6 +80,8 @@ def show_result(outcome: Outcome) -> None:
     )
     if prediction.refinement is not None:
         typer.echo(prediction.refinement.summary())
+    if optimised is not None:
+        typer.echo(optimised.summary())
     show_files(files)
 
 

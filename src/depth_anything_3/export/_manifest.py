@@ -39,7 +39,8 @@ def manifest(
     Returns:
         ``inputs`` (name, size, orientation and resizing of every view), ``model``, ``formats`` (options and files),
         ``scale``, ``unit`` (``"metre"`` or None), ``scale_factor``, ``convention`` of poses and pixels, ``refinement``
-        (None where there was none), ``versions``, and the ``format`` and ``version`` of the manifest itself.
+        and ``gaussian_refinement`` (None where there was none), ``versions``, and the ``format`` and ``version`` of the
+        manifest itself.
     """
     _, height, width = prediction.depth.shape
     return {
@@ -57,6 +58,9 @@ def manifest(
         "scale_factor": _plain(prediction.scale_factor),
         "convention": {"extrinsics": "world-to-camera", "axes": "opencv", "first_pixel_centre": 0.5},
         "refinement": None if prediction.refinement is None else _plain(prediction.refinement.as_dict()),
+        "gaussian_refinement": (
+            None if prediction.gaussian_refinement is None else dataclasses.asdict(prediction.gaussian_refinement)
+        ),
         "versions": _versions(),
     }
 

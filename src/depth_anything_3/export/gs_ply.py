@@ -40,7 +40,8 @@ def export(prediction: Prediction, folder: Path, options: Options) -> list[Path]
     """
     import numpy as np
 
-    from depth_anything_3.export._gaussians import blocks, cleaned
+    from depth_anything_3.export._gaussians import cleaned
+    from depth_anything_3.splat.blocks import blocks
 
     gaussians = cleaned(prediction, options, "gs_ply")
     rest = 3 * (gaussians.harmonics.shape[-1] - 1)

@@ -40,8 +40,9 @@ def export(prediction: Prediction, folder: Path, options: Options) -> list[Path]
     """
     import numpy as np
 
-    from depth_anything_3.export._gaussians import blocks, cleaned
+    from depth_anything_3.export._gaussians import cleaned
     from depth_anything_3.geometry.harmonics import C0
+    from depth_anything_3.splat.blocks import blocks
     from depth_anything_3.splat.clean import select
 
     gaussians = cleaned(prediction, options, "gs_splat")

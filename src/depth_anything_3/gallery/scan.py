@@ -23,11 +23,16 @@ KINDS: dict[str, tuple[str, ...]] = {
     "model": (".glb", ".ply", ".splat"),
     "picture": (".jpg", ".jpeg", ".png", ".webp"),
     "video": (".mp4", ".webm"),
-    "data": (".npz", ".npy", ".exr", ".pfm", ".json", ".txt", ".csv", ".bin", ".obj", ".mtl", ".rrd", ".bmp", ".md"),
+    "data": (
+        *(".npz", ".npy", ".exr", ".pfm", ".json", ".txt", ".csv", ".bin"),
+        *(".obj", ".mtl", ".rrd", ".bmp", ".md", ".spz"),
+    ),
 }
 """Kind of a file -> its suffixes. Files with other suffixes are neither listed nor served."""
 
-EXPORT_FOLDERS = frozenset({"depth_vis", "depth_raw", "exports", "feat_vis", "gs_ply", "gs_splat", "gs_video"})
+EXPORT_FOLDERS = frozenset(
+    {"depth_vis", "depth_raw", "exports", "feat_vis", "gs_ply", "gs_splat", "gs_spz", "gs_video"}
+)
 _THUMBNAILS = ("preview.jpg", "scene.jpg")
 _PICTURE_FOLDERS = ("depth_vis", "images", "input_images")
 _DEPTH = 3

@@ -47,7 +47,7 @@ def clean_gaussians(
     scenes, count = prediction.gaussians.means.shape[:2]
     if scenes != 1:
         raise InputError("prediction.gaussians", f"{scenes} scenes", "one scene")
-    kept = _sound(prediction.gaussians, options.min_opacity)
+    kept = drawable(prediction.gaussians, options.min_opacity)
     if count == prediction.depth.size:
         kept &= torch.from_numpy(pixels_to_draw(prediction, options, mask=mask).reshape(-1)).to(kept.device)
     elif mask is not None:
@@ -113,7 +113,8 @@ def floating_pixels(depth: Float[np.ndarray, "N H W"], jump: float) -> Bool[np.n
         return (nearest * (1 + jump) < depth) & (depth * (1 + jump) < farthest)
 
 
-def _sound(gaussians: Gaussians, min_opacity: float) -> Bool[Tensor, " G"]:
+def drawable(gaussians: Gaussians, min_opacity: float) -> Bool[Tensor, " G"]:
+    """Which Gaussians of the first scene are finite, have an extent, and are not fainter than ``min_opacity``."""
     opacity = gaussians.opacities[0]
     keep = opacity.isfinite() & (opacity >= min_opacity) & (gaussians.scales[0] > 0).all(-1)
     for name in ("means", "scales", "rotations", "harmonics"):

@@ -16,6 +16,9 @@ Trajectory = Literal[
 
 TRAJECTORIES: tuple[str, ...] = get_args(Trajectory)
 
+SPZ_VERSIONS = (2, 3)
+"""Versions of the format SPZ that are written and read, see :mod:`depth_anything_3.splat.spz`."""
+
 
 def possible_trajectory(name: Trajectory, views: int) -> Trajectory:
     """``name``, or for a single view, which has no path through it, ``wander`` instead of what needs several."""

@@ -114,7 +114,7 @@ def _fill_outputs(network: nn.Module) -> None:
             parameter[3] = 1.0
 
 
-_SPLAT_CHANNELS = 38
+_SPLAT_CHANNELS = (37, 38)  # without and with an offset of the depth
 _CARRIED, _LIFT, _GAIN = 3, 6.0, 8.0
 _FIRST_SIZE, _FIRST_OPACITY = 0.6, 0.9  # of a Gaussian, in pixels, and of one
 
@@ -129,7 +129,7 @@ def begin_as_splats(head: GSDPT) -> None:
     channels of :class:`~depth_anything_3.model.gs_adapter.GaussianAdapter` as all presets have them; a head with
     others, or one that is too narrow, stays as it is.
     """
-    if head.output_dim != _SPLAT_CHANNELS or head.images_merger.get_parameter("0.bias").numel() < _CARRIED:
+    if head.output_dim not in _SPLAT_CHANNELS or head.images_merger.get_parameter("0.bias").numel() < _CARRIED:
         return
     chosen = torch.arange(_CARRIED)
     merger: list[Any] = [layer for layer in head.images_merger if isinstance(layer, nn.Conv2d)]

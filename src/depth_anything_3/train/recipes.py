@@ -467,6 +467,10 @@ def da3mono_tiny(*, cache: Path | None = None, teacher: str | None = None, steps
     )
 
 
+# What carries the colours through the head (train/initialise.py) is so strong that a step of Adam would shift them all.
+_COLOUR_PATH = ("gs_head.images_merger.", "gs_head.scratch.output_conv2.0.")
+
+
 @RECIPES.register("gs_tiny")
 def gs_tiny(
     *, cache: Path | None = None, checkpoint: str = "bundled", how: str = "frozen", steps: int = 4_000
@@ -482,17 +486,19 @@ def gs_tiny(
     Raises:
         InputError: there is no such variant.
     """
-    views = ViewOptions(sizes=(*_TINY_SIZES, (126, 168), (140, 140)), views=(3, 5), tokens=48 * 12, overlap=(0.3, 0.95))
+    views = ViewOptions(sizes=(*_TINY_SIZES, (112, 168)), views=(4, 5), tokens=48 * 10, overlap=(0.3, 0.95))
     config = TrainConfig(
         name="gs_tiny",
         preset="da3-gs-tiny",
         objective=ObjectiveOptions(kind="gaussians", structure=0.1, depth=0.05, targets=2, pose_conditioning=0.5),
-        phases=(Phase(steps=steps, learning_rate=1e-3, warmup=steps // 40, data=views),),
+        phases=(Phase(steps=steps, learning_rate=5e-4, warmup=steps // 40, data=views),),
         sources=((ProceduralSource(count=2_500, growth=0.3, most=16_000, cache=cache), 1.0),),
         augment=_SAME_IN_ALL_VIEWS,
-        init=InitOptions(start="weights", source=checkpoint, frozen=_FIXED_POSITIONS, only=("gs_head.",)),
-        optimiser=OptimiserOptions(ema=0.998),
-        save_every=100,
+        init=InitOptions(
+            start="weights", source=checkpoint, frozen=(*_FIXED_POSITIONS, *_COLOUR_PATH), only=("gs_head.",)
+        ),
+        optimiser=OptimiserOptions(ema=0.99),
+        save_every=50,
         seed=4,
     )
     return _gaussian_variant(config, how, rate=1e-4)

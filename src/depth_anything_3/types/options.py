@@ -168,6 +168,8 @@ class InferOptions:
         infer_gs: also predict 3D Gaussians.
         gs_source: whether they come from the Gaussian ``head``, which few models have, or are plain balls, one per
             pixel, from the ``depth``, which takes a model with cameras.
+        gs_refine: so many steps in which the Gaussians are optimised until pictures of them look like the views; 0
+            leaves them as they are. See :mod:`depth_anything_3.splat.refine`.
         use_ray_pose: cameras from the predicted rays instead of the camera decoder.
         ref_view_strategy: how the reference view is chosen among three or more views without given poses.
         export_feat_layers: indices of transformer blocks whose patch features are returned in ``aux``.
@@ -194,6 +196,7 @@ class InferOptions:
     align_to_input_ext_scale: bool = True
     infer_gs: bool = False
     gs_source: GaussianSource = "head"
+    gs_refine: int = 0
     use_ray_pose: bool = False
     ref_view_strategy: ReferenceViewStrategy = "saddle_balanced"
     export_feat_layers: tuple[int, ...] = ()
@@ -211,6 +214,9 @@ class InferOptions:
         if self.max_memory is not None and not 0 < self.max_memory < float("inf"):
             raise InputError("max_memory", repr(self.max_memory), "a positive number of gigabytes, or None")
         check_choice("gs_source", self.gs_source, GAUSSIAN_SOURCES)
+        steps: object = self.gs_refine
+        if isinstance(steps, bool) or not isinstance(steps, int) or steps < 0:
+            raise InputError("gs_refine", repr(steps), "a number of steps, 0 or more")
         check_choice("metric_focal", self.metric_focal, METRIC_FOCALS)
         check_choice("refine", self.refine, REFINE_MODES)
         check_choice("ref_view_strategy", self.ref_view_strategy, REFERENCE_VIEW_STRATEGIES)

@@ -24,7 +24,7 @@ from depth_anything_3.types.gaussians import Gaussians
 from depth_anything_3.types.inputs import ResizeRecord
 from depth_anything_3.types.observations import Observations
 from depth_anything_3.types.options import MetricFocal
-from depth_anything_3.types.refinement import Refinement
+from depth_anything_3.types.refinement import GaussianRefinement, Refinement
 from depth_anything_3.types.rig import Rig
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ class Prediction:
         observations: where the views see the points that refinement matched, in pixels of the upright source pictures
             (of the processed images where there are no records); or None. Points have numbers, and no places: these
             follow from whatever the cameras are.
+        gaussian_refinement: what optimising the Gaussians on their views did, or None where nothing was optimised.
     """
 
     depth: npt.NDArray[np.float32]
@@ -99,6 +100,7 @@ class Prediction:
     confidence_map: ConfidenceMap | None = None
     memory_plan: str = ""
     observations: Observations | None = None
+    gaussian_refinement: GaussianRefinement | None = None
 
     def __post_init__(self) -> None:
         depth = np.asarray(self.depth)
@@ -279,6 +281,9 @@ def _to_arrays(prediction: Prediction) -> dict[str, Any]:
         "memory_plan": prediction.memory_plan,
         "ray_residual_deg": prediction.ray_residual_deg,
         "confidence_map": None if prediction.confidence_map is None else dataclasses.asdict(prediction.confidence_map),
+        "gaussian_refinement": (
+            None if prediction.gaussian_refinement is None else dataclasses.asdict(prediction.gaussian_refinement)
+        ),
         "rig": None if prediction.rig is None else prediction.rig.as_dict(),
     }
     arrays["metadata"] = np.frombuffer(json.dumps(metadata, sort_keys=True).encode(), np.uint8)
@@ -292,6 +297,8 @@ def _from_arrays(arrays: dict[str, npt.NDArray[Any]], path: str) -> dict[str, An
     metadata["records"] = tuple(_record(**record) for record in metadata["records"])
     if metadata.get("refinement") is not None:
         metadata["refinement"] = Refinement.from_dict(metadata["refinement"])
+    if metadata.get("gaussian_refinement") is not None:
+        metadata["gaussian_refinement"] = GaussianRefinement(**metadata["gaussian_refinement"])
     if metadata.get("alignment") is not None:
         metadata["alignment"] = Alignment.from_dict(metadata["alignment"])
     if metadata.get("confidence_map") is not None:

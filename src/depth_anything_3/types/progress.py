@@ -17,7 +17,7 @@ class Progress:
         stage: what is being done.
         done: units that are done; 0 where the stage, or the item, only begins.
         total: units there are.
-        item: of ``export``, the format whose files are counted.
+        item: of ``export``, the format whose files are counted; of ``refine``, ``gaussians`` for steps on these.
     """
 
     stage: Stage

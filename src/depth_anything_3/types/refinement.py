@@ -1,4 +1,4 @@
-"""What refinement did to a prediction, view by view."""
+"""What refinement did to a prediction: view by view, and to its Gaussians."""
 
 from __future__ import annotations
 
@@ -76,3 +76,22 @@ class Refinement:
         if self.unsupported:
             parts.append(f"views {', '.join(map(str, self.unsupported))} keep the network's answer")
         return "refinement: " + ", ".join(parts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GaussianRefinement:
+    """Result of optimising Gaussians on the views that they come from.
+
+    Attributes:
+        steps: of the optimisation.
+        psnr_before, psnr_after: of pictures of the Gaussians against the views, in dB: the mean over the views.
+    """
+
+    steps: int
+    psnr_before: float
+    psnr_after: float
+
+    def summary(self) -> str:
+        """One line: what it changed."""
+        change = f"{self.psnr_before:.2f} dB on their own views, {self.psnr_after:.2f} dB after {self.steps} steps"
+        return f"Gaussians: {change}"

@@ -7,6 +7,7 @@ run where no other weights can be had.
 from __future__ import annotations
 
 import json
+from collections.abc import Container
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,13 +49,16 @@ def bundled_folder(source: str) -> Path | None:
     return FOLDER / name
 
 
-def write_shards(network: nn.Module, folder: Path, *, most: int = SHARD_BYTES) -> list[Path]:
+def write_shards(
+    network: nn.Module, folder: Path, *, most: int = SHARD_BYTES, without: Container[str] = ()
+) -> list[Path]:
     """Write a network's tensors in half precision as shards with an index, as the hub has them.
 
     Args:
         network: whose tensors are written.
         folder: of the checkpoint; older shards in it are removed when the new index is there.
         most: bytes of one shard; a larger tensor gets one of its own.
+        without: keys of tensors that are left out.
     """
     import torch
     from safetensors.torch import save_file
@@ -65,7 +69,7 @@ def write_shards(network: nn.Module, folder: Path, *, most: int = SHARD_BYTES) -
     groups: list[dict[str, torch.Tensor]] = [{}]
     filled = 0
     for key, tensor in network.state_dict().items():
-        if alias_target(key) is not None:
+        if alias_target(key) is not None or key in without:
             continue
         half = tensor.detach().cpu().to(torch.float16).contiguous()
         if groups[-1] and filled + half.nbytes > most:

@@ -52,6 +52,10 @@ __all__ = ["Checkpoint", "build_network", "config_of", "describe_licence", "reso
 PARTS = {"da3": "anyview", "da3_metric": "metric"}
 """Part of a nested network, as its keys begin -> its entry in the configuration."""
 
+BASE = "base"
+"""The part that a checkpoint with nothing but a further head of its own takes everything else from; a preset's name
+says what the whole is."""
+
 _PICKLE_ENDINGS = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _FILE_ENDINGS = (".safetensors", *_PICKLE_ENDINGS)
 
@@ -286,11 +290,12 @@ def _assemble(found: _Found, hub: _Hub) -> Checkpoint:
     files = tuple(weight_file(path) for path in found.weights)
     sources = _parts_of(found.raw, found.where)
     if sources and hub.for_part:
-        raise CheckpointError(f"{found.where}: a part of a nested network cannot be made of parts itself")
+        raise CheckpointError(f"{found.where}: a part of a network cannot be made of parts itself")
     parts = {name: _part(found, name, source, replace(hub, for_part=True)) for name, source in sources.items()}
     description = _describe(found, files, parts)
     for name, part in parts.items():
-        files += tuple(replace(file, add=f"{name}.{file.add}") for file in part.weights)
+        prefix = "" if name == BASE else f"{name}."
+        files += tuple(replace(file, add=prefix + file.add) for file in part.weights)
     return Checkpoint(
         found.source,
         description.model_name,
@@ -338,6 +343,10 @@ def _describe(found: _Found, files: tuple[WeightFile, ...], parts: Mapping[str, 
     described = describe(found.raw, source=found.source, where=found.where)
     if described is None and found.card is not None:
         described = Description(found.card.preset, config_of(found.card.preset), explicit=False)
+    if BASE in parts:
+        if described is None or len(parts) > 1:
+            raise CheckpointError(f"{found.where}: with a base comes the name of a preset, and no other part")
+        return described
     if parts:
         return _describe_nested(described, parts, found.where)
     return described or describe_tensors(shapes_in(files), source=found.source)
@@ -357,14 +366,18 @@ def _describe_nested(own: Description | None, parts: Mapping[str, Checkpoint], w
 def _parts_of(raw: Mapping[str, Any], where: str = CONFIG) -> dict[str, str]:
     inner = raw.get("config")
     parts = raw.get("parts") or (inner.get("parts") if isinstance(inner, Mapping) else None) or {}
-    valid = isinstance(parts, Mapping) and set(parts) <= set(PARTS) and all(isinstance(v, str) for v in parts.values())
+    valid = (
+        isinstance(parts, Mapping) and set(parts) <= {*PARTS, BASE} and all(isinstance(v, str) for v in parts.values())
+    )
     if not valid:
-        raise CheckpointError(f"{where}: parts is {parts!r}; expected hub ids or folders under {' and '.join(PARTS)}")
+        raise CheckpointError(
+            f"{where}: parts is {parts!r}; expected hub ids or folders under {' and '.join(PARTS)}, or {BASE}"
+        )
     return dict(parts)
 
 
 def _part(found: _Found, name: str, source: str, hub: _Hub) -> Checkpoint:
-    """The checkpoint that holds one part of a nested network."""
+    """The checkpoint that holds one part of another."""
     folder = None if found.folder is None else found.folder / Path(source).expanduser()
     if folder is not None and folder.exists():
         part = _from_folder(folder, hub) if folder.is_dir() else _from_file(folder, hub)

@@ -117,6 +117,7 @@ def run_task(task: Task, mode: Mode) -> Result:
         error=error,
         seconds=sum(task.spent),
         warnings=tuple(dict.fromkeys(str(warning.message) for warning in said)),
+        noted=dict(task.noted),
     )
 
 

@@ -13,7 +13,6 @@ from depth_anything_3.cli._help import SETTINGS
 
 if TYPE_CHECKING:
     from depth_anything_3.bench.evaluate import Run
-    from depth_anything_3.bench.novel_views import NovelViewRun
     from depth_anything_3.bench.results import Result
     from depth_anything_3.datasets.benchmark.base import BenchDataset
 
@@ -112,46 +111,6 @@ def refinement(
         typer.echo(f"report: {out / 'refinement.md'}")
 
 
-@app.command("novel-views")
-def novel_views(
-    out: Annotated[Path, typer.Option(help="Folder for the report.")],
-    model: Annotated[list[str], typer.Option(help="Hub id, folder or file of a checkpoint; may be repeated.")] = [  # noqa: B006
-        "bundled"
-    ],
-    scenes: Annotated[
-        int | None, typer.Option(help="Only so many of the held-out scenes, evenly spaced.", show_default=False)
-    ] = None,
-    dataset: Annotated[
-        str | None,
-        typer.Option(
-            help="dl3dv, tanks_and_temples or megadepth below --data, instead of the held-out scenes.",
-            show_default=False,
-        ),
-    ] = None,
-    data: Annotated[Path | None, typer.Option(help="Folder of the data set.", show_default=False)] = None,
-    process_res: Annotated[
-        int | None,
-        typer.Option(help="Longest side in pixels at which models run. Default: the model's own.", show_default=False),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print errors as JSON.")] = False,
-) -> None:
-    """Score pictures of views that models have not seen, beside the nearest view and plain splats."""
-    with command_errors(as_json=as_json):
-        from depth_anything_3.bench import novel_views as nv
-
-        splits = nv.splits_of(dataset, data, scenes)
-        painters = nv.model_painters(model, process_res=process_res, depth=dataset is None)
-        lpips, notes = nv.lpips_or_note()
-        runs = nv.novel_views(painters, splits, lpips=lpips, on_run=_print_novel_views)
-        for path in nv.write_novel_views(out, runs, notes=notes):
-            typer.echo(f"report: {path}")
-
-
-def _print_novel_views(run: NovelViewRun) -> None:
-    scores = run.error or "  ".join(f"{name} {value:.3f}" for name, value in run.scores.items())
-    typer.echo(f"{run.scene}  {len(run.targets)} targets  {run.painter:28s}  {scores}")
-
-
 Data = Annotated[
     list[str],
     typer.Option(help="NAME or NAME=FOLDER of a data set; may be repeated. Without a folder: NAME below --root."),
@@ -182,7 +141,9 @@ def run(
     out: Annotated[Path, typer.Option(help="Folder for predictions, results and reports.")],
     model: Annotated[
         list[str],
-        typer.Option(help="Checkpoint[,OPTION=VALUE...], colmap, sift, npz=FOLDER, or a plugin; may be repeated."),
+        typer.Option(
+            help="Checkpoint[,OPTION=VALUE...], npz=FOLDER, or a name from `da3 bench list`; may be repeated."
+        ),
     ] = ["bundled"],  # noqa: B006
     mode: Annotated[
         list[str] | None,
@@ -249,7 +210,7 @@ def report(
 def list_all(as_json: AsJson = False) -> None:
     """Data sets, modes, predictors and published rows."""
     with command_errors(as_json=as_json):
-        from depth_anything_3.bench.contenders import PREDICTORS
+        from depth_anything_3.bench.contenders import PREDICTORS, REFERENCES
         from depth_anything_3.bench.modes.base import MODES
         from depth_anything_3.bench.published import published_models
         from depth_anything_3.datasets.benchmark.base import BENCH_DATASETS, PUBLISHED_ARCHIVES
@@ -262,7 +223,7 @@ def list_all(as_json: AsJson = False) -> None:
         typer.echo("modes:")
         for name in MODES:
             typer.echo(f"  {name:16s}{MODES[name].about.partition('.')[0]}.")
-        typer.echo(f"predictors: checkpoints, npz=FOLDER, {', '.join(PREDICTORS)}")
+        typer.echo(f"predictors: checkpoints, npz=FOLDER, {', '.join((*PREDICTORS, *REFERENCES))}")
         typer.echo(f"published rows: {', '.join(published_models())}")
 
 

@@ -8,10 +8,13 @@ from typing import Any
 import numpy as np
 
 from depth_anything_3.datasets.base import SceneCameras, View
-from depth_anything_3.datasets.benchmark.base import BenchDataset, Fusion
+from depth_anything_3.datasets.benchmark.base import BenchDataset, Fusion, NovelViews
 from depth_anything_3.errors import InputError
 from depth_anything_3.synth.held_out import VIEWS, HeldOutScene, held_out, render_held_out
 from depth_anything_3.synth.sample import Sample
+
+_CLOSE: frozenset[str] = frozenset()
+"""Scenes without a view that is ten degrees off all context views."""
 
 _PIXELS = ("pose", "recon_unposed", "recon_posed", "mono", "metric", "odometry", "robustness", "speed")
 
@@ -29,10 +32,16 @@ class ProceduralHeldOut(BenchDataset):
     # In multiples of the median depth: scenes reach from a table to a street.
     fusion = Fusion(voxel=0.01, truncation=0.04, max_depth=10.0, threshold=0.02)
     fusion_unit = "median depth"
+    novel_views = NovelViews(context=4, angle_deg=10.0)
 
     def __init__(self) -> None:
         self._specs: dict[str, HeldOutScene] = {f"{self.name}/{spec.name}": spec for spec in held_out()}
         self._rendered = lru_cache(2)(lambda scene: render_held_out(self._spec(scene)))
+
+    def scenes_for(self, mode: str) -> tuple[str, ...]:
+        """All scenes; for novel views without those in which no view is far enough from the context views."""
+        known = super().scenes_for(mode)
+        return known if mode != "nvs" else tuple(s for s in known if s.removeprefix(f"{self.name}/") not in _CLOSE)
 
     def scenes(self) -> tuple[str, ...]:
         """``procedural/held_out_000`` and so on."""

@@ -10,10 +10,12 @@ import typer
 
 from depth_anything_3.cli._console import command_errors
 from depth_anything_3.cli._help import SETTINGS
+from depth_anything_3.cli._options import FLAGS
 
 if TYPE_CHECKING:
     from depth_anything_3.bench.evaluate import Run
     from depth_anything_3.bench.results import Result
+    from depth_anything_3.bench.task import Contender
     from depth_anything_3.datasets.benchmark.base import BenchDataset
 
 app = typer.Typer(
@@ -159,19 +161,24 @@ def run(
     surface_points: SurfacePoints = 1_000_000,
     allow_partial: AllowPartial = False,
     force: Force = False,
+    engine: Annotated[str, typer.Option(help=FLAGS["engine"].help)] = "local",
+    workers: Annotated[int | None, typer.Option(help=FLAGS["workers"].help, show_default=False)] = None,
+    address: Annotated[str | None, typer.Option(help=FLAGS["address"].help, show_default=False)] = None,
+    gpus: Annotated[float, typer.Option(help=FLAGS["gpus"].help)] = 0.0,
+    attempts: Annotated[int, typer.Option(help=FLAGS["attempts"].help)] = 2,
     as_json: AsJson = False,
 ) -> None:
     """Score predictors; what is there already is not computed again. Exit code 1 where a scene failed."""
     with command_errors(as_json=as_json):
-        from depth_anything_3.bench.contenders import contenders
+        from depth_anything_3.batch.engine import EngineOptions
         from depth_anything_3.bench.pages import write_pages
         from depth_anything_3.bench.run import run_bench
         from depth_anything_3.bench.task import BenchOptions
 
+        reopen = partial(_opened, tuple(data), None if root is None else root.absolute(), tuple(model))
         results = run_bench(
-            out,
-            [_dataset(text, root) for text in data],
-            contenders(model),
+            out.absolute(),
+            *reopen(),
             modes=mode or (),
             options=BenchOptions(
                 frames=frames,  # type: ignore[arg-type]
@@ -183,6 +190,14 @@ def run(
             scenes=scene or (),
             limit=limit,
             force=force,
+            engine=EngineOptions(
+                engine=engine,  # type: ignore[arg-type]
+                workers=workers,
+                address=address,
+                gpus=gpus,
+                attempts=attempts,
+            ),
+            reopen=reopen,
             on_result=_print_result,
         )
         for path in write_pages(out, partial=allow_partial)[0]:
@@ -308,13 +323,22 @@ def reproduce(
     _exit_if(any(result.error is not None for result in results))
 
 
+def _opened(
+    data: tuple[str, ...], root: Path | None, model: tuple[str, ...]
+) -> tuple[list[BenchDataset], list[Contender]]:
+    """Data sets and predictors by what was typed, here and in workers."""
+    from depth_anything_3.bench.contenders import contenders
+
+    return [_dataset(text, root) for text in data], contenders(model)
+
+
 def _dataset(text: str, root: Path | None) -> BenchDataset:
     """A data set from NAME or NAME=FOLDER."""
     from depth_anything_3.datasets.benchmark.base import open_dataset
 
     name, sign, folder = text.partition("=")
     if sign:
-        return open_dataset(name, folder)
+        return open_dataset(name, Path(folder).absolute())  # workers may be elsewhere
     below = None if root is None else root / name
     return open_dataset(name, below if below is not None and below.is_dir() else root)
 

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from support.batch_jobs import deadly, maker
+from support.batch_jobs import deadly, let_workers_find_tests, maker
 
 from depth_anything_3.batch.engine import EngineOptions, Outcome, run_jobs
 from depth_anything_3.errors import Cancelled, InputError
@@ -18,9 +18,11 @@ from depth_anything_3.errors import Cancelled, InputError
 def cluster() -> Iterator[EngineOptions]:
     """Two workers on this machine, for all tests."""
     ray = pytest.importorskip("ray")
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, configure_logging=False)
-    yield EngineOptions(engine="ray", workers=2)
-    ray.shutdown()
+    with pytest.MonkeyPatch.context() as patch:
+        let_workers_find_tests(patch)
+        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, configure_logging=False)
+        yield EngineOptions(engine="ray", workers=2)
+        ray.shutdown()
 
 
 def check_outcomes(found: list[Outcome[tuple[int, int]]]) -> None:

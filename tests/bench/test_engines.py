@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from support.batch_jobs import let_workers_find_tests
 from support.walls import reopened
 
 from depth_anything_3.batch.engine import EngineOptions
@@ -20,16 +21,17 @@ def scores(results: list[Result]) -> list[tuple[str, str, dict[str, float], str 
     return [(r.scene, r.mode, dict(r.scores), r.error) for r in results]
 
 
-def test_two_workers_one_of_which_dies(tmp_path: Path) -> None:
+def test_two_workers_one_of_which_dies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ray")
+    let_workers_find_tests(monkeypatch)
     here = run_bench(tmp_path / "here", *reopened(4, "walls/3", None), modes=MODES)
     assert [r.error is None for r in here] == [True] * 3 + [False] + [True] * 3 + [False]
     on_ray = EngineOptions(engine="ray", workers=2)
     reopen = partial(reopened, 4, "walls/3", tmp_path / "died")
     told: list[Result] = []
     there = run_bench(tmp_path / "there", *reopen(), modes=MODES, engine=on_ray, reopen=reopen, on_result=told.append)
-    assert (tmp_path / "died").exists() and len(told) == 8
     assert scores(there) == scores(here)
+    assert (tmp_path / "died").exists() and len(told) == 8
     again = run_bench(tmp_path / "there", *reopened(4, "walls/3", None), modes=MODES, force=False)
     assert scores(again) == scores(here) and again[0].seconds == there[0].seconds
 

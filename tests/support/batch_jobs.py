@@ -7,7 +7,15 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from depth_anything_3.errors import InputError
+
+
+def let_workers_find_tests(patch: pytest.MonkeyPatch) -> None:
+    """Let processes that are started from now on import ``support``, and nothing be asked of them in return."""
+    paths = [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    patch.setenv("PYTHONPATH", os.pathsep.join(paths))
 
 
 def counting(folder: Path, job: int) -> int:

@@ -11,13 +11,14 @@ import pytest
 
 from depth_anything_3.bench.contenders import ModelOptions, contenders, model_contender
 from depth_anything_3.bench.evaluate import Estimate
-from depth_anything_3.bench.novel_views import farthest_views, pose_distance, split_cameras, split_views, view_angle_deg
+from depth_anything_3.bench.modes.nvs import has_targets
+from depth_anything_3.bench.novel_views import farthest_views, pose_distance, split_views, view_angle_deg
 from depth_anything_3.bench.results import load_results
 from depth_anything_3.bench.run import run_bench
 from depth_anything_3.bench.task import Contender, Request, cut
 from depth_anything_3.datasets.base import SceneCameras, View
 from depth_anything_3.datasets.benchmark._photos import Photographs
-from depth_anything_3.datasets.benchmark.base import PUBLISHED_NOVEL_VIEWS, BenchDataset, NovelViews
+from depth_anything_3.datasets.benchmark.base import BENCH_DATASETS, PUBLISHED_NOVEL_VIEWS, BenchDataset, NovelViews
 from depth_anything_3.errors import InputError
 from depth_anything_3.geometry.pinhole import pixel_centres
 from depth_anything_3.metrics.images import psnr
@@ -105,33 +106,42 @@ def test_farthest_views_are_spread() -> None:
 
 def test_targets_are_ten_degrees_off() -> None:
     degrees = np.array([-45, -30, -24, 0, 4, 30, 45])
-    split = split_views(RULE, [ball(a) for a in np.radians(degrees)])
+    split = split_views(RULE, np.stack([look(a) for a in np.radians(degrees)]), depth=4.0)
     assert len(split.context) == 4
     off = np.abs(degrees[list(split.targets)][:, None] - degrees[list(split.context)]).min(1)
     assert (off >= 10).all()
     rest = [i for i in range(7) if i not in (*split.context, *split.targets)]
     assert all(np.abs(degrees[i] - degrees[list(split.context)]).min() < 10 for i in rest)
+    narrow = np.stack([look(a) for a in (0.0, 0.01, 0.02, 0.03, 0.04)])
     with pytest.raises(InputError, match="no view that is far enough"):
-        split_views(RULE, [ball(a) for a in (0.0, 0.01, 0.02, 0.03, 0.04)])
+        split_views(RULE, narrow, depth=4.0)
+    with pytest.raises(InputError, match="no known median depth"):
+        split_views(RULE, narrow)
 
 
 def test_the_angle_counts_place_and_orientation() -> None:
-    one, two = ball(0.0), ball(0.3)
-    depths, lenses, poses = [one.depth, two.depth], np.stack([K, K]), np.stack([look(0.0), look(0.3)])
-    assert 17.2 < view_angle_deg(depths, lenses, poses)[0, 1] < 30, "17.2 degrees about what is behind the surface"
+    poses = np.stack([look(0.0), look(0.3)])
+    assert view_angle_deg(poses, 4.0)[0, 1] == pytest.approx(np.degrees(0.3)), "about what both look at"
     poses[1] = np.eye(3, 4)
     poses[1, 0, 3] = -2.0
-    assert 30 < view_angle_deg(depths, lenses, poses)[0, 1] < 45, "parallel: two units apart before something four away"
+    parallel = view_angle_deg(poses, 4.0)
+    assert parallel[0, 1] == pytest.approx(np.degrees(np.arctan(0.5))) and not np.diagonal(parallel).any()
 
 
 def test_the_published_split() -> None:
     poses = np.stack([look(a) for a in np.linspace(-0.6, 0.6, 25)])
-    split = split_cameras(PUBLISHED_NOVEL_VIEWS, poses)
+    split = split_views(PUBLISHED_NOVEL_VIEWS, poses)
     assert split.targets == (0, 8, 16, 24) and len(split.context) == 12
     assert not set(split.context) & set(split.targets)
-    assert len(split_cameras(PUBLISHED_NOVEL_VIEWS, poses[:5]).context) == 4, "all there are"
+    assert len(split_views(PUBLISHED_NOVEL_VIEWS, poses[:5]).context) == 4, "all there are"
     with pytest.raises(InputError, match="at least two"):
-        split_cameras(PUBLISHED_NOVEL_VIEWS, poses[:1])
+        split_views(PUBLISHED_NOVEL_VIEWS, poses[:1])
+
+
+def test_held_out_scenes_without_a_target_are_not_asked_for() -> None:
+    data = BENCH_DATASETS["procedural"]()  # type: ignore[call-arg]
+    assert not has_targets(data, "procedural/held_out_002") and has_targets(data, "procedural/held_out_000")
+    assert sum(has_targets(data, scene) for scene in data.scenes()) == 174
 
 
 def test_photographs_without_a_pose_are_left_out() -> None:

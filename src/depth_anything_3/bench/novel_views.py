@@ -44,46 +44,38 @@ class Split:
     targets: tuple[int, ...]
 
 
-def split_views(rule: NovelViews, views: Sequence[View]) -> Split:
-    """The split of a scene by the rule of its data set.
+def split_views(rule: NovelViews, extrinsics: Array, *, depth: float | None = None) -> Split:
+    """The split of a scene by the rule of its data set; no picture is looked at.
 
     Args:
         rule: of the data set.
-        views: all of the scene; only those of rules with an angle need pixels, see :func:`split_cameras`.
+        extrinsics: (N, 3, 4) world-to-camera of all views.
+        depth: median depth of the scene; needed where the rule has an angle.
 
     Raises:
-        InputError: too few views, none is far enough, or poses or depth are missing.
+        InputError: too few views, none is far enough, or the depth is not known.
     """
-    poses = np.stack([_pose(view) for view in views])
-    if rule.every is not None:
-        return split_cameras(rule, poses)
-    context = farthest_views(poses, rule.context)
-    depths = [np.zeros(v.image.shape[:2], np.float32) if v.depth is None else v.depth for v in views]
-    angle = view_angle_deg(depths, np.stack([view.intrinsics for view in views]), poses)
-    rest = [i for i in range(len(views)) if i not in context]
-    targets = tuple(i for i in rest if angle[i, list(context)].min() >= rule.angle_deg)
-    if not targets:
-        raise InputError("scene", "no view that is far enough from all context views", f"{rule.angle_deg} degrees")
-    return Split(context=context, targets=targets)
-
-
-def split_cameras(rule: NovelViews, extrinsics: Array) -> Split:
-    """The split by poses alone: every so manieth view is a target, context views are spread over the rest.
-
-    Args:
-        rule: with ``every``.
-        extrinsics: (N, 3, 4) world-to-camera.
-
-    Raises:
-        InputError: there are not two views.
-    """
-    assert rule.every is not None
+    if rule.every is None:
+        return _far_views(rule, extrinsics, depth)
     targets = np.arange(0, len(extrinsics), rule.every)
     rest = np.setdiff1d(np.arange(len(extrinsics)), targets)
     if not len(rest):
         raise InputError("scene", f"{len(extrinsics)} views", "at least two, one seen and one asked for")
     context = rest[list(farthest_views(extrinsics[rest], min(rule.context, len(rest))))]
     return Split(context=tuple(context.tolist()), targets=tuple(targets.tolist()))
+
+
+def _far_views(rule: NovelViews, extrinsics: Array, depth: float | None) -> Split:
+    """Context views, and all others that are seen far enough off each of them."""
+    if depth is None:
+        raise InputError("scene", "no known median depth", "a scene whose median depth is known")
+    context = farthest_views(extrinsics, rule.context)
+    angle = view_angle_deg(extrinsics, depth)
+    rest = [i for i in range(len(extrinsics)) if i not in context]
+    targets = tuple(i for i in rest if angle[i, list(context)].min() >= rule.angle_deg)
+    if not targets:
+        raise InputError("scene", "no view that is far enough from all context views", f"{rule.angle_deg:g} degrees")
+    return Split(context=context, targets=targets)
 
 
 def pose_distance(extrinsics: Array) -> Array:
@@ -112,26 +104,21 @@ def farthest_views(extrinsics: Array, count: int) -> tuple[int, ...]:
     return tuple(sorted(chosen))
 
 
-def view_angle_deg(depths: Sequence[npt.NDArray[np.float32]], intrinsics: Floats, extrinsics: Array) -> Array:
+def view_angle_deg(extrinsics: Array, depth: float) -> Array:
     """(N, N) how differently two cameras see a scene: the larger of the angle between their orientations, and the angle
-    between the directions in which both stand from what the first one sees (its median point).
+    between the directions in which both stand from the point straight in front of the first one, at a depth.
 
     Args:
-        depths: N maps of (H, W) true z-depth, 0 where there is none.
-        intrinsics: (N, 3, 3) in pixels.
         extrinsics: (N, 3, 4) world-to-camera.
+        depth: median depth of the scene, in the unit of the poses.
     """
     centres = camera_centres(extrinsics)
-    angles = _turns_deg(extrinsics)
-    for view, depth in enumerate(depths):
-        if not (depth > 0).any():
-            continue
-        cloud = unproject(depth.astype(np.float64), np.asarray(intrinsics[view], np.float64), extrinsics[view])
-        away = centres - np.median(cloud[depth > 0], 0)
-        away /= np.linalg.norm(away, axis=1, keepdims=True).clip(1e-12)
-        seen = np.degrees(np.arccos((away @ away[view]).clip(-1, 1)))
-        angles[view] = np.maximum(angles[view], seen)
-    return angles
+    points = centres + depth * extrinsics[:, 2, :3]
+    away = centres - points[:, None]
+    away /= np.linalg.norm(away, axis=-1, keepdims=True).clip(1e-12)
+    own = away[np.arange(len(away)), np.arange(len(away))]
+    seen: Array = np.degrees(np.arccos((away * own[:, None]).sum(-1).clip(-1, 1)))
+    return np.maximum(_turns_deg(extrinsics), seen)
 
 
 def _turns_deg(extrinsics: Array) -> Array:

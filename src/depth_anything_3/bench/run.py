@@ -209,7 +209,7 @@ def _tasks(
     left_out: dict[Row, str] = {}
     for dataset in datasets:
         for mode in _modes(dataset, modes):
-            names = _limited(_wanted(dataset, mode.name, scenes), limit)
+            names = _limited(_wanted(dataset, mode, scenes), limit)
             for contender in contenders:
                 row = (dataset.name, mode.name, contender.name)
                 why = mode.misses(contender.gives, contender.given_cameras)
@@ -231,9 +231,10 @@ def _modes(dataset: BenchDataset, names: Sequence[str]) -> Iterator[Mode]:
         yield mode
 
 
-def _wanted(dataset: BenchDataset, mode: str, scenes: Sequence[str]) -> tuple[str, ...]:
-    available = dataset.scenes_for(mode)
-    return tuple(scene for scene in sorted_scenes(scenes, dataset.scenes()) if scene in available)
+def _wanted(dataset: BenchDataset, mode: Mode, scenes: Sequence[str]) -> tuple[str, ...]:
+    available = dataset.scenes_for(mode.name)
+    known = sorted_scenes(scenes, dataset.scenes())
+    return tuple(scene for scene in known if scene in available and mode.suits(dataset, scene))
 
 
 def _limited(scenes: tuple[str, ...], limit: int | None) -> tuple[str, ...]:

@@ -7,8 +7,9 @@ from functools import cache
 import numpy as np
 
 from depth_anything_3.bench.modes.base import Column, Mode, Scores
-from depth_anything_3.bench.novel_views import Split, split_cameras, split_views
+from depth_anything_3.bench.novel_views import Split, split_views
 from depth_anything_3.bench.task import Task
+from depth_anything_3.datasets.benchmark.base import BenchDataset
 from depth_anything_3.errors import InputError
 from depth_anything_3.metrics.images import Score, find_lpips, psnr, ssim
 
@@ -22,9 +23,22 @@ def split_of(task: Task) -> Split:
     rule = task.dataset.novel_views
     if rule is None:
         raise InputError("data", task.dataset.name, "a data set with a rule for novel views")
-    if rule.every is not None:
-        return split_cameras(rule, task.poses)
-    return split_views(rule, [task.view(i) for i in range(len(task.frames))])
+    return split_views(rule, task.poses, depth=task.dataset.median_depth(task.scene))
+
+
+def has_targets(dataset: BenchDataset, scene: str) -> bool:
+    """Whether a scene has a view that is far enough from its context views, where that is asked for."""
+    rule = dataset.novel_views
+    if rule is None or rule.every is not None:
+        return True
+    poses = dataset.cameras(scene).extrinsics
+    if poses is None:
+        return True  # scoring it will say so
+    try:
+        split_views(rule, poses.astype(np.float64), depth=dataset.median_depth(scene))
+    except InputError:
+        return False
+    return True
 
 
 def _score(task: Task) -> Scores:
@@ -59,7 +73,8 @@ MODE = Mode(
     "and cut at the centre to 270 x 480, every eighth a target, twelve context views by farthest-point sampling over "
     "the rest (distance: between centres by their median distance from the middle, plus angle by pi; from the view "
     "nearest to the middle). Procedural scenes: four context views so chosen, targets are all views at least ten "
-    "degrees off each of them. LPIPS with VGG where the package lpips and its weights are there. Models draw the "
+    "degrees off each of them (orientation, or direction from what is in front at the median depth of the "
+    "scene). LPIPS with VGG where the package lpips and its weights are there. Models draw the "
     "Gaussians of their head, or, without one, plain ones from their depth (gs_source=depth).",
     columns={
         "psnr": Column(title="PSNR [dB]", better="higher"),
@@ -70,4 +85,5 @@ MODE = Mode(
     score=_score,
     needs=frozenset({"views"}),
     given_cameras=True,
+    suits=has_targets,
 )

@@ -90,7 +90,8 @@ class NovelViews:
     Attributes:
         context: how many views are seen, by farthest-point sampling; fewer where there are not so many.
         every: every so manieth view is a target, and none of the others; None where the angle decides.
-        angle_deg: without ``every``, targets are all views that are seen at least so far off every context view.
+        angle_deg: without ``every``, targets are all views that see the scene at least so far off every context view;
+            see :func:`depth_anything_3.bench.novel_views.view_angle_deg`.
         size: height and width to which pictures are scaled and cut at the centre; None leaves them.
     """
 
@@ -174,6 +175,10 @@ class BenchDataset(Dataset):
         Raises:
             CorruptSample: its file is damaged or missing.
         """
+        return None
+
+    def median_depth(self, scene: str) -> float | None:
+        """Median depth of a scene, where it is known without looking at its pictures; rules for novel views need it."""
         return None
 
     def observed(self, scene: str) -> ObservedVolume | None:

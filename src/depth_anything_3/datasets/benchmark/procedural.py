@@ -13,9 +13,6 @@ from depth_anything_3.errors import InputError
 from depth_anything_3.synth.held_out import VIEWS, HeldOutScene, held_out, render_held_out
 from depth_anything_3.synth.sample import Sample
 
-_CLOSE: frozenset[str] = frozenset()
-"""Scenes without a view that is ten degrees off all context views."""
-
 _PIXELS = ("pose", "recon_unposed", "recon_posed", "mono", "metric", "odometry", "robustness", "speed")
 
 
@@ -38,11 +35,6 @@ class ProceduralHeldOut(BenchDataset):
         self._specs: dict[str, HeldOutScene] = {f"{self.name}/{spec.name}": spec for spec in held_out()}
         self._rendered = lru_cache(2)(lambda scene: render_held_out(self._spec(scene)))
 
-    def scenes_for(self, mode: str) -> tuple[str, ...]:
-        """All scenes; for novel views without those in which no view is far enough from the context views."""
-        known = super().scenes_for(mode)
-        return known if mode != "nvs" else tuple(s for s in known if s.removeprefix(f"{self.name}/") not in _CLOSE)
-
     def scenes(self) -> tuple[str, ...]:
         """``procedural/held_out_000`` and so on."""
         return tuple(self._specs)
@@ -58,6 +50,10 @@ class ProceduralHeldOut(BenchDataset):
         return SceneCameras(
             intrinsics=np.asarray(cameras.intrinsics, np.float32), extrinsics=np.asarray(cameras.extrinsics, np.float32)
         )
+
+    def median_depth(self, scene: str) -> float:
+        """As it is written down."""
+        return self._spec(scene).stats.median_depth
 
     def load(self, scene: str, frame: str) -> View:
         """One view; the whole scene is rendered when the first one is asked for."""

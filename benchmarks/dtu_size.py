@@ -148,7 +148,7 @@ def _write_view(root: Path, scan: int, index: int, pose: Array, k: Array, size: 
     depth = depth_of(pose, k, size)
     grey = np.where(depth > 0, 120 + 100 * np.sin(depth / 3), 20).astype(np.uint8)
     _image(_picture(root, scan, index), np.repeat(grey[..., None], 3, -1))
-    small = cv2.resize((depth > 0).astype(np.uint8) * 200, (size[1] // 2, size[0] // 2))
+    small = np.asarray(cv2.resize((depth > 0).astype(np.uint8) * 200, (size[1] // 2, size[0] // 2)), np.uint8)
     _image(_mask(root, scan, index), small)
     lines = ["extrinsic", *(_numbers(row) for row in [*pose, [0, 0, 0, 1]]), "", "intrinsic", *map(_numbers, k)]
     camera = root / "Cameras" / f"{index:08d}_cam.txt"

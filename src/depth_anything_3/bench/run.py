@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
@@ -96,28 +96,33 @@ def run_bench(
     )
     save_plan(out, load_plan(out).joined(plan))
     known = {_Job(row, task.scene): task for row, row_tasks in tasks.items() for task in row_tasks}
-    results: dict[_Job, Result] = {}
-
-    def have(job: _Job, result: Result) -> None:
-        results[job] = result
-        if on_result is not None:
-            on_result(result)
-
-    for job in known:
-        before = None if force else find_result(out, job.row, job.scene)
-        if before is not None and before.error is None and before.identity == plan.rows[job.row][job.scene]:
-            have(job, before)
+    results = {} if force else _earlier(out, known, plan)
+    tell = on_result or (lambda result: None)
+    for result in results.values():
+        tell(result)
     todo = [job for job in known if job not in results]
 
     def ended(index: int, outcome: Outcome[Result]) -> None:
         job = todo[index]
-        found = outcome.value or _lost(known[job], job.row, outcome)
-        save_result(out, found)
-        have(job, found)
+        results[job] = outcome.value or _lost(known[job], job.row, outcome)
+        save_result(out, results[job])
+        tell(results[job])
 
-    make = partial(_from_tasks, known) if engine.engine == "local" else partial(_reopened, reopen, out, chosen)
+    make: Callable[[], Callable[[_Job], Result]] = partial(_from_tasks, known)
+    if engine.engine != "local" and reopen is not None:
+        make = partial(_reopened, reopen, out, chosen)
     run_jobs(make, todo, options=engine, on_outcome=ended)
     return [results[job] for job in known]
+
+
+def _earlier(out: Path, known: Iterable[_Job], plan: Plan) -> dict[_Job, Result]:
+    """What an earlier run left that still counts."""
+    found = {job: find_result(out, job.row, job.scene) for job in known}
+    return {
+        job: result
+        for job, result in found.items()
+        if result is not None and result.error is None and result.identity == plan.rows[job.row][job.scene]
+    }
 
 
 def _from_tasks(known: Mapping[_Job, Task]) -> Callable[[_Job], Result]:

@@ -70,9 +70,10 @@ def batch(
     scene: EachScene,
     engine: EngineOptions,
 ) -> None:
-    """Reconstruct many scenes, each into a folder of its name below --export-dir.
+    """Reconstruct many scenes, here or on a Ray cluster; goes on where it was.
 
-    A scene that is done is not done again, one that fails ends nothing: batch.json says what failed and why, and the
+    Each goes into a folder of its name below --export-dir. A scene that is done is not done again, one that fails ends
+    nothing: batch.json says what failed and why, and the
     exit code is 1. With '--engine ray' the machines of a cluster share the scenes; they need the same folders.
     """
     from depth_anything_3.batch import folder as results

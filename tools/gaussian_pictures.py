@@ -19,13 +19,13 @@ from PIL import Image
 
 from depth_anything_3.api import DepthAnything3
 from depth_anything_3.bench.held_out import held_out_scenes
-from depth_anything_3.bench.novel_views import held_out_splits
+from depth_anything_3.bench.novel_views import farthest_views
 from depth_anything_3.export._flight import drawn_along, flight_path
 from depth_anything_3.export.gs_video import Options
 
 Picture = npt.NDArray[np.uint8]
 
-_HEIGHT, _FRAMES, _SCENES = 168, 4, 3
+_HEIGHT, _FRAMES, _SCENES, _VIEWS = 168, 4, 3, 4
 
 
 def main() -> None:
@@ -59,10 +59,9 @@ def main() -> None:
 def scenes() -> Iterator[tuple[str, list[Picture], tuple[npt.NDArray[np.float64], ...]]]:
     """Name, pictures and known cameras: the two photographs of the demo, and held-out scenes with four views."""
     yield "motorcycle", [np.asarray(picture, np.uint8) for picture in skimage.data.stereo_motorcycle()[:2]], ()
-    for split in held_out_splits(held_out_scenes(_SCENES)):
-        seen = list(split.context)
-        known = (split.scene.extrinsics[seen], split.scene.intrinsics[seen])
-        yield split.scene.name, list(split.scene.images[seen]), known
+    for scene in held_out_scenes(_SCENES):
+        seen = list(farthest_views(scene.extrinsics, _VIEWS))
+        yield scene.name, list(scene.images[seen]), (scene.extrinsics[seen], scene.intrinsics[seen])
 
 
 def _row(pictures: list[Picture]) -> Picture:

@@ -9,6 +9,7 @@ from typing import Any, get_args, get_type_hints
 import pytest
 
 from depth_anything_3.api import DepthAnything3
+from depth_anything_3.batch.engine import EngineOptions
 from depth_anything_3.cli import COMMANDS
 from depth_anything_3.cli._lazy import load
 from depth_anything_3.cli._options import (
@@ -250,7 +251,8 @@ def test_choices_are_in_the_help() -> None:
 
 
 def test_every_option_is_explained_and_no_explanation_is_left_over() -> None:
-    classes = (*GROUPS, ViewOptions, TileOptions, SphereOptions, FolderOptions, VideoOptions, StreamOptions)
+    more = (ViewOptions, TileOptions, SphereOptions, FolderOptions, VideoOptions, StreamOptions, EngineOptions)
+    classes = (*GROUPS, *more)
     fields = {field.name for cls in classes for field in dataclasses.fields(cls)}
     assert fields - {"when_full"} == FLAGS.keys(), "when_full is for streams that cannot wait: cameras, not files"
 

@@ -15,7 +15,7 @@ import numpy as np
 from depth_anything_3._files import atomic_path
 from depth_anything_3.bench.evaluate import Estimate
 
-_ARRAYS = ("depth", "extrinsics", "intrinsics", "pair_poses")
+_ARRAYS = ("depth", "extrinsics", "intrinsics", "pair_poses", "pictures")
 _VERSION = 1
 
 

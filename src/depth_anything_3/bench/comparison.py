@@ -88,7 +88,7 @@ def reproduction(folder: Path, model: str) -> list[Difference]:
                         score=score,
                         first=printed,
                         second=None if summary is None else summary.means.get(score),
-                        better="lower" if score in ("chamfer", "absrel", "ate") else "higher",
+                        better="lower" if score in ("chamfer", "absrel", "ate", "lpips") else "higher",
                     )
                 )
     return rows

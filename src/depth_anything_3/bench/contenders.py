@@ -5,6 +5,8 @@
                                         their own, with any options of :class:`ModelOptions`
 ``colmap``, ``sift``                    matching without a network, see :mod:`depth_anything_3.bench.classical`
 ``npz=FOLDER``                          predictions of any system on disk, see :class:`SavedPredictions`
+``nearest_view``, ``true_splats``       references for ``nvs`` that know the truth, see
+                                        :mod:`depth_anything_3.bench.novel_views`
 a name from another package             a :class:`~depth_anything_3.bench.evaluate.Predictor` from the entry-point group
                                         ``depth_anything_3.predictor``: a function without arguments that makes it
 ======================================  ================================================================================
@@ -13,29 +15,36 @@ a name from another package             a :class:`~depth_anything_3.bench.evalua
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from importlib import metadata
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import numpy as np
 
 from depth_anything_3.api import DepthAnything3
 from depth_anything_3.bench.cache import digest
-from depth_anything_3.bench.evaluate import Estimate, Predictor
+from depth_anything_3.bench.evaluate import Estimate, Predictor, ViewPredictor
 from depth_anything_3.bench.held_out import CAMERA_SOURCES, CameraSource, ModelPredictor
+from depth_anything_3.bench.novel_views import nearest_view, true_splats
 from depth_anything_3.bench.task import Contender, Request
 from depth_anything_3.errors import InputError
 from depth_anything_3.registry import Registry
-from depth_anything_3.types.options import RefineMode, check_choice
+from depth_anything_3.types.options import GaussianSource, RefineMode, check_choice
 
 PREDICTORS: Registry[Callable[[], Predictor]] = Registry("predictor")
 """Predictors that are no checkpoint, by name."""
 PREDICTORS.register_lazy("colmap", "depth_anything_3.bench.classical:Colmap")
 PREDICTORS.register_lazy("sift", "depth_anything_3.bench.classical:TwoViewSift")
 
+REFERENCES: Mapping[str, Callable[[Request], Estimate]] = {"nearest_view": nearest_view, "true_splats": true_splats}
+"""What is handed the truth, to show what scores of novel views mean."""
+
 SAVED = "npz"
+
+_FILES = {"results": "results.npz", "given": "given.npz", "views": "views.npz"}
+_ARRAYS = ("depth", "extrinsics", "intrinsics", "pictures", "frames")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,16 +56,21 @@ class ModelOptions:
         cameras: where they come from, see :class:`~depth_anything_3.bench.held_out.ModelPredictor`.
         refine: see :class:`~depth_anything_3.types.options.InferOptions`.
         ref_view: the view that the others are seen from: ``first`` in the published evaluation.
+        gs_source: of Gaussians for unseen views: the ``head``, or plain ones from the ``depth``; None takes the head of
+            a model that has one.
     """
 
     process_res: int | None = None
     cameras: CameraSource = "decoder"
     refine: RefineMode = "off"
     ref_view: str = "first"
+    gs_source: GaussianSource | None = None
 
     def __post_init__(self) -> None:
         check_choice("cameras", self.cameras, CAMERA_SOURCES)
         check_choice("refine", self.refine, get_args(RefineMode))
+        if self.gs_source is not None:
+            check_choice("gs_source", self.gs_source, get_args(GaussianSource))
         if self.process_res is not None and self.process_res < 14:
             raise InputError("process_res", repr(self.process_res), "at least 14 pixels")
 
@@ -77,6 +91,8 @@ def contenders(specs: Sequence[str]) -> list[Contender]:
 def _contender(spec: str, loaded: dict[str, DepthAnything3]) -> Contender:
     if spec.startswith(f"{SAVED}="):
         return SavedPredictions(Path(spec.removeprefix(f"{SAVED}="))).contender()
+    if spec in REFERENCES:
+        return Contender(name=spec, identity=spec, answer=REFERENCES[spec], gives=frozenset({"views"}), cacheable=False)
     if spec in PREDICTORS:
         return _registered(spec)
     name, *given = spec.split(",")
@@ -113,8 +129,9 @@ def model_contender(name: str, model: DepthAnything3, options: ModelOptions) -> 
         cameras=options.cameras,
         refine=options.refine,
         ref_view=options.ref_view,
+        gs_source=options.gs_source,
     )
-    gives = {"depth"} | ({"poses", "pairs"} if "cameras" in model.model.abilities else set())
+    gives = {"depth"} | ({"poses", "pairs", "views"} if "cameras" in model.model.abilities else set())
     return Contender(
         name=name,
         identity=digest({"weights": weights_hash(model), "process_res": model.process_res, "options": vars(options)}),
@@ -152,7 +169,11 @@ def _registered(name: str) -> Contender:
 
 def _asked(predictor: Predictor) -> Callable[[Request], Estimate]:
     def answer(request: Request) -> Estimate:
-        return predictor(request.images(), extrinsics=request.extrinsics, intrinsics=request.intrinsics)
+        images, cameras = request.images(), {"extrinsics": request.extrinsics, "intrinsics": request.intrinsics}
+        if request.targets is None:
+            return predictor(images, **cameras)
+        painter = cast(ViewPredictor, predictor)
+        return Estimate(pictures=painter.novel_views(images, **cameras, targets=request.targets))  # type: ignore[arg-type]
 
     return answer
 
@@ -163,7 +184,8 @@ class SavedPredictions:
 
     It holds ``depth`` (N, h, w), and where there are cameras ``extrinsics`` (N, 3, 4) or (N, 4, 4) world-to-camera with
     OpenCV axes and ``intrinsics`` (N, 3, 3) in pixels of the depth. ``frames`` names the N frames; without it they are
-    the frames that are scored, in their order. What was predicted from given cameras lies in ``given.npz``.
+    the frames that are scored, in their order. What was predicted from given cameras lies in ``given.npz``, pictures of
+    unseen views in ``views.npz``: ``pictures`` (M, H, W, 3) uint8 RGB, and their ``frames``.
 
     Raises:
         InputError: there is no such folder.
@@ -178,12 +200,15 @@ class SavedPredictions:
     def contender(self) -> Contender:
         """Under test, by the name of its folder."""
         files = sorted(self.folder.rglob("*.npz"))
+        names = {f.name for f in files}
+        gives = {"depth", "poses", "pairs"} if names != {_FILES["views"]} else set()
         stamp = [(str(f.relative_to(self.folder)), f.stat().st_size, f.stat().st_mtime_ns) for f in files]
         return Contender(
             name=f"{SAVED}={self.folder.name}",
             identity=digest({"saved": stamp}),
             answer=self.answer,
-            given_cameras=any(f.name == "given.npz" for f in files),
+            gives=frozenset(gives | ({"views"} if _FILES["views"] in names else set())),
+            given_cameras=bool(names & {_FILES["given"], _FILES["views"]}),
             cacheable=False,
         )
 
@@ -193,12 +218,13 @@ class SavedPredictions:
         Raises:
             InputError: the file is missing or damaged, or lacks a frame; it is named.
         """
-        file = self.folder / request.scene / ("results.npz" if request.extrinsics is None else "given.npz")
+        kind = "views" if request.targets else "results" if request.extrinsics is None else "given"
+        file = self.folder / request.scene / _FILES[kind]
         if not file.is_file():
             raise InputError("model", f"{file}, which is missing", "a file of saved predictions for every scene")
         try:
             with np.load(file, allow_pickle=False) as data:
-                arrays = {key: data[key] for key in ("depth", "extrinsics", "intrinsics", "frames") if key in data}
+                arrays = {key: data[key] for key in _ARRAYS if key in data}
         except (OSError, ValueError, EOFError, KeyError) as error:
             raise InputError("model", f"{file} ({error})", "an undamaged npz file") from error
         rows = self._rows(file, arrays, request)
@@ -208,10 +234,11 @@ class SavedPredictions:
 
     def _rows(self, file: Path, arrays: dict[str, Any], request: Request) -> list[int]:
         count = len(next(iter(arrays.values()), ()))
+        wanted = request.targets.frames if request.targets else request.frames
         names = [str(name) for name in arrays["frames"]] if "frames" in arrays else list(request.scored)
         if len(names) != count:
             raise InputError("model", f"{file} with {count} views", f"{len(names)}, or their names in `frames`")
         index = {name: i for i, name in enumerate(names)}
-        if missing := [frame for frame in request.frames if frame not in index]:
+        if missing := [frame for frame in wanted if frame not in index]:
             raise InputError("model", f"{file} without the frames {', '.join(missing[:5])}", "every frame of the scene")
-        return [index[frame] for frame in request.frames]
+        return [index[frame] for frame in wanted]

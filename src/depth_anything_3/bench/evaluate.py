@@ -32,7 +32,7 @@ from dataclasses import dataclass
 from itertools import permutations
 from multiprocessing import get_context
 from time import process_time
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -47,6 +47,9 @@ from depth_anything_3.metrics.pose import auc, errors_of_pairs, focal_errors, re
 from depth_anything_3.metrics.predictors import identity_poses
 from depth_anything_3.metrics.reconstruction import f_score
 from depth_anything_3.metrics.trajectory import align_by_orientations
+
+if TYPE_CHECKING:
+    from depth_anything_3.bench.task import Targets
 
 VIEW_COUNTS = (1, 2, 4, 8)
 
@@ -78,6 +81,7 @@ class Estimate:
         pair_poses: (N (N - 1) / 2, 3, 4) instead of ``extrinsics``, where not all views are in one world: poses of view
             j relative to view i, as from :func:`~depth_anything_3.metrics.pose.relative_poses`. One that was not found
             is NaN, and counts as an error of 180 degrees.
+        pictures: (M, H, W, 3) RGB of M other views, where these were asked for.
     """
 
     depth: Floats | None = None
@@ -86,6 +90,7 @@ class Estimate:
     conf: Floats | None = None
     patch_matches: npt.NDArray[np.integer] | None = None
     pair_poses: Floats | None = None
+    pictures: npt.NDArray[np.uint8] | None = None
 
     def __post_init__(self) -> None:
         if self.depth is not None and np.ndim(self.depth) != 3:
@@ -129,6 +134,16 @@ class Predictor(Protocol):
             extrinsics: (N, 3, 4) float32 world-to-camera, or None where cameras are not given.
             intrinsics: (N, 3, 3) float32 in pixels of the images, or None; both or neither are given.
         """
+        ...
+
+
+class ViewPredictor(Predictor, Protocol):
+    """A predictor that also makes pictures of unseen views; it says so by ``"views"`` among its ``gives``."""
+
+    def novel_views(
+        self, images: list[npt.NDArray[np.uint8]], *, extrinsics: Floats, intrinsics: Floats, targets: Targets
+    ) -> npt.NDArray[np.uint8]:
+        """(M, H, W, 3) RGB from the cameras of the targets; the other arguments as in :class:`Predictor`."""
         ...
 
 

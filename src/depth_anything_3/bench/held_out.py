@@ -12,13 +12,15 @@ import torch
 
 from depth_anything_3.api import DepthAnything3
 from depth_anything_3.bench.evaluate import Estimate, Floats, Predictor
+from depth_anything_3.bench.novel_views import draw
 from depth_anything_3.bench.scenes import EvalScene, scene_from_rendering
+from depth_anything_3.bench.task import Targets
 from depth_anything_3.model.attention_tap import AttentionTap, tapped
 from depth_anything_3.model.dinov2.vision_transformer import DinoVisionTransformer
 from depth_anything_3.refine.cameras import cameras_from_matches
 from depth_anything_3.refine.matches import MATCHING_BLOCKS, best_patches, read_matches
 from depth_anything_3.synth.held_out import held_out, render_held_out
-from depth_anything_3.types.options import PATCH_SIZE
+from depth_anything_3.types.options import PATCH_SIZE, GaussianSource
 
 CameraSource = Literal["decoder", "rays", "matches"]
 CAMERA_SOURCES: tuple[str, ...] = get_args(CameraSource)
@@ -36,6 +38,8 @@ class ModelPredictor:
         given_cameras: whether to run with given cameras, where it makes no difference where others come from.
         refine: what inference is asked for by its keyword of this name; None leaves the keyword out.
         ref_view: likewise ``ref_view_strategy``; cameras from matches of more than two views take the first anyway.
+        gs_source: where Gaussians for unseen views come from: the ``head``, or plain ones from the ``depth``; None
+            takes the head of a model that has one.
     """
 
     model: DepthAnything3
@@ -44,6 +48,7 @@ class ModelPredictor:
     given_cameras: bool = True
     refine: str | None = None
     ref_view: str = "saddle_balanced"
+    gs_source: GaussianSource | None = None
 
     def __call__(
         self, images: list[npt.NDArray[np.uint8]], *, extrinsics: Floats | None, intrinsics: Floats | None
@@ -68,6 +73,24 @@ class ModelPredictor:
             conf=prediction.conf,
         )
         return _from_matches(estimate, taps) if matched else estimate
+
+    def novel_views(
+        self, images: list[npt.NDArray[np.uint8]], *, extrinsics: Floats, intrinsics: Floats, targets: Targets
+    ) -> npt.NDArray[np.uint8]:
+        """As :class:`~depth_anything_3.bench.evaluate.ViewPredictor`, by Gaussians of the images."""
+        has_head = "gaussians" in self.model.model.abilities
+        more: dict[str, Any] = {} if self.refine is None else {"refine": self.refine}
+        prediction = self.model.inference(
+            images,
+            extrinsics=extrinsics,
+            intrinsics=intrinsics,
+            infer_gs=True,
+            gs_source=self.gs_source or ("head" if has_head else "depth"),
+            process_res=self.process_res,
+            **more,
+        )
+        assert prediction.gaussians is not None
+        return draw(prediction.gaussians, targets.extrinsics, targets.intrinsics, targets.size)
 
 
 def _reference(wanted: str, matched: bool, images: Sequence[object], extrinsics: Floats | None) -> str:

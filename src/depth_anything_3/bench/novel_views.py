@@ -1,151 +1,81 @@
-"""The protocol "novel views": pictures of places that a predictor has not seen a picture from, against the truth.
+"""Novel views: which views of a scene are seen and which are asked for, and pictures of the latter.
 
-A scene is split into context views, which the predictor gets with their cameras, and targets, of which it gets the
-cameras alone. Scored are PSNR, SSIM and, where its weights are there, LPIPS: the mean over the targets of a scene, then
-over scenes.
-
-* Procedural held-out scenes: four context views, the farthest from each other; targets are all other views that are
-  seen at least ten degrees off every context view (:func:`view_angle_deg`). Scenes without such a view are left out.
-* Sets of photographs (DL3DV, Tanks and Temples, MegaDepth), as in the paper: every eighth picture is a target, twelve
-  context views are chosen from the rest by farthest-point sampling. Pictures are scaled and cut at the centre to 270 x
-  480. What the paper leaves open is chosen here: the distance for the sampling (:func:`pose_distance`), and that it
-  begins at the view nearest to the middle of all.
-
-Two guesses stand beside the models, for scenes with a true depth: the nearest context view, warped by the *true* depth
-of the target, and plain Gaussians from the depth of the model.
+What a data set fixes of this is in :class:`~depth_anything_3.datasets.benchmark.base.NovelViews`; the mode ``nvs``
+scores the pictures. A model draws its Gaussians. Two references stand beside it where a scene has a true depth: the
+nearest context view, warped by the *true* depth of the target, and plain Gaussians at the true depth.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Protocol
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from depth_anything_3._files import atomic_path
-from depth_anything_3.api import DepthAnything3
-from depth_anything_3.bench.held_out import held_out_scenes
-from depth_anything_3.bench.scenes import EvalScene
-from depth_anything_3.datasets import megadepth, tanks_and_temples
-from depth_anything_3.datasets.base import DATASETS, CorruptSample, Dataset
-from depth_anything_3.errors import Cancelled, InputError
+from depth_anything_3.bench.evaluate import Estimate, Floats
+from depth_anything_3.bench.task import Request
+from depth_anything_3.datasets.base import View
+from depth_anything_3.datasets.benchmark.base import NovelViews
+from depth_anything_3.errors import InputError
 from depth_anything_3.geometry.pinhole import camera_centres, pixel_centres, project, unproject
-from depth_anything_3.metrics.bootstrap import bootstrap_interval
-from depth_anything_3.metrics.images import Score, find_lpips, psnr, ssim
 from depth_anything_3.metrics.pose import rotation_angle_deg
 from depth_anything_3.splat.base import render
 from depth_anything_3.splat.from_depth import gaussians_from_depth
 from depth_anything_3.types.gaussians import Gaussians
-from depth_anything_3.types.options import GaussianSource, RefineMode
 
 Array = npt.NDArray[np.float64]
-Pictures = npt.NDArray[np.floating]
+Pictures = npt.NDArray[np.uint8]
 
-CONTEXT, TARGET_ANGLE_DEG = 4, 10.0
-"""Of the held-out scenes."""
-
-PHOTO_CONTEXT, PHOTO_TARGET_EVERY, PHOTO_SIZE = 12, 8, (270, 480)
-"""Of sets of photographs (paper, section 6.3)."""
-
-_PHOTO_SCENES: dict[str, tuple[str, ...]] = {
-    "tanks_and_temples": tanks_and_temples.NOVEL_VIEW_SCENES,
-    "megadepth": megadepth.NOVEL_VIEW_SCENES,
-}
 _FAR = 1e3  # times the median depth: where the sky is
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Split:
-    """A scene and which of its views are seen.
-
-    Attributes:
-        scene: all views.
-        context, targets: indices.
-    """
-
-    scene: EvalScene
-    context: tuple[int, ...]
-    targets: tuple[int, ...]
-
-
-class Painter(Protocol):
-    """Anything that can be called like this."""
-
-    def __call__(self, split: Split) -> Pictures:
-        """(M, H, W, 3) pictures of the targets, values from 0 to 1, made from the context views and all cameras."""
-        ...
-
-
 @dataclass(frozen=True, kw_only=True)
-class NovelViewRun:
-    """One painter on one scene.
+class Split:
+    """Which views of a scene are seen, and which are asked for.
 
     Attributes:
-        painter, scene: names.
-        context, targets: indices of the views.
-        scores: ``psnr``, ``ssim`` and perhaps ``lpips``, each the mean over the targets; empty after an error.
-        error: why there are no scores, or None.
+        context, targets: numbers of views, ascending.
     """
 
-    painter: str
-    scene: str
     context: tuple[int, ...]
     targets: tuple[int, ...]
-    scores: Mapping[str, float]
-    error: str | None = None
 
 
-def novel_views(
-    painters: Mapping[str, Painter],
-    splits: Iterable[Split],
-    *,
-    lpips: Score | None = None,
-    on_run: Callable[[NovelViewRun], None] | None = None,
-) -> list[NovelViewRun]:
-    """Run every painter on every scene. One that fails on a scene gets a run with its error; the rest goes on.
+def split_views(rule: NovelViews, extrinsics: Array, *, depth: float | None = None) -> Split:
+    """The split of a scene by the rule of its data set; no picture is looked at.
 
     Args:
-        painters: by name.
-        splits: taken one at a time.
-        lpips: from :func:`~depth_anything_3.metrics.images.find_lpips`; None leaves it out.
-        on_run: called after each run.
+        rule: of the data set.
+        extrinsics: (N, 3, 4) world-to-camera of all views.
+        depth: median depth of the scene; needed where the rule has an angle.
+
+    Raises:
+        InputError: too few views, none is far enough, or the depth is not known.
     """
-    runs = []
-    for split in splits:
-        for name, painter in painters.items():
-            runs.append(_run(name, painter, split, lpips))
-            if on_run is not None:
-                on_run(runs[-1])
-    return runs
+    if rule.every is None:
+        return _far_views(rule, extrinsics, depth)
+    targets = np.arange(0, len(extrinsics), rule.every)
+    rest = np.setdiff1d(np.arange(len(extrinsics)), targets)
+    if not len(rest):
+        raise InputError("scene", f"{len(extrinsics)} views", "at least two, one seen and one asked for")
+    context = rest[list(farthest_views(extrinsics[rest], min(rule.context, len(rest))))]
+    return Split(context=tuple(context.tolist()), targets=tuple(targets.tolist()))
 
 
-def _run(name: str, painter: Painter, split: Split, lpips: Score | None) -> NovelViewRun:
-    scores: dict[str, float] = {}
-    error: str | None = None
-    truth = split.scene.images[list(split.targets)].astype(np.float32) / 255
-    scorers = {"psnr": psnr, "ssim": ssim, **({} if lpips is None else {"lpips": lpips})}
-    try:
-        made = np.asarray(painter(split)).clip(0, 1)
-        if made.shape != truth.shape:
-            raise InputError("painter", f"pictures of shape {made.shape}", f"shape {truth.shape}")
-        for score, scorer in scorers.items():
-            scores[score] = float(np.mean([scorer(a, b) for a, b in zip(made, truth, strict=True)]))
-    except Cancelled:
-        raise
-    except Exception as failure:  # a foreign program: one scene must not end the evaluation of the others
-        scores, error = {}, f"{type(failure).__name__}: {failure}"
-    return NovelViewRun(
-        painter=name, scene=split.scene.name, context=split.context, targets=split.targets, scores=scores, error=error
-    )
-
-
-# --- which views -----------------------------------------------------------------------------------------------------
+def _far_views(rule: NovelViews, extrinsics: Array, depth: float | None) -> Split:
+    """Context views, and all others that are seen far enough off each of them."""
+    if depth is None:
+        raise InputError("scene", "no known median depth", "a scene whose median depth is known")
+    context = farthest_views(extrinsics, rule.context)
+    angle = view_angle_deg(extrinsics, depth)
+    rest = [i for i in range(len(extrinsics)) if i not in context]
+    targets = tuple(i for i in rest if angle[i, list(context)].min() >= rule.angle_deg)
+    if not targets:
+        raise InputError("scene", "no view that is far enough from all context views", f"{rule.angle_deg:g} degrees")
+    return Split(context=context, targets=targets)
 
 
 def pose_distance(extrinsics: Array) -> Array:
@@ -155,11 +85,6 @@ def pose_distance(extrinsics: Array) -> Array:
     spread = float(np.median(np.linalg.norm(centres - centres.mean(0), axis=1))) or 1.0
     apart: Array = np.linalg.norm(centres[:, None] - centres, axis=-1) / spread
     return apart + np.radians(_turns_deg(extrinsics)) / np.pi
-
-
-def _turns_deg(extrinsics: Array) -> Array:
-    turns: Array = rotation_angle_deg(extrinsics[:, None, :, :3] @ extrinsics[None, :, :, :3].swapaxes(-1, -2))
-    return turns
 
 
 def farthest_views(extrinsics: Array, count: int) -> tuple[int, ...]:
@@ -179,105 +104,54 @@ def farthest_views(extrinsics: Array, count: int) -> tuple[int, ...]:
     return tuple(sorted(chosen))
 
 
-def view_angle_deg(scene: EvalScene) -> Array:
-    """(N, N) how differently two cameras see the scene: the larger of the angle between their orientations, and the
-    angle between the directions in which both stand from what the first one sees (its median point)."""
-    points = unproject(scene.depth.astype(np.float64), scene.intrinsics, scene.extrinsics)
-    centres = camera_centres(scene.extrinsics)
-    angles = _turns_deg(scene.extrinsics)
-    for view, (cloud, depth) in enumerate(zip(points, scene.depth, strict=True)):
-        if not (depth > 0).any():
-            continue
-        away = centres - np.median(cloud[depth > 0], 0)
-        away /= np.linalg.norm(away, axis=1, keepdims=True).clip(1e-12)
-        seen = np.degrees(np.arccos((away @ away[view]).clip(-1, 1)))
-        angles[view] = np.maximum(angles[view], seen)
-    return angles
-
-
-def held_out_splits(scenes: Iterable[EvalScene]) -> Iterator[Split]:
-    """Four context views and the targets far enough from all of them; scenes without such targets are passed over."""
-    for scene in scenes:
-        context = farthest_views(scene.extrinsics, CONTEXT)
-        angle = view_angle_deg(scene)
-        rest = [i for i in range(len(scene.images)) if i not in context]
-        targets = tuple(i for i in rest if angle[i, list(context)].min() >= TARGET_ANGLE_DEG)
-        if targets:
-            yield Split(scene=scene, context=context, targets=targets)
-
-
-def photo_splits(dataset: Dataset, scenes: Sequence[str] | None = None) -> Iterator[Split]:
-    """The published protocol on scenes of a data set; pictures that are neither seen nor wanted are not loaded.
+def view_angle_deg(extrinsics: Array, depth: float) -> Array:
+    """(N, N) how differently two cameras see a scene: the larger of the angle between their orientations, and the angle
+    between the directions in which both stand from the point straight in front of the first one, at a depth.
 
     Args:
-        dataset: with cameras.
-        scenes: ids; None for all.
-
-    Raises:
-        CorruptSample: a scene has no cameras, or a picture of it is damaged.
+        extrinsics: (N, 3, 4) world-to-camera.
+        depth: median depth of the scene, in the unit of the poses.
     """
-    for scene in dataset.scenes() if scenes is None else scenes:
-        frames, cameras = dataset.frames(scene), dataset.cameras(scene)
-        if cameras.extrinsics is None:
-            raise CorruptSample(scene, "no cameras")
-        usable = np.flatnonzero(np.isfinite(cameras.extrinsics).all((1, 2)))
-        targets = usable[::PHOTO_TARGET_EVERY]
-        rest = np.setdiff1d(usable, targets)
-        poses = cameras.extrinsics.astype(np.float64)
-        context = rest[list(farthest_views(poses[rest], min(PHOTO_CONTEXT, len(rest))))]
-        wanted = np.concatenate((context, targets))
-        pictures, lenses = zip(*(_photo(dataset, scene, frames[i]) for i in wanted), strict=True)
-        loaded = EvalScene(
-            name=scene,
-            slices=("real", dataset.name),
-            images=np.stack(pictures),
-            depth=np.zeros((len(wanted), *PHOTO_SIZE), np.float32),
-            intrinsics=np.stack(lenses),
-            extrinsics=poses[wanted],
-        )
-        yield Split(scene=loaded, context=tuple(range(len(context))), targets=tuple(range(len(context), len(wanted))))
+    centres = camera_centres(extrinsics)
+    points = centres + depth * extrinsics[:, 2, :3]
+    away = centres - points[:, None]
+    away /= np.linalg.norm(away, axis=-1, keepdims=True).clip(1e-12)
+    own = away[np.arange(len(away)), np.arange(len(away))]
+    seen: Array = np.degrees(np.arccos((away * own[:, None]).sum(-1).clip(-1, 1)))
+    return np.maximum(_turns_deg(extrinsics), seen)
 
 
-def splits_of(dataset: str | None, data: Path | None, scenes: int | None = None) -> Iterator[Split]:
-    """Held-out scenes, or those of a data set that novel views are scored on.
+def _turns_deg(extrinsics: Array) -> Array:
+    turns: Array = rotation_angle_deg(extrinsics[:, None, :, :3] @ extrinsics[None, :, :, :3].swapaxes(-1, -2))
+    return turns
+
+
+# --- pictures --------------------------------------------------------------------------------------------------------
+
+
+def draw(gaussians: Gaussians, extrinsics: Floats, intrinsics: Floats, size: tuple[int, int]) -> Pictures:
+    """(M, H, W, 3) pictures of Gaussians, over black.
 
     Args:
-        dataset: name of a data set below ``data``; None for the held-out scenes.
-        data: its folder.
-        scenes: at most so many: of the held-out ones evenly spaced, of a data set the first.
-
-    Raises:
-        InputError: one of ``dataset`` and ``data`` without the other, or no scene of the protocol is there.
+        gaussians: in the world of the cameras.
+        extrinsics: (M, 3, 4) world-to-camera.
+        intrinsics: (M, 3, 3) in pixels.
+        size: height and width.
     """
-    if (dataset is None) != (data is None):
-        raise InputError("data", str(data), "a folder beside a data set, and none without")
-    if dataset is None or data is None:
-        return held_out_splits(held_out_scenes(scenes))
-    opened = DATASETS[dataset](data)  # type: ignore[call-arg]
-    wanted = _PHOTO_SCENES.get(dataset)
-    named = [s for s in opened.scenes() if wanted is None or s.removeprefix(f"{dataset}/") in wanted]
-    if not named:
-        raise InputError("data", f"{data} without a scene of the protocol", "some of the scenes", wanted or ())
-    return photo_splits(opened, named[:scenes])
+    device = gaussians.means.device
+    poses, lenses = (torch.from_numpy(np.asarray(a, np.float32)).to(device)[None] for a in (extrinsics, intrinsics))
+    with torch.inference_mode():
+        drawn = render(gaussians, poses, lenses, size)
+    return as_bytes(drawn.colour[0].movedim(1, -1).cpu().numpy())
 
 
-def _photo(dataset: Dataset, scene: str, frame: str) -> tuple[npt.NDArray[np.uint8], Array]:
-    """A picture of the size of the protocol, and its camera matrix."""
-    view = dataset.load(scene, frame)
-    old, new = np.array(view.image.shape[1::-1]), np.array(PHOTO_SIZE[::-1])
-    size = np.maximum(np.ceil(old * (new / old).max() - 1e-9), new).astype(int)
-    image = cv2.resize(view.image, tuple(size.tolist()), interpolation=cv2.INTER_AREA)
-    left, top = ((size - new) // 2).tolist()
-    k = view.intrinsics.astype(np.float64) * np.array([*(size / old), 1.0])[:, None]
-    k[:2, 2] -= [left, top]
-    return np.asarray(image[top : top + new[1], left : left + new[0]], np.uint8), k
+def as_bytes(pictures: Floats) -> Pictures:
+    """Pictures with values from 0 to 1 as bytes; values outside are cut."""
+    return np.rint(255 * np.clip(pictures, 0, 1)).astype(np.uint8)
 
 
-# --- painters --------------------------------------------------------------------------------------------------------
-
-
-def nearest_warped(split: Split) -> Pictures:
-    """The nearest context view by :func:`pose_distance`, looked up where the true depth of the target says.
+def nearest_view(request: Request) -> Estimate:
+    """Of every target the nearest context view by :func:`pose_distance`, looked up where the true depth says.
 
     Sky is infinitely far. What the view does not show is what is at its border. Nothing is done about what is hidden:
     whatever is in front is shown twice.
@@ -285,146 +159,58 @@ def nearest_warped(split: Split) -> Pictures:
     Raises:
         InputError: the scene has no true depth.
     """
-    scene = split.scene
-    if not scene.has_depth:
-        raise InputError("scene", f"{scene.name} without depth", "a scene whose true depth is known")
-    distance = pose_distance(scene.extrinsics)
-    far = _FAR * float(np.median(scene.depth[scene.depth > 0]))
+    seen, wanted = _truth(request)
+    far = _far(wanted)
+    distance = pose_distance(np.stack([_pose(view) for view in (*seen, *wanted)]))[len(seen) :, : len(seen)]
     made = []
-    for target in split.targets:
-        source = min(split.context, key=lambda view: float(distance[target, view]))
-        depth = np.where(scene.depth[target] > 0, scene.depth[target], far).astype(np.float64)
-        points = unproject(depth, scene.intrinsics[target], scene.extrinsics[target])
-        xy, z = project(points, scene.intrinsics[source], scene.extrinsics[source])
+    for target, row in zip(wanted, distance, strict=True):
+        source = seen[int(row.argmin())]
+        depth = _with_sky(target, far).astype(np.float64)
+        points = unproject(depth, np.asarray(target.intrinsics, np.float64), _pose(target))
+        xy, z = project(points, np.asarray(source.intrinsics, np.float64), _pose(source))
         xy = np.where((z > 0)[..., None], xy, pixel_centres(*depth.shape)) - 0.5
-        column, row = (xy[..., i].astype(np.float32) for i in (0, 1))
-        made.append(cv2.remap(scene.images[source], column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
-    return np.stack(made).astype(np.float32) / 255
+        column, row_ = (xy[..., i].astype(np.float32) for i in (0, 1))
+        made.append(cv2.remap(source.image, column, row_, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
+    return Estimate(pictures=np.stack(made).astype(np.uint8))
 
 
-def true_splats(split: Split) -> Pictures:
-    """Plain Gaussians at the true depth: what splatting alone can do. Sky is far away.
+def true_splats(request: Request) -> Estimate:
+    """Plain Gaussians at the true depth of the context views: what splatting alone can do. Sky is far away.
 
     Raises:
         InputError: the scene has no true depth.
     """
-    scene, seen = split.scene, list(split.context)
-    if not scene.has_depth:
-        raise InputError("scene", f"{scene.name} without depth", "a scene whose true depth is known")
-    depth = scene.depth[seen]
-    depth = np.where(depth > 0, depth, _FAR * np.median(depth[depth > 0])).astype(np.float32)
-    lenses, poses = scene.intrinsics[seen].astype(np.float32), scene.extrinsics[seen].astype(np.float32)
-    return draw_targets(gaussians_from_depth(depth, scene.images[seen], lenses, poses), split)
+    seen, _ = _truth(request)
+    assert request.targets is not None
+    far = _far(seen)
+    depth = np.stack([_with_sky(view, far) for view in seen])
+    pictures, lenses = np.stack([view.image for view in seen]), np.stack([view.intrinsics for view in seen])
+    poses = np.stack([_pose(view) for view in seen]).astype(np.float32)
+    targets = request.targets
+    made = gaussians_from_depth(depth, pictures, lenses, poses)
+    return Estimate(pictures=draw(made, targets.extrinsics, targets.intrinsics, targets.size))
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class ModelPainter:
-    """The Gaussians of a model that is given the context views and their cameras.
-
-    Attributes:
-        model: with cameras.
-        source: its Gaussian head, or plain Gaussians from its depth.
-        process_res: longest side in pixels at which it runs; None for the model's own.
-        refine: as in :meth:`~depth_anything_3.api.DepthAnything3.inference`.
-    """
-
-    model: DepthAnything3
-    source: GaussianSource = "head"
-    process_res: int | None = None
-    refine: RefineMode = "off"
-
-    def __call__(self, split: Split) -> Pictures:
-        """See :class:`Painter`."""
-        scene, seen = split.scene, list(split.context)
-        prediction = self.model.inference(
-            list(scene.images[seen]),
-            extrinsics=scene.extrinsics[seen],
-            intrinsics=scene.intrinsics[seen],
-            infer_gs=True,
-            gs_source=self.source,
-            process_res=self.process_res,
-            refine=self.refine,
-        )
-        assert prediction.gaussians is not None
-        return draw_targets(prediction.gaussians, split)
+def _truth(request: Request) -> tuple[list[View], list[View]]:
+    """Context views and targets with their true depth."""
+    if request.targets is None:
+        raise InputError("mode", "no targets", "nvs, the only one that this reference is for")
+    views = request.truth()
+    if any(view.depth is None or not (view.depth > 0).any() for view in views):
+        raise InputError("scene", f"{request.scene} without depth", "a scene whose true depth is known")
+    return views[: len(request.frames)], views[len(request.frames) :]
 
 
-def draw_targets(gaussians: Gaussians, split: Split) -> Pictures:
-    """(M, H, W, 3) pictures of Gaussians from the targets, over black."""
-    scene, wanted = split.scene, list(split.targets)
-    device = gaussians.means.device
-    poses = torch.from_numpy(scene.extrinsics[wanted]).float().to(device)[None]
-    lenses = torch.from_numpy(scene.intrinsics[wanted]).float().to(device)[None]
-    height, width = scene.images.shape[1:3]
-    with torch.inference_mode():
-        drawn = render(gaussians, poses, lenses, (height, width))
-    return np.asarray(drawn.colour[0].movedim(1, -1).cpu().numpy())
+def _far(views: Sequence[View]) -> float:
+    return _FAR * float(np.median(np.concatenate([v.depth[v.depth > 0] for v in views if v.depth is not None])))
 
 
-def model_painters(models: Sequence[str], *, process_res: int | None = None, depth: bool = True) -> dict[str, Painter]:
-    """The two guesses, where scenes have a depth; every model's plain Gaussians; and its head's, where it has one.
-
-    Args:
-        models: hub ids, folders or files, or ``bundled``.
-        process_res: as in :class:`ModelPainter`.
-        depth: whether the scenes have a true depth.
-    """
-    painters: dict[str, Painter] = {}
-    if depth:
-        painters |= {"nearest view, true depth": nearest_warped, "plain splats, true depth": true_splats}
-    for name in models:
-        model = DepthAnything3.from_pretrained(name)
-        painters[f"plain splats, {name}"] = ModelPainter(model=model, source="depth", process_res=process_res)
-        if "gaussians" in model.model.abilities:
-            painters[f"Gaussian head, {name}"] = ModelPainter(model=model, process_res=process_res)
-    return painters
+def _with_sky(view: View, far: float) -> npt.NDArray[np.float32]:
+    assert view.depth is not None
+    return np.where(view.depth > 0, view.depth, far).astype(np.float32)
 
 
-# --- report ----------------------------------------------------------------------------------------------------------
-
-
-def markdown(runs: Sequence[NovelViewRun], *, notes: Mapping[str, str] | None = None) -> str:
-    """A table with one row for each painter: means over scenes with 95 % intervals; withheld where a scene failed."""
-    titles = {"psnr": "PSNR [dB] ↑", "ssim": "SSIM ↑", "lpips": "LPIPS ↓"}
-    columns = [name for name in titles if any(name in run.scores for run in runs)]
-    rows = [
-        "| | scenes | " + " | ".join(titles[name] for name in columns) + " |",
-        "|---" * (len(columns) + 2) + "|",
-    ]
-    for painter in dict.fromkeys(run.painter for run in runs):
-        mine = [run for run in runs if run.painter == painter]
-        failed = sum(run.error is not None for run in mine)
-        cells = [_cell([run.scores[name] for run in mine]) if not failed else "withheld" for name in columns]
-        count = f"{len(mine) - failed} of {len(mine)}" if failed else str(len(mine))
-        rows.append(f"| {painter} | {count} | " + " | ".join(cells) + " |")
-    targets = sum(len(run.targets) for run in {run.scene: run for run in runs}.values())
-    lines = [f"Mean over the targets of a scene, then over scenes; {targets} targets in all."]
-    lines += [f"* {name}: {text}" for name, text in (notes or {}).items()]
-    lines += [f"* {run.painter} failed on {run.scene}: {run.error}" for run in runs if run.error is not None]
-    return "\n".join(["# Novel views", "", *rows, "", *lines, ""])
-
-
-def _cell(values: Sequence[float]) -> str:
-    found = bootstrap_interval(np.array(values))
-    return f"{found.estimate:.3f} [{found.low:.3f}, {found.high:.3f}]"
-
-
-def write_novel_views(
-    folder: Path, runs: Sequence[NovelViewRun], *, notes: Mapping[str, str] | None = None
-) -> list[Path]:
-    """``novel_views.md``, the table, and ``novel_views.json``, every run with the indices of its views."""
-    content = {
-        "novel_views.md": markdown(runs, notes=notes),
-        "novel_views.json": json.dumps({"notes": dict(notes or {}), "runs": [asdict(run) for run in runs]}, indent=1)
-        + "\n",
-    }
-    for name, text in content.items():
-        with atomic_path(folder / name) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-    return [folder / name for name in content]
-
-
-def lpips_or_note() -> tuple[Score | None, dict[str, str]]:
-    """LPIPS where it can be computed, and the note that says so or why not."""
-    score, text = find_lpips()
-    return score, {"LPIPS": text}
+def _pose(view: View) -> Array:
+    if view.extrinsics is None:
+        raise InputError("scene", "a view without a pose", "a scene with poses")
+    return view.extrinsics.astype(np.float64)

@@ -76,7 +76,7 @@ def html_page(plan: Plan, shown: Sequence[Table], *, partial: bool = False, titl
     for dataset in dict.fromkeys(table.dataset for table in shown):
         parts.append(f"<h2>{escape(dataset)}</h2>")
         parts += [_html_section(table) for table in shown if table.dataset == dataset]
-    for heading, items in _ends(plan, shown):
+    for heading, items in _ends(plan, shown, explain=False):  # each section says what its mode is
         listed = "".join(f"<li>{escape(item)}</li>" for item in items)
         kind = ' class="failed"' if heading == "Failed" else ""
         parts.append(f"<h2>{escape(heading)}</h2><ul{kind}>{listed}</ul>")
@@ -107,14 +107,15 @@ def _rule(partial: bool) -> str:
     return means + "A mean is withheld where a scene failed or is missing."
 
 
-def _ends(plan: Plan, shown: Sequence[Table]) -> list[tuple[str, list[str]]]:
-    """What follows the tables: failures, rows that are left out, how it was measured."""
+def _ends(plan: Plan, shown: Sequence[Table], *, explain: bool = True) -> list[tuple[str, list[str]]]:
+    """What follows the tables: failures, rows that are left out, how it was measured, modes ``explain``-ed or not."""
     summaries = [summary for table in shown for summary in table.summaries]
     failed = [
         f"{s.dataset}, {s.mode}, {s.predictor}: {scene}: {why}" for s in summaries for scene, why in s.failed.items()
     ]
     left_out = [f"{', '.join(row)}: {why}" for row, why in plan.left_out.items()]
     modes = dict.fromkeys(table.mode for table in shown)
-    how = [f"{name}: {MODES[name].about}" for name in modes] + [f"{name}: {text}" for name, text in plan.notes.items()]
+    how = [f"{name}: {MODES[name].about}" for name in modes] if explain else []
+    how += [f"{name}: {text}" for name, text in plan.notes.items()]
     sections = [("Failed", failed), ("Left out", left_out), ("How it was measured", how)]
     return [(heading, items) for heading, items in sections if items]

@@ -35,6 +35,7 @@ class Result:
         error: why it failed, or None.
         seconds: that the predictor took when it made its predictions, on the clock.
         warnings: what was said while it ran.
+        noted: lists that the mode keeps beside its scores, such as the frames that were context and target views.
     """
 
     dataset: str
@@ -47,6 +48,7 @@ class Result:
     error: str | None = None
     seconds: float = 0.0
     warnings: tuple[str, ...] = ()
+    noted: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def row(self) -> Row:
@@ -109,8 +111,9 @@ def find_result(folder: Path, row: Row, scene: str) -> Result | None:
     content.pop("format_version", None)
     try:
         frames, warnings = tuple(content.pop("frames")), tuple(content.pop("warnings", ()))
-        return Result(frames=frames, warnings=warnings, **content)
-    except (TypeError, KeyError) as error:
+        noted = {name: tuple(values) for name, values in content.pop("noted", {}).items()}
+        return Result(frames=frames, warnings=warnings, noted=noted, **content)
+    except (TypeError, KeyError, AttributeError) as error:
         raise InputError("out", f"{file} ({error})", "a result of this version") from error
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import platform
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 
+from depth_anything_3.batch.engine import EngineOptions, Outcome, run_jobs
 from depth_anything_3.bench.cache import PredictionCache
 from depth_anything_3.bench.modes.base import MODES, Mode
 from depth_anything_3.bench.results import (
@@ -28,6 +31,16 @@ from depth_anything_3.errors import Cancelled, DA3Error, InputError
 UNKNOWN = "unknown"
 """Identity of a scene whose frames cannot be listed."""
 
+Reopen = Callable[[], tuple[Sequence[BenchDataset], Sequence[Contender]]]
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One scene in one row, by names alone, as it travels to a worker."""
+
+    row: Row
+    scene: str
+
 
 def run_bench(
     out: Path,
@@ -39,12 +52,15 @@ def run_bench(
     scenes: Sequence[str] = (),
     limit: int | None = None,
     force: bool = False,
+    engine: EngineOptions | None = None,
+    reopen: Reopen | None = None,
     on_result: Callable[[Result], None] | None = None,
 ) -> list[Result]:
     """Run what is not there yet, and keep every result, failures included.
 
     Predictions lie in ``out/predictions``, results in ``out/results``, the plan in ``out/run.json``. A run that was
     stopped goes on where it was; results that failed, or come from other options or weights, are computed again.
+    Workers of a cluster keep predictions in the same folder, so that all machines have to see it by the same path.
 
     Args:
         out: folder, made where it is missing.
@@ -55,15 +71,20 @@ def run_bench(
         scenes: ids of scenes or their last parts; none for all.
         limit: only so many scenes of each data set, evenly spaced.
         force: compute also what is there.
-        on_result: called after each scene, also for results that were there.
+        engine: who computes; this process unless it says otherwise.
+        reopen: opens the same data sets and predictors in another process. Needed there, without effect here.
+        on_result: called after each scene, first for results that were there.
 
     Returns:
         All results of the plan of this call, in its order.
 
     Raises:
-        InputError: an unknown mode or scene, a mode that a data set has no truth for, a damaged file in the folder.
+        InputError: an unknown mode or scene, a mode that a data set has no truth for, a damaged file in the folder, or
+            another engine without ``reopen``.
     """
-    chosen = options or BenchOptions()
+    chosen, engine = options or BenchOptions(), engine or EngineOptions()
+    if engine.engine != "local" and reopen is None:
+        raise InputError("reopen", "None", f"a function, for the engine {engine.engine}")
     if limit is not None and limit < 1:
         raise InputError("limit", repr(limit), "at least one scene")
     cache = PredictionCache(out / "predictions")
@@ -74,17 +95,75 @@ def run_bench(
         notes=_notes(chosen, contenders, limit),
     )
     save_plan(out, load_plan(out).joined(plan))
-    results = []
-    for row, row_tasks in tasks.items():
-        for task in row_tasks:
-            found = None if force else find_result(out, row, task.scene)
-            if found is None or found.error is not None or found.identity != plan.rows[row][task.scene]:
-                found = run_task(task, MODES[row[1]])
-                save_result(out, found)
-            results.append(found)
-            if on_result is not None:
-                on_result(found)
-    return results
+    known = {_Job(row, task.scene): task for row, row_tasks in tasks.items() for task in row_tasks}
+    results = {} if force else _earlier(out, known, plan)
+    tell = on_result or (lambda result: None)
+    for result in results.values():
+        tell(result)
+    todo = [job for job in known if job not in results]
+
+    def ended(index: int, outcome: Outcome[Result]) -> None:
+        job = todo[index]
+        results[job] = outcome.value or _lost(known[job], job.row, outcome)
+        save_result(out, results[job])
+        tell(results[job])
+
+    make: Callable[[], Callable[[_Job], Result]] = partial(_from_tasks, known)
+    if engine.engine != "local" and reopen is not None:
+        make = partial(_reopened, reopen, out, chosen)
+    run_jobs(make, todo, options=engine, on_outcome=ended)
+    return [results[job] for job in known]
+
+
+def _earlier(out: Path, known: Iterable[_Job], plan: Plan) -> dict[_Job, Result]:
+    """What an earlier run left that still counts."""
+    found = {job: find_result(out, job.row, job.scene) for job in known}
+    return {
+        job: result
+        for job, result in found.items()
+        if result is not None and result.error is None and result.identity == plan.rows[job.row][job.scene]
+    }
+
+
+def _from_tasks(known: Mapping[_Job, Task]) -> Callable[[_Job], Result]:
+    """Does jobs here, with what is open."""
+    return lambda job: run_task(known[job], MODES[job.row[1]])
+
+
+def _reopened(reopen: Reopen, out: Path, options: BenchOptions) -> Callable[[_Job], Result]:
+    """Does jobs in another process."""
+    datasets, contenders = reopen()
+    by_dataset = {dataset.name: dataset for dataset in datasets}
+    by_contender = {contender.name: contender for contender in contenders}
+    cache = PredictionCache(out / "predictions")
+
+    def work(job: _Job) -> Result:
+        dataset, mode, contender = job.row
+        task = Task(
+            dataset=by_dataset[dataset],
+            scene=job.scene,
+            contender=by_contender[contender],
+            cache=cache,
+            options=options,
+        )
+        return run_task(task, MODES[mode])
+
+    return work
+
+
+def _lost(task: Task, row: Row, outcome: Outcome[Result]) -> Result:
+    """The result of a job that no worker came back from."""
+    tried = "" if outcome.attempts == 1 else f", {outcome.attempts} times"
+    return Result(
+        dataset=row[0],
+        scene=task.scene,
+        mode=row[1],
+        predictor=row[2],
+        identity=_identity(task),
+        frames=_frames(task),
+        scores={},
+        error=f"{outcome.error}{tried}",
+    )
 
 
 def run_task(task: Task, mode: Mode) -> Result:
@@ -117,6 +196,7 @@ def run_task(task: Task, mode: Mode) -> Result:
         error=error,
         seconds=sum(task.spent),
         warnings=tuple(dict.fromkeys(str(warning.message) for warning in said)),
+        noted=dict(task.noted),
     )
 
 
@@ -134,7 +214,7 @@ def _tasks(
     left_out: dict[Row, str] = {}
     for dataset in datasets:
         for mode in _modes(dataset, modes):
-            names = _limited(_wanted(dataset, mode.name, scenes), limit)
+            names = _limited(_wanted(dataset, mode, scenes), limit)
             for contender in contenders:
                 row = (dataset.name, mode.name, contender.name)
                 why = mode.misses(contender.gives, contender.given_cameras)
@@ -156,9 +236,10 @@ def _modes(dataset: BenchDataset, names: Sequence[str]) -> Iterator[Mode]:
         yield mode
 
 
-def _wanted(dataset: BenchDataset, mode: str, scenes: Sequence[str]) -> tuple[str, ...]:
-    available = dataset.scenes_for(mode)
-    return tuple(scene for scene in sorted_scenes(scenes, dataset.scenes()) if scene in available)
+def _wanted(dataset: BenchDataset, mode: Mode, scenes: Sequence[str]) -> tuple[str, ...]:
+    available = dataset.scenes_for(mode.name)
+    known = sorted_scenes(scenes, dataset.scenes())
+    return tuple(scene for scene in known if scene in available and mode.suits(dataset, scene))
 
 
 def _limited(scenes: tuple[str, ...], limit: int | None) -> tuple[str, ...]:

@@ -55,6 +55,23 @@ class BenchOptions:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Targets:
+    """Views that pictures are asked for, and only the cameras given.
+
+    Attributes:
+        frames: their names.
+        extrinsics: (M, 3, 4) world-to-camera.
+        intrinsics: (M, 3, 3) in pixels of the pictures.
+        size: height and width of the pictures.
+    """
+
+    frames: tuple[str, ...]
+    extrinsics: Floats
+    intrinsics: Floats
+    size: tuple[int, int]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Request:
     """What a predictor is asked.
 
@@ -64,8 +81,11 @@ class Request:
         frames: names of the frames that are asked for.
         scored: names of all frames of the scene that are scored.
         images: gives the N pictures; whoever does not need them does not load them.
+        truth: gives all that is known of the frames, and then of the targets: for references that show what a score
+            means, and for no one else.
         extrinsics: (N, 3, 4) world-to-camera where cameras are given, or None.
         intrinsics: (N, 3, 3) in pixels of the pictures where they are given, or None.
+        targets: views that pictures are asked for, instead of depth and poses; None in all modes but ``nvs``.
     """
 
     dataset: str
@@ -73,8 +93,10 @@ class Request:
     frames: tuple[str, ...]
     scored: tuple[str, ...]
     images: Callable[[], Images]
+    truth: Callable[[], list[View]]
     extrinsics: Floats | None = None
     intrinsics: Floats | None = None
+    targets: Targets | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -85,7 +107,8 @@ class Contender:
         name: in tables.
         identity: of the weights and options; part of the name under which predictions are kept.
         answer: gives the estimate.
-        gives: of ``"depth"``, ``"poses"`` and ``"pairs"`` (relative poses without a common world).
+        gives: of ``"depth"``, ``"poses"``, ``"pairs"`` (relative poses without a common world) and ``"views"``
+            (pictures of unseen views).
         given_cameras: whether it can use given cameras.
         cacheable: whether its predictions are worth keeping.
         licence: of the weights, where there is one.
@@ -112,6 +135,7 @@ class Task:
         options: of the run.
         spent: seconds that predictions took when they were made, without reading pictures; filled as they are asked
             for.
+        noted: lists that a mode keeps beside its scores.
     """
 
     dataset: BenchDataset
@@ -120,6 +144,7 @@ class Task:
     cache: PredictionCache
     options: BenchOptions
     spent: list[float] = field(default_factory=list)
+    noted: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @cached_property
     def frames(self) -> tuple[str, ...]:
@@ -142,9 +167,10 @@ class Task:
             raise InputError("scene", f"{self.scene} with damaged poses", "a pose for every frame")
         return poses
 
-    def view(self, index: int) -> View:
-        """One frame, not larger than :attr:`BenchOptions.longest_side`; read anew each time."""
-        return shrunk(self.dataset.load(self.scene, self.frames[index]), self.options.longest_side)
+    def view(self, index: int, size: tuple[int, int] | None = None) -> View:
+        """One frame, not larger than :attr:`BenchOptions.longest_side`, or cut to a size; read anew each time."""
+        loaded = self.dataset.load(self.scene, self.frames[index])
+        return shrunk(loaded, self.options.longest_side) if size is None else cut(loaded, size)
 
     def surface(self) -> Surface | None:
         """See :meth:`~depth_anything_3.datasets.benchmark.base.BenchDataset.surface`."""
@@ -157,6 +183,8 @@ class Task:
         given_cameras: bool = False,
         given_intrinsics: bool = False,
         disturbed: tuple[str, Disturb] | None = None,
+        targets: Sequence[int] = (),
+        size: tuple[int, int] | None = None,
         keep: bool = True,
     ) -> Estimate:
         """What the predictor says about some views together.
@@ -166,7 +194,12 @@ class Task:
             given_cameras: hand the true cameras in.
             given_intrinsics: hand the true camera matrices in, without poses.
             disturbed: a name for the cache, and what is done to the picture with a number before it is shown.
+            targets: numbers of views that pictures are asked for.
+            size: height and width that all pictures are cut to.
             keep: look in the cache, and put the prediction there.
+
+        Raises:
+            InputError: the answer is not about as many views as were asked for.
         """
         chosen = range(len(self.frames)) if views is None else views
         frames = tuple(self.frames[i] for i in chosen)
@@ -179,17 +212,20 @@ class Task:
             "given": (given_cameras, given_intrinsics),
             "disturbed": None if disturbed is None else disturbed[0],
         }
+        if targets:
+            key |= {"targets": tuple(self.frames[i] for i in targets), "size": size}
         keep = keep and self.contender.cacheable
         if keep and (found := self.cache.find(key)) is not None:
             self.spent.append(found[1])
             return found[0]
         reading: list[float] = []
-        request = self._request(list(chosen), frames, given_cameras, given_intrinsics, disturbed, reading)
+        request = self._request(
+            list(chosen), list(targets), size, given_cameras, given_intrinsics, disturbed, reading=reading
+        )
         start = perf_counter()
         estimate = self.contender.answer(request)
         self.spent.append(perf_counter() - start - sum(reading))
-        if estimate.views != len(frames):
-            raise InputError("depth", f"{estimate.views} views", f"{len(frames)}, one per image")
+        _check_count(estimate, len(frames), len(targets))
         if keep:
             self.cache.put(key, estimate, self.spent[-1])
         return estimate
@@ -197,30 +233,44 @@ class Task:
     def _request(
         self,
         chosen: list[int],
-        frames: tuple[str, ...],
+        targets: list[int],
+        size: tuple[int, int] | None,
         given_cameras: bool,
         given_intrinsics: bool,
         disturbed: tuple[str, Disturb] | None,
+        *,
         reading: list[float],
     ) -> Request:
         def images() -> Images:
             start = perf_counter()
-            pictures = [self.view(i).image for i in chosen]
+            pictures = [self.view(i, size).image for i in chosen]
             shown = [p.copy() if disturbed is None else disturbed[1](p, i) for i, p in enumerate(pictures)]
             reading.append(perf_counter() - start)
             return shown
 
         k = None
         if given_cameras or given_intrinsics:
-            k = np.stack([self.view(i).intrinsics for i in chosen])
+            k = np.stack([self.view(i, size).intrinsics for i in chosen])
         return Request(
             dataset=self.dataset.name,
             scene=self.scene,
-            frames=frames,
+            frames=tuple(self.frames[i] for i in chosen),
             scored=self.frames,
             images=images,
+            truth=lambda: [self.view(i, size) for i in (*chosen, *targets)],
             extrinsics=self.poses[chosen].astype(np.float32) if given_cameras else None,
             intrinsics=k,
+            targets=self._targets(targets, size) if targets else None,
+        )
+
+    def _targets(self, targets: list[int], size: tuple[int, int] | None) -> Targets:
+        views = [self.view(i, size) for i in targets]
+        height, width = views[0].image.shape[:2]
+        return Targets(
+            frames=tuple(self.frames[i] for i in targets),
+            extrinsics=self.poses[targets].astype(np.float32),
+            intrinsics=np.stack([view.intrinsics for view in views]),
+            size=(height, width),
         )
 
     def identity(self) -> str:
@@ -234,6 +284,26 @@ class Task:
                 "options": vars(self.options),
             }
         )
+
+
+def _check_count(estimate: Estimate, views: int, targets: int) -> None:
+    if targets and (estimate.pictures is None or len(estimate.pictures) != targets):
+        came = "none" if estimate.pictures is None else f"{len(estimate.pictures)}"
+        raise InputError("pictures", came, f"{targets}, one per target")
+    if not targets and estimate.views != views:
+        raise InputError("depth", f"{estimate.views} views", f"{views}, one per image")
+
+
+def cut(view: View, size: tuple[int, int]) -> View:
+    """A view scaled until it covers a height and width, and cut at its centre; without depth and masks."""
+    old, new = np.array(view.image.shape[1::-1]), np.array(size[::-1])
+    scaled = np.maximum(np.ceil(old * (new / old).max() - 1e-9), new).astype(int)
+    image = cv2.resize(view.image, tuple(scaled.tolist()), interpolation=cv2.INTER_AREA)
+    left, top = ((scaled - new) // 2).tolist()
+    k = view.intrinsics * np.array([*(scaled / old), 1.0])[:, None]
+    k[:2, 2] -= [left, top]
+    image = np.ascontiguousarray(image[top : top + new[1], left : left + new[0]], np.uint8)
+    return View(image=image, intrinsics=k.astype(np.float32), extrinsics=view.extrinsics)
 
 
 def shrunk(view: View, longest_side: int) -> View:

@@ -25,6 +25,7 @@ COMMANDS = (
     ),
     Entry("panorama", "panorama:panorama", "Distances all around one place.", _FILES),
     Entry("stream", "stream:stream", "Reconstruct a long video or a large folder, frame by frame.", _FILES),
+    Entry("batch", "batch:batch", "Reconstruct many scenes, here or on a Ray cluster; goes on where it was.", _FILES),
     Entry("convert", "convert:convert", "Write a saved result, or a file of cameras, in other formats.", _FILES),
     Entry("clean", "clean:clean", "Clean the point cloud and the mesh of a saved result.", _FILES),
     Entry("models", "models:app", "List, download, verify and remove models.", _MODELS),

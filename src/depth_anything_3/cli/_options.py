@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
 
+from depth_anything_3.batch.engine import EngineOptions
 from depth_anything_3.cli._console import command_errors
 from depth_anything_3.errors import InputError
 from depth_anything_3.export.base import EXPORTERS
@@ -360,6 +361,12 @@ FLAGS: dict[str, Flag] = {
         help="With --use-backend: do not wait; print the id of the job, whose results stay with the backend.",
         one_way=True,
     ),
+    # many scenes
+    "engine": Flag(help="Who works: this process ('local'), or the workers of a Ray cluster."),
+    "workers": Flag(help="Of Ray: jobs at a time at most. Default: as many as the cluster has room for.", shown=False),
+    "address": Flag(help="Of a Ray cluster that runs already. Default: one is started on this machine.", shown=False),
+    "gpus": Flag(help="Of each Ray worker; a part of one lets workers share it."),
+    "attempts": Flag(help="How often what fails is tried, but for errors that say what is wrong with the input."),
     # what is said
     "dry_run": Flag(help="Check everything and say what would happen.", one_way=True),
     "as_json": Flag(help="Print one JSON object, also for errors.", name="json", one_way=True),
@@ -382,6 +389,7 @@ PANELS: dict[type, str] = {
     FileOptions: "Files",
     BackendOptions: "Backend",
     ReportOptions: "Report",
+    EngineOptions: "Engine",
 }
 """The heading in the help, by dataclass."""
 

@@ -39,12 +39,13 @@ def auto(
     """Reconstruct a photo, a folder of photos, a video or a COLMAP folder."""
     from depth_anything_3.cli._scene import reconstruct
 
-    reconstruct(_material(input_path, photos, frames, sparse_subdir, scene.cameras), scene)
+    reconstruct(material_of(input_path, photos, frames, sparse_subdir, scene.cameras), scene)
 
 
-def _material(
+def material_of(
     path: Path, photos: FolderOptions, frames: VideoOptions, sparse_subdir: str, cameras: KnownCameras
 ) -> Material:
+    """What a path holds, whatever it is; options that do nothing for it are warned of."""
     from depth_anything_3.cli._film import film_of
     from depth_anything_3.cli._material import photos_in
     from depth_anything_3.io.video import is_video

@@ -10,11 +10,12 @@ import typer
 
 from depth_anything_3.cli._console import command_errors
 from depth_anything_3.cli._help import SETTINGS
+from depth_anything_3.cli._options import FLAGS
 
 if TYPE_CHECKING:
     from depth_anything_3.bench.evaluate import Run
-    from depth_anything_3.bench.novel_views import NovelViewRun
     from depth_anything_3.bench.results import Result
+    from depth_anything_3.bench.task import Contender
     from depth_anything_3.datasets.benchmark.base import BenchDataset
 
 app = typer.Typer(
@@ -112,46 +113,6 @@ def refinement(
         typer.echo(f"report: {out / 'refinement.md'}")
 
 
-@app.command("novel-views")
-def novel_views(
-    out: Annotated[Path, typer.Option(help="Folder for the report.")],
-    model: Annotated[list[str], typer.Option(help="Hub id, folder or file of a checkpoint; may be repeated.")] = [  # noqa: B006
-        "bundled"
-    ],
-    scenes: Annotated[
-        int | None, typer.Option(help="Only so many of the held-out scenes, evenly spaced.", show_default=False)
-    ] = None,
-    dataset: Annotated[
-        str | None,
-        typer.Option(
-            help="dl3dv, tanks_and_temples or megadepth below --data, instead of the held-out scenes.",
-            show_default=False,
-        ),
-    ] = None,
-    data: Annotated[Path | None, typer.Option(help="Folder of the data set.", show_default=False)] = None,
-    process_res: Annotated[
-        int | None,
-        typer.Option(help="Longest side in pixels at which models run. Default: the model's own.", show_default=False),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print errors as JSON.")] = False,
-) -> None:
-    """Score pictures of views that models have not seen, beside the nearest view and plain splats."""
-    with command_errors(as_json=as_json):
-        from depth_anything_3.bench import novel_views as nv
-
-        splits = nv.splits_of(dataset, data, scenes)
-        painters = nv.model_painters(model, process_res=process_res, depth=dataset is None)
-        lpips, notes = nv.lpips_or_note()
-        runs = nv.novel_views(painters, splits, lpips=lpips, on_run=_print_novel_views)
-        for path in nv.write_novel_views(out, runs, notes=notes):
-            typer.echo(f"report: {path}")
-
-
-def _print_novel_views(run: NovelViewRun) -> None:
-    scores = run.error or "  ".join(f"{name} {value:.3f}" for name, value in run.scores.items())
-    typer.echo(f"{run.scene}  {len(run.targets)} targets  {run.painter:28s}  {scores}")
-
-
 Data = Annotated[
     list[str],
     typer.Option(help="NAME or NAME=FOLDER of a data set; may be repeated. Without a folder: NAME below --root."),
@@ -182,7 +143,9 @@ def run(
     out: Annotated[Path, typer.Option(help="Folder for predictions, results and reports.")],
     model: Annotated[
         list[str],
-        typer.Option(help="Checkpoint[,OPTION=VALUE...], colmap, sift, npz=FOLDER, or a plugin; may be repeated."),
+        typer.Option(
+            help="Checkpoint[,OPTION=VALUE...], npz=FOLDER, or a name from `da3 bench list`; may be repeated."
+        ),
     ] = ["bundled"],  # noqa: B006
     mode: Annotated[
         list[str] | None,
@@ -198,19 +161,24 @@ def run(
     surface_points: SurfacePoints = 1_000_000,
     allow_partial: AllowPartial = False,
     force: Force = False,
+    engine: Annotated[str, typer.Option(help=FLAGS["engine"].help)] = "local",
+    workers: Annotated[int | None, typer.Option(help=FLAGS["workers"].help, show_default=False)] = None,
+    address: Annotated[str | None, typer.Option(help=FLAGS["address"].help, show_default=False)] = None,
+    gpus: Annotated[float, typer.Option(help=FLAGS["gpus"].help)] = 0.0,
+    attempts: Annotated[int, typer.Option(help=FLAGS["attempts"].help)] = 2,
     as_json: AsJson = False,
 ) -> None:
     """Score predictors; what is there already is not computed again. Exit code 1 where a scene failed."""
     with command_errors(as_json=as_json):
-        from depth_anything_3.bench.contenders import contenders
+        from depth_anything_3.batch.engine import EngineOptions
         from depth_anything_3.bench.pages import write_pages
         from depth_anything_3.bench.run import run_bench
         from depth_anything_3.bench.task import BenchOptions
 
+        reopen = partial(_opened, tuple(data), None if root is None else root.absolute(), tuple(model))
         results = run_bench(
-            out,
-            [_dataset(text, root) for text in data],
-            contenders(model),
+            out.absolute(),
+            *reopen(),
             modes=mode or (),
             options=BenchOptions(
                 frames=frames,  # type: ignore[arg-type]
@@ -222,6 +190,14 @@ def run(
             scenes=scene or (),
             limit=limit,
             force=force,
+            engine=EngineOptions(
+                engine=engine,  # type: ignore[arg-type]
+                workers=workers,
+                address=address,
+                gpus=gpus,
+                attempts=attempts,
+            ),
+            reopen=reopen,
             on_result=_print_result,
         )
         for path in write_pages(out, partial=allow_partial)[0]:
@@ -249,7 +225,7 @@ def report(
 def list_all(as_json: AsJson = False) -> None:
     """Data sets, modes, predictors and published rows."""
     with command_errors(as_json=as_json):
-        from depth_anything_3.bench.contenders import PREDICTORS
+        from depth_anything_3.bench.contenders import PREDICTORS, REFERENCES
         from depth_anything_3.bench.modes.base import MODES
         from depth_anything_3.bench.published import published_models
         from depth_anything_3.datasets.benchmark.base import BENCH_DATASETS, PUBLISHED_ARCHIVES
@@ -262,7 +238,7 @@ def list_all(as_json: AsJson = False) -> None:
         typer.echo("modes:")
         for name in MODES:
             typer.echo(f"  {name:16s}{MODES[name].about.partition('.')[0]}.")
-        typer.echo(f"predictors: checkpoints, npz=FOLDER, {', '.join(PREDICTORS)}")
+        typer.echo(f"predictors: checkpoints, npz=FOLDER, {', '.join((*PREDICTORS, *REFERENCES))}")
         typer.echo(f"published rows: {', '.join(published_models())}")
 
 
@@ -347,13 +323,22 @@ def reproduce(
     _exit_if(any(result.error is not None for result in results))
 
 
+def _opened(
+    data: tuple[str, ...], root: Path | None, model: tuple[str, ...]
+) -> tuple[list[BenchDataset], list[Contender]]:
+    """Data sets and predictors by what was typed, here and in workers."""
+    from depth_anything_3.bench.contenders import contenders
+
+    return [_dataset(text, root) for text in data], contenders(model)
+
+
 def _dataset(text: str, root: Path | None) -> BenchDataset:
     """A data set from NAME or NAME=FOLDER."""
     from depth_anything_3.datasets.benchmark.base import open_dataset
 
     name, sign, folder = text.partition("=")
     if sign:
-        return open_dataset(name, folder)
+        return open_dataset(name, Path(folder).absolute())  # workers may be elsewhere
     below = None if root is None else root / name
     return open_dataset(name, below if below is not None and below.is_dir() else root)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from datasets.world import POSES, ROOM, Shot, camera_matrix, shoot
+from datasets.writers import dl3dv, sfm
 from depth_anything_3.datasets.base import CorruptSample
 from depth_anything_3.datasets.benchmark import seven_scenes, tum_rgbd
 from depth_anything_3.datasets.benchmark.base import BENCH_DATASETS, BenchDataset, Crop, shuffled, sorted_scenes
@@ -260,6 +262,12 @@ def write_tum_rgbd(root: Path) -> list[Shot]:
     return some
 
 
+def write_photos(writer: Callable[..., None], folder: str, root: Path) -> list[Shot]:
+    some = shots()
+    writer(root / folder, some)
+    return some
+
+
 @dataclass(frozen=True)
 class Case:
     """A data set, who writes it, its scene, where depth may differ (relative), and whether a surface has triangles."""
@@ -289,6 +297,9 @@ CASES = [
     Case("sun_rgbd", write_sun_rgbd, "kv1/NYUdata/NYU0001", posed=False, far=8),
     Case("kitti_odometry", write_kitti_odometry, "04", depth=None),
     Case("tum_rgbd", write_tum_rgbd, "freiburg1_desk", far=13),
+    Case("tanks_and_temples", partial(write_photos, sfm.write_tanks, "Truck"), "Truck", depth=None),
+    Case("megadepth_nvs", partial(write_photos, sfm.write_megadepth, "5000"), "5000/0", depth=None),
+    Case("dl3dv_benchmark", partial(write_photos, dl3dv.write, "a" * 64), "a" * 64, depth=None),
 ]
 
 

@@ -75,29 +75,35 @@ def _points(task: Task, placed: Placed, index: int) -> npt.NDArray[np.float32]:
 
 
 def _agreed(clouds: list[npt.NDArray[np.float32]], placed: Placed) -> Array:
-    return np.concatenate([_agreed_in(clouds, placed, i) for i in range(len(clouds))])
+    points = [cloud[np.isfinite(cloud).all(-1)] for cloud in clouds]
+    return np.concatenate([_agreed_in(clouds[i], points, placed, i) for i in range(len(clouds))])
 
 
-def _agreed_in(clouds: list[npt.NDArray[np.float32]], placed: Placed, reference: int) -> Array:
-    """Points of the pixels of one view that enough views agree on."""
-    own = clouds[reference]
+def _agreed_in(
+    own: npt.NDArray[np.float32], clouds: list[npt.NDArray[np.float32]], placed: Placed, reference: int
+) -> Array:
+    """Points of the pixels of one view that enough views agree on: its own by pixel, and the clouds of all views."""
     height, width = own.shape[:2]
     h, w = placed.depth.shape[1:]
     k = np.asarray(placed.intrinsics[reference], np.float64) * np.array([[width / w], [height / h], [1.0]])
     pose = np.asarray(placed.extrinsics[reference], np.float64)
     hits, total = np.zeros((height, width), np.int32), np.zeros((height, width, 3))
+    counted = np.empty(height * width, np.int64)
     for cloud in clouds:
-        points = cloud[np.isfinite(cloud).all(-1)].astype(np.float64)
-        if not len(points):
+        if not len(cloud):
             continue
+        points = cloud.astype(np.float64)
         xy, z = project(points, k, pose)
         with np.errstate(invalid="ignore"):
             inside = (z > 0) & (xy >= 0).all(-1) & (xy[:, 0] < width) & (xy[:, 1] < height)
         points, (column, row) = points[inside], xy[inside].astype(int).T
         near = np.linalg.norm(points - own[row, column], axis=1) < AGREEMENT
-        # Of points of one view that fall into one pixel, one counts.
-        pixel, first = np.unique(row[near] * width + column[near], return_index=True)
-        hits.ravel()[pixel] += 1
-        total.reshape(-1, 3)[pixel] += points[near][first]
+        pixel, points = row[near] * width + column[near], points[near]
+        # Of points of one view that fall into one pixel, one counts: the first, which is written last.
+        number = np.arange(len(pixel))
+        counted[pixel[::-1]] = number[::-1]
+        first = counted[pixel] == number
+        hits.ravel()[pixel[first]] += 1
+        total.reshape(-1, 3)[pixel[first]] += points[first]
     kept = hits >= AGREEING
     return total[kept] / hits[kept][:, None]

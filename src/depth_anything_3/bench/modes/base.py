@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from depth_anything_3.bench.task import Task
+from depth_anything_3.datasets.benchmark.base import BenchDataset
 from depth_anything_3.registry import Registry
 
 Scores = dict[str, float]
@@ -36,6 +37,10 @@ class Column:
         return self.title + {"higher": " ↑", "lower": " ↓", "": ""}[self.better]
 
 
+def _every(dataset: BenchDataset, scene: str) -> bool:
+    return True
+
+
 @dataclass(frozen=True, kw_only=True)
 class Mode:
     """One way to measure.
@@ -47,6 +52,7 @@ class Mode:
         score: gives the scores of a scene; ``"images"`` among them says how many images it counts for in the mean.
         needs: what a predictor has to give, any of these; see :attr:`~depth_anything_3.bench.task.Contender.gives`.
         given_cameras: whether a predictor has to take given cameras.
+        suits: whether a scene of a data set can be scored; asked before anything runs.
     """
 
     name: str
@@ -55,6 +61,7 @@ class Mode:
     score: Callable[[Task], Scores]
     needs: frozenset[str] = frozenset({"depth"})
     given_cameras: bool = False
+    suits: Callable[[BenchDataset, str], bool] = _every
 
     def misses(self, gives: frozenset[str], given_cameras: bool) -> str | None:
         """Why a predictor has no row in this mode, or None."""

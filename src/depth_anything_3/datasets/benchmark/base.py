@@ -83,6 +83,28 @@ class Crop:
         return inside
 
 
+@dataclass(frozen=True, kw_only=True)
+class NovelViews:
+    """Which views of a scene are seen, and which pictures are asked for.
+
+    Attributes:
+        context: how many views are seen, by farthest-point sampling; fewer where there are not so many.
+        every: every so manieth view is a target, and none of the others; None where the angle decides.
+        angle_deg: without ``every``, targets are all views that see the scene at least so far off every context view;
+            see :func:`depth_anything_3.bench.novel_views.view_angle_deg`.
+        size: height and width to which pictures are scaled and cut at the centre; None leaves them.
+    """
+
+    context: int
+    every: int | None = None
+    angle_deg: float = 0.0
+    size: tuple[int, int] | None = None
+
+
+PUBLISHED_NOVEL_VIEWS = NovelViews(context=12, every=8, size=(270, 480))
+"""Of sets of photographs (paper, section 6.3)."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Surface:
     """The true surface of a scene.
@@ -124,6 +146,7 @@ class BenchDataset(Dataset):
         fusion_unit: whether the lengths in ``fusion`` are in the data set's unit, or multiples of the median depth.
         depth_range: where depth is scored: above the first number, up to the second.
         crop: the part of each picture where depth is scored.
+        novel_views: how views are split for pictures of unseen ones; None where there is no rule.
         max_frames: of a scene, by default; None takes all.
         paper_stride: every so manieth frame is taken by the rule ``"paper"``; None where the paper names none.
         ordered: frames of a long scene are taken at even distances instead of at random.
@@ -136,6 +159,7 @@ class BenchDataset(Dataset):
     fusion_unit: ClassVar[Literal["data set", "median depth"]] = "data set"
     depth_range: ClassVar[tuple[float, float]] = (0.0, float("inf"))
     crop: ClassVar[Crop] = Crop()
+    novel_views: ClassVar[NovelViews | None] = None
     max_frames: ClassVar[int | None] = 100
     paper_stride: ClassVar[int | None] = None
     ordered: ClassVar[bool] = False
@@ -151,6 +175,10 @@ class BenchDataset(Dataset):
         Raises:
             CorruptSample: its file is damaged or missing.
         """
+        return None
+
+    def median_depth(self, scene: str) -> float | None:
+        """Median depth of a scene, where it is known without looking at its pictures; rules for novel views need it."""
         return None
 
     def observed(self, scene: str) -> ObservedVolume | None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from depth_anything_3.datasets.base import SceneCameras, View
-from depth_anything_3.datasets.benchmark.base import BenchDataset, Fusion
+from depth_anything_3.datasets.benchmark.base import BenchDataset, Fusion, NovelViews
 from depth_anything_3.errors import InputError
 from depth_anything_3.synth.held_out import VIEWS, HeldOutScene, held_out, render_held_out
 from depth_anything_3.synth.sample import Sample
@@ -29,6 +29,7 @@ class ProceduralHeldOut(BenchDataset):
     # In multiples of the median depth: scenes reach from a table to a street.
     fusion = Fusion(voxel=0.01, truncation=0.04, max_depth=10.0, threshold=0.02)
     fusion_unit = "median depth"
+    novel_views = NovelViews(context=4, angle_deg=10.0)
 
     def __init__(self) -> None:
         self._specs: dict[str, HeldOutScene] = {f"{self.name}/{spec.name}": spec for spec in held_out()}
@@ -49,6 +50,10 @@ class ProceduralHeldOut(BenchDataset):
         return SceneCameras(
             intrinsics=np.asarray(cameras.intrinsics, np.float32), extrinsics=np.asarray(cameras.extrinsics, np.float32)
         )
+
+    def median_depth(self, scene: str) -> float:
+        """As it is written down."""
+        return self._spec(scene).stats.median_depth
 
     def load(self, scene: str, frame: str) -> View:
         """One view; the whole scene is rendered when the first one is asked for."""

@@ -13,7 +13,7 @@ from support.serving import running_server, settings_for
 
 
 def load(repository: Path, *arguments: str) -> dict[str, Any]:
-    command = [sys.executable, str(repository / "tools" / "load_server.py"), *arguments]
+    command = [sys.executable, str(repository / "benchmarks" / "serve_load.py"), *arguments]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
     report: dict[str, Any] = json.loads(result.stdout)

@@ -7,7 +7,8 @@ The first: 200 clients submit and poll for two minutes; the second: kill -9 of s
 ``--model`` the network is left out (a predictor that only writes files), because everything around it is the point.
 
 The server is a process of its own, its worker another; the clients share this one, and ``client_late_ms`` says by how
-much this process itself was late: that is part of every other time. Prints one JSON object, and ends with status 1 if
+much this process itself was late: that is part of every other time. ``server_processor_ms`` is the processor time of
+the server for one answer, which other programs on the machine do not change. Prints one JSON object, and ends with status 1 if
 a job was lost or ended twice, or if the server held more than a fifth more memory at the end than in the middle.
 """
 
@@ -188,9 +189,7 @@ async def one_client(port: int, end: float, report: Report, arguments: argparse.
         while True:  # the same key until there is an answer: an accepted job is not submitted twice
             begun = time.perf_counter()
             try:
-                status, job = await connection.ask(
-                    "POST", "/v1/jobs", body, Content_Type=kind, Idempotency_Key=key
-                )
+                status, job = await connection.ask("POST", "/v1/jobs", body, Content_Type=kind, Idempotency_Key=key)
                 break
             except OSError:
                 report.unreachable += 1
@@ -248,6 +247,15 @@ def watch_memory(server: ServerProcess, report: Report, stop: threading.Event) -
             report.memory_mb.append([round(time.monotonic() - begun, 1), *sizes])
 
 
+def processor_seconds(pid: int) -> float:
+    """Processor time of a process; NaN where the system has no ``/proc``."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except OSError:
+        return float("nan")
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def growth(series: list[list[float]]) -> float | None:
     """How much more the server held at the end than in the middle, as a share; None for less than four readings.
 
@@ -301,7 +309,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clients", type=int, default=200)
     parser.add_argument("--seconds", type=float, default=120.0, help="of submitting; then the last jobs are awaited")
-    parser.add_argument("--patience", type=float, default=120.0, help="seconds for the last jobs to end")
+    parser.add_argument("--patience", type=float, default=300.0, help="seconds for the last jobs to end")
     parser.add_argument("--kills", type=int, default=0)
     parser.add_argument("--poll", type=float, default=0.5, help="seconds between two questions of a client")
     parser.add_argument("--seed", type=int, default=0, help="of the kills")
@@ -317,9 +325,13 @@ def run(folder: Path, arguments: argparse.Namespace) -> tuple[Report, dict[str, 
     server.start()
     watcher = threading.Thread(target=watch_memory, args=(server, report, stop))
     watcher.start()
+    assert server.process is not None
+    pid, before = server.process.pid, processor_seconds(server.process.pid)
     try:
         asyncio.run(load(server, arguments, report))
         stop.set()
+        answers = len(report.submit_ms) + len(report.status_ms)
+        spent = None if arguments.kills else 1000 * (processor_seconds(pid) - before) / max(1, answers)
         ends = Counter(drain(server, set(report.accepted), arguments.patience).values())
         with sqlite3.connect(server.folder / "queue.sqlite") as db:
             queries = {
@@ -332,7 +344,7 @@ def run(folder: Path, arguments: argparse.Namespace) -> tuple[Report, dict[str, 
         stop.set()
         watcher.join()
         server.stop()
-    return report, {"ends": dict(ends), **found}
+    return report, {"ends": dict(ends), **found, "server_processor_ms": spent and round(spent, 3)}
 
 
 def main(argv: list[str] | None = None) -> int:

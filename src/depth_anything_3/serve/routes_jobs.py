@@ -13,7 +13,6 @@ from typing import Annotated, Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request
-from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 
@@ -29,6 +28,7 @@ from depth_anything_3.serve.views import (
     JOB_SCHEMA,
     error_answers,
     events,
+    in_turn,
     job_view,
     json_content,
 )
@@ -67,12 +67,12 @@ def _add_submission(routes: APIRouter, queue: JobQueue) -> None:
         known: dict[str, Any] = {"owner": owner_of(request), "idempotency_key": idempotency_key}
         if kind == _JSON:
             values = await json_object(request)
-            job = await run_in_threadpool(submit_paths, queue, values, **known)
+            job = await in_turn(partial(submit_paths, queue, values, **known))
         else:
             limits = queue.settings.limits
             async with request.form(max_files=limits.images + 1, max_fields=8, max_part_size=16 * MIB) as form:
                 images, options, export_dir = _form_parts(form)
-                job = await run_in_threadpool(queue.submit, images, options, export_dir=export_dir, **known)
+                job = await in_turn(partial(queue.submit, images, options, export_dir=export_dir, **known))
         return JSONResponse(job_view(job), 202, headers={"Location": f"/v1/jobs/{job.id}"})
 
 
@@ -89,8 +89,9 @@ def _add_status(routes: APIRouter, queue: JobQueue) -> None:
         return JSONResponse({"object": "list", "data": [job_view(job) for job in jobs]})
 
     @routes.get("/jobs/{job_id}", responses={200: json_content(JOB_SCHEMA, "The job"), **error_answers(404)})
-    def get_job(request: Request, job_id: str) -> JSONResponse:
+    async def get_job(request: Request, job_id: str) -> JSONResponse:
         """One job, with its place in the queue while it waits."""
+        # Read on the event loop: that takes less time than to pass it to a thread, and waits for no thread that works.
         job = queue.get(job_id, owner=owner_of(request))
         extra = {"position": queue.store.position(job_id)} if job.status == "queued" else {}
         return JSONResponse({**job_view(job), **extra})
@@ -105,7 +106,7 @@ def _add_status(routes: APIRouter, queue: JobQueue) -> None:
     async def stream(request: Request, job_id: str) -> Response:
         """Progress as server-sent events: `job` for each change, `end` with the finished job. `Last-Event-ID` leaves
         out what was seen."""
-        await run_in_threadpool(queue.get, job_id, owner=owner_of(request))
+        queue.get(job_id, owner=owner_of(request))
         state = request.app.state
         if state.streams >= queue.settings.limits.streams:
             raise HttpError(429, "too_many_streams", "too many event streams are open", headers={"Retry-After": "5"})

@@ -32,6 +32,7 @@ _LOG = logging.getLogger(__name__)
 _IDLE = 0.03
 _REPORT_EVERY = 0.2
 _LOCK_SECONDS = 30.0
+_NICENESS = 5
 EXIT_ORPHANED = 3
 
 
@@ -194,6 +195,8 @@ def main() -> None:
     from depth_anything_3.serve.logs import configure
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal, it goes to the server, which tells us
+    if hasattr(os, "nice"):
+        os.nice(_NICENESS)  # the server, which needs little, answers at once also where the network takes every core
     configure()
     stream = sys.stdin.buffer
     slot, settings = stream.readline().decode().strip(), stream.readline().decode()

@@ -55,7 +55,14 @@ def create_app(
             await asyncio.to_thread(queue.__exit__)
 
     # The usual pages of documentation load their scripts from elsewhere, so there are none.
-    app = FastAPI(title="Depth Anything 3", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="Depth Anything 3",
+        version=__version__,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        generate_unique_id_function=lambda route: route.name,  # short names of operations, which links refer to
+    )
     app.state.queue, app.state.streams, app.state.stopping = queue, 0, asyncio.Event()
     for routes in (routes_health, routes_jobs, routes_published):
         app.include_router(routes.router(queue))

@@ -29,6 +29,7 @@ from depth_anything_3.serve.views import (
     error_answers,
     events,
     in_turn,
+    job_links,
     job_view,
     json_content,
 )
@@ -55,7 +56,10 @@ def _add_submission(routes: APIRouter, queue: JobQueue) -> None:
     @routes.post(
         "/jobs",
         status_code=202,
-        responses={202: json_content(JOB_SCHEMA, "Accepted"), **error_answers(400, 413, 415, 408)},
+        responses={
+            202: json_content(JOB_SCHEMA, "Accepted") | job_links("get_job", "stream", "cancel", "delete"),
+            **error_answers(400, 413, 415, 408),
+        },
         openapi_extra={"requestBody": submission_schema()},
     )
     async def submit(request: Request) -> JSONResponse:
@@ -88,7 +92,13 @@ def _add_status(routes: APIRouter, queue: JobQueue) -> None:
         jobs = queue.find(owner=owner_of(request), status=status, limit=limit, before=before)
         return JSONResponse({"object": "list", "data": [job_view(job) for job in jobs]})
 
-    @routes.get("/jobs/{job_id}", responses={200: json_content(JOB_SCHEMA, "The job"), **error_answers(404)})
+    @routes.get(
+        "/jobs/{job_id}",
+        responses={
+            200: json_content(JOB_SCHEMA, "The job") | job_links("file", "archive", "cancel", "delete"),
+            **error_answers(404),
+        },
+    )
     async def get_job(request: Request, job_id: str) -> JSONResponse:
         """One job, with its place in the queue while it waits."""
         # Read on the event loop: that takes less time than to pass it to a thread, and waits for no thread that works.
@@ -132,7 +142,13 @@ def _add_status(routes: APIRouter, queue: JobQueue) -> None:
 
 
 def _add_changes(routes: APIRouter, queue: JobQueue) -> None:
-    @routes.post("/jobs/{job_id}/cancel", responses={200: json_content(JOB_SCHEMA, "The job"), **error_answers(404)})
+    @routes.post(
+        "/jobs/{job_id}/cancel",
+        responses={
+            200: json_content(JOB_SCHEMA, "The job") | job_links("get_job", "delete"),
+            **error_answers(404),
+        },
+    )
     def cancel(request: Request, job_id: str) -> JSONResponse:
         """End a waiting job, ask a running one to stop; a finished one stays as it is."""
         return JSONResponse(job_view(queue.cancel(job_id, owner=owner_of(request))))
@@ -147,7 +163,9 @@ def _add_changes(routes: APIRouter, queue: JobQueue) -> None:
 
 
 def _add_results(routes: APIRouter, queue: JobQueue) -> None:
-    binary = {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
+    kinds = sorted({"application/octet-stream", *_SAFE_TYPES} - {"application/json"})
+    bytes_: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
+    binary = {"content": {**dict.fromkeys(kinds, bytes_), "application/json": {"schema": {}}}}
 
     @routes.get(
         "/jobs/{job_id}/files/{name:path}",

@@ -115,6 +115,16 @@ def json_content(schema: dict[str, Any], description: str) -> dict[str, Any]:
     return {"description": description, "content": {"application/json": {"schema": schema}}}
 
 
+def job_links(*operations: str) -> dict[str, Any]:
+    """What can be done with the job in an answer, for OpenAPI: names of operations that take ``job_id``. The operation
+    ``file`` also takes the name of a result."""
+    parameters = {"job_id": "$response.body#/id"}
+    found = {name: {"operationId": name, "parameters": dict(parameters)} for name in operations}
+    if "file" in found:
+        found["file"] = {"operationId": "file", "parameters": {**parameters, "name": "$response.body#/files/0/name"}}
+    return {"links": found}
+
+
 def error_answers(*codes: int) -> dict[int | str, dict[str, Any]]:
     """The errors of a route, beside those that every route has."""
     said = {400: "Wrong value", 404: "Not found", 409: "Not finished", 413: "Too large", 415: "Wrong content type"}

@@ -19,7 +19,7 @@ from starlette.responses import FileResponse, JSONResponse, Response, StreamingR
 from depth_anything_3.errors import InputError
 from depth_anything_3.serve.guard import allowed_types
 from depth_anything_3.serve.http_errors import HttpError
-from depth_anything_3.serve.intake import IncomingImage
+from depth_anything_3.serve.intake import SCENE_FILES, IncomingImage
 from depth_anything_3.serve.jobs import JobQueue
 from depth_anything_3.serve.requests import options_schema
 from depth_anything_3.serve.settings import MIB
@@ -38,6 +38,7 @@ _JSON, _FORM = "application/json", "multipart/form-data"
 _INLINE = {".jpg", ".jpeg", ".png", ".webp", ".mp4"}
 _TYPES = {".glb": "model/gltf-binary", ".npz": "application/octet-stream", ".npy": "application/octet-stream"}
 _SAFE_TYPES = {"image/jpeg", "image/png", "image/webp", "video/mp4", "application/json", "model/gltf-binary"}
+_PATHS = {"masks": "mask_paths", "poses": "poses_path", "intrinsics": "intrinsics_path"}
 MOST_JSON = 96 * MIB
 """Bytes of a JSON body: enough for images in base64."""
 
@@ -74,9 +75,10 @@ def _add_submission(routes: APIRouter, queue: JobQueue) -> None:
             job = await in_turn(partial(submit_paths, queue, values, **known))
         else:
             limits = queue.settings.limits
-            async with request.form(max_files=limits.images + 1, max_fields=8, max_part_size=16 * MIB) as form:
-                images, options, export_dir = _form_parts(form)
-                job = await in_turn(partial(queue.submit, images, options, export_dir=export_dir, **known))
+            most = 2 * limits.images + 3  # images, masks, and one file more than there may be of others
+            async with request.form(max_files=most, max_fields=8, max_part_size=16 * MIB) as form:
+                parts = _form_parts(form)
+                job = await in_turn(partial(queue.submit, **parts, **known))
         return JSONResponse(job_view(job), 202, headers={"Location": f"/v1/jobs/{job.id}"})
 
 
@@ -230,31 +232,49 @@ def submit_paths(queue: JobQueue, values: dict[str, Any], *, owner: str, idempot
     """Submit a job whose images lie below the roots.
 
     Args:
-        values: ``image_paths``, ``export_dir`` and options, in one object.
+        values: ``image_paths``, ``mask_paths``, ``poses_path``, ``intrinsics_path``, ``export_dir`` and options.
 
     Raises:
         InputError: a wrong value. ForbiddenPathError: a path outside the roots.
     """
-    options = dict(values)
-    paths, export_dir = options.pop("image_paths", None), options.pop("export_dir", None)
-    if not isinstance(paths, list) or not paths or not all(isinstance(path, str) for path in paths):
-        raise InputError("image_paths", repr(paths)[:100], "a list of paths")
-    if len(paths) > queue.settings.limits.images:
-        raise InputError("image_paths", f"{len(paths)} paths", f"at most {queue.settings.limits.images}")
+    options, most = dict(values), queue.settings.limits.images
+    images = _opened_below(queue, "image_paths", options.pop("image_paths", None), most)
+    files = {
+        kind: _opened_below(queue, name, options.pop(name), most) for kind, name in _PATHS.items() if name in options
+    }
+    export_dir = options.pop("export_dir", None)
     if export_dir is not None and not isinstance(export_dir, str):
         raise InputError("export_dir", repr(export_dir)[:100], "a path or null")
-    images = [IncomingImage(path, partial(queue.roots.open, path)) for path in paths]
-    return queue.submit(images, options, owner=owner, export_dir=export_dir, idempotency_key=idempotency_key)
+    return queue.submit(
+        images, options, files=files, owner=owner, export_dir=export_dir, idempotency_key=idempotency_key
+    )
 
 
-def _form_parts(form: FormData) -> tuple[list[IncomingImage], dict[str, Any], str | None]:
-    """Images, options and folder of a form; nothing else may be in it."""
+def _opened_below(queue: JobQueue, name: str, paths: Any, most: int) -> list[IncomingImage]:
+    if name != "image_paths" and isinstance(paths, str | None):
+        paths = [paths] if paths else []
+    if (
+        not isinstance(paths, list)
+        or not all(isinstance(path, str) for path in paths)
+        or (name == "image_paths" and not paths)
+    ):
+        raise InputError(name, repr(paths)[:100], "a list of paths")
+    if len(paths) > most:
+        raise InputError(name, f"{len(paths)} paths", f"at most {most}")
+    return [IncomingImage(path, partial(queue.roots.open, path)) for path in paths]
+
+
+def _form_parts(form: FormData) -> dict[str, Any]:
+    """Images, files beside them, options and folder of a form, as arguments of ``JobQueue.submit``; nothing else may be
+    in it."""
     images: list[IncomingImage] = []
+    files: dict[str, list[IncomingImage]] = {}
     options: dict[str, Any] = {}
     export_dir: str | None = None
     for name, value in form.multi_items():
-        if name == "images" and isinstance(value, UploadFile):
-            images.append(IncomingImage(value.filename or "", value.file))
+        if isinstance(value, UploadFile) and name in ("images", *SCENE_FILES):
+            target = images if name == "images" else files.setdefault(name, [])
+            target.append(IncomingImage(value.filename or "", value.file))
         elif name == "options" and isinstance(value, str):
             try:
                 options = json.loads(value, parse_constant=_no_constant)
@@ -265,15 +285,21 @@ def _form_parts(form: FormData) -> tuple[list[IncomingImage], dict[str, Any], st
         elif name == "export_dir" and isinstance(value, str):
             export_dir = value
         else:
-            raise InputError(name[:50] or "form", "an unknown part", "files 'images', JSON 'options', 'export_dir'")
-    return images, options, export_dir
+            known = f"files {', '.join(('images', *SCENE_FILES))}; JSON 'options'; 'export_dir'"
+            raise InputError(name[:50] or "form", "an unknown part", known)
+    return {"images": images, "files": files, "options": options, "export_dir": export_dir}
 
 
 def submission_schema() -> dict[str, Any]:
     """The body of a submission, for OpenAPI."""
     options = options_schema()
+    strings: dict[str, Any] = {"type": "array", "items": {"type": "string"}}
+    files_: dict[str, Any] = {"type": "array", "items": {"type": "string", "format": "binary"}}
     paths = {
-        "image_paths": {"type": "array", "items": {"type": "string"}, "minItems": 1, "description": "Below a root."},
+        "image_paths": {**strings, "minItems": 1, "description": "Below a root: photos, or one video."},
+        "mask_paths": {**strings, "description": "Below a root: one mask for each image, white where it counts."},
+        "poses_path": {"type": "string", "description": "Below a root: a camera file with poses."},
+        "intrinsics_path": {"type": "string", "description": "Below a root: a camera file with intrinsics."},
         "export_dir": {
             "anyOf": [{"type": "string"}, {"type": "null"}],
             "default": None,
@@ -286,7 +312,10 @@ def submission_schema() -> dict[str, Any]:
         "required": ["images"],
         "additionalProperties": False,
         "properties": {
-            "images": {"type": "array", "items": {"type": "string", "format": "binary"}, "minItems": 1},
+            "images": {**files_, "minItems": 1, "description": "Photos, or one video."},
+            "masks": {**files_, "description": "One for each image, in order; white where it counts."},
+            "poses": {"type": "string", "format": "binary", "description": "A camera file with poses."},
+            "intrinsics": {"type": "string", "format": "binary", "description": "A camera file with intrinsics."},
             "options": {"type": "string", "description": "JSON object of options, as in the JSON form."},
             "export_dir": {"type": "string"},
         },

@@ -20,8 +20,9 @@ class Limits:
 
     Attributes:
         body_bytes: of one request.
-        file_bytes: of one image file.
-        images: of one job.
+        file_bytes: of one image or camera file.
+        video_bytes: of one video.
+        images: of one job; of a video, the frames that are taken.
         image_pixels: of one image, by its header, before it is decoded.
         processed_pixels: of one job at network size, all images together.
         queued: jobs that wait at the same time.
@@ -44,6 +45,7 @@ class Limits:
 
     body_bytes: int = 512 * MIB
     file_bytes: int = 64 * MIB
+    video_bytes: int = 256 * MIB
     images: int = 256
     image_pixels: int = 100_000_000
     processed_pixels: int = 64_000_000

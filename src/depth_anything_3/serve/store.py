@@ -471,8 +471,17 @@ def _end(db: sqlite3.Connection, row: sqlite3.Row, outcome: Outcome, deaths: int
         db.execute(
             "INSERT INTO usage VALUES(?, ?, 1, ?, ?, ?) ON CONFLICT(owner, day) DO UPDATE SET jobs=jobs+1, "
             "images=images+excluded.images, pixels=pixels+excluded.pixels, seconds=seconds+excluded.seconds",
-            (row["owner"], day, len(json.loads(row["images"])), row["pixels"], seconds),
+            (row["owner"], day, *_work(row, outcome), seconds),
         )
+
+
+def _work(row: sqlite3.Row, outcome: Outcome) -> tuple[int, int]:
+    """Images and pixels at network size; of a video, whose frames are counted by the worker, from the summary."""
+    summary = outcome.summary or {}
+    if row["pixels"] or not summary.get("processed_size"):
+        return len(json.loads(row["images"])), row["pixels"]
+    views, (width, height) = len(summary["views"]), summary["processed_size"]
+    return views, views * width * height
 
 
 def _job(row: sqlite3.Row) -> Job:

@@ -9,7 +9,8 @@ The first: 200 clients submit and poll for two minutes; the second: kill -9 of s
 The server is a process of its own, its worker another; the clients share this one, and ``client_late_ms`` says by how
 much this process itself was late: that is part of every other time. ``server_processor_ms`` is the processor time of
 the server for one answer, which other programs on the machine do not change. Prints one JSON object, and ends
-with status 1 if a job was lost or ended twice, or if the server held more than a fifth more memory at the end than in the middle.
+with status 1 if a job was lost or ended twice, or if the server held more than a fifth more memory at the end than in
+the middle.
 """
 
 from __future__ import annotations

@@ -99,10 +99,10 @@ def _input_panel(desk: Desk, choices: list[ModelChoice], examples: Examples, gal
         label="Photos of one scene", file_count="multiple", file_types=["image"], type="filepath", elem_id="da3-photos"
     )
     with gr.Accordion("Or a video", open=False):
-        video = gr.File(label="Video", file_types=["video"], type="filepath")
+        video = gr.File(label="Video", file_types=["video"], type="filepath", elem_id="da3-video")
         fps = gr.Slider(0.1, 30, value=1, step=0.1, label="Frames per second to take")
         look_at = gr.Button("Show the frames that would be taken")
-        frames = gr.Gallery(label="Frames", columns=4, height=220, interactive=False)
+        frames = gr.Gallery(label="Frames", columns=4, height=220, interactive=False, elem_id="da3-frames")
         look_at.click(_reported(_preview), [video, fps], [frames], api_visibility="private")
     with gr.Accordion("Examples", open=False):
         names = examples.names()

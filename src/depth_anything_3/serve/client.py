@@ -153,6 +153,7 @@ class Client:
         masks: Sequence[FileSource] = (),
         poses: FileSource | None = None,
         intrinsics: FileSource | Sequence[Any] | None = None,
+        priority: str = "normal",
         idempotency_key: str | None = None,
         **options: Any,
     ) -> RemoteJob:
@@ -163,6 +164,7 @@ class Client:
             masks: one for each image, in order; white where it counts.
             poses: a camera file.
             intrinsics: a camera file, or the matrices as lists.
+            priority: ``low``, ``normal`` or ``high``.
             idempotency_key: a second call with the same key returns the first job. By default each call has its own,
                 so that an answer that gets lost on the way can be asked for again.
             options: arguments of ``DepthAnything3.inference`` as plain data.
@@ -177,7 +179,7 @@ class Client:
         for attempt in range(_TRIES):
             with ExitStack() as opened:
                 parts = [(name, _part(file, opened, name)) for name, file in files]
-                data = {"options": json.dumps(options)}
+                data = {"options": json.dumps(options), "priority": priority}
                 try:
                     answer = self._call("POST", "/v1/jobs", files=parts, data=data, headers={"Idempotency-Key": key})
                     return RemoteJob.from_json(answer.json())

@@ -27,8 +27,19 @@ from depth_anything_3.serve.locks import ProcessLock
 from depth_anything_3.serve.requests import SceneOptions, parse_request
 from depth_anything_3.serve.sandbox import Roots
 from depth_anything_3.serve.settings import ServerSettings
-from depth_anything_3.serve.store import FINISHED, Job, JobStore, NewJob, Outcome, ResultFile, Status
+from depth_anything_3.serve.store import (
+    FINISHED,
+    PRIORITIES,
+    Job,
+    JobStore,
+    NewJob,
+    Outcome,
+    Priority,
+    ResultFile,
+    Status,
+)
 from depth_anything_3.serve.supervisor import Supervisor
+from depth_anything_3.types.options import check_choice
 
 _MARK = "done.json"
 _JOB_ID = re.compile(r"[0-9a-f]{32}\Z")
@@ -136,6 +147,7 @@ class JobQueue:
         owner: str = "",
         export_dir: str | None = None,
         idempotency_key: str | None = None,
+        priority: Priority = "normal",
     ) -> Job:
         """Put a job into the queue. Everything that can be wrong before the network runs is found here.
 
@@ -146,11 +158,14 @@ class JobQueue:
             owner: whose job it is.
             export_dir: folder below a root that the results are copied to as well.
             idempotency_key: a second submission by the same owner with the same key returns the first job.
+            priority: jobs of a higher one are begun first.
 
         Raises:
-            InputError: a wrong option or image. TooLargeError, QueueFullError, ForbiddenPathError: see there.
+            InputError: a wrong option or image. TooLargeError, QueueFullError, QuotaError, ForbiddenPathError: see
+                there.
         """
         process_res = self.process_res
+        check_choice("priority", priority, PRIORITIES)
         beside = {kind: given for kind, given in (files or {}).items() if given}
         count = None if is_film(images) else len(images)
         request = parse_request(options or {}, images=count, process_res=process_res)
@@ -176,9 +191,9 @@ class JobQueue:
                 bytes=received.bytes + bytes_beside,
                 pixels=pixels,
                 notes=request.notes,
+                priority=priority,
             )
-            limits = self.settings.limits
-            stored = self.store.add(job, most_queued=limits.queued, most_bytes=limits.disk_bytes)
+            stored = self.store.add(job, self.settings.limits)
         except BaseException:
             shutil.rmtree(staged, ignore_errors=True)
             self.folders.remove(job_id)

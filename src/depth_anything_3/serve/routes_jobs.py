@@ -23,7 +23,7 @@ from depth_anything_3.serve.intake import SCENE_FILES, IncomingImage
 from depth_anything_3.serve.jobs import JobQueue
 from depth_anything_3.serve.requests import options_schema
 from depth_anything_3.serve.settings import MIB
-from depth_anything_3.serve.store import Job, Status
+from depth_anything_3.serve.store import PRIORITIES, Job, Status
 from depth_anything_3.serve.views import (
     JOB_SCHEMA,
     error_answers,
@@ -72,12 +72,14 @@ def _add_submission(routes: APIRouter, queue: JobQueue) -> None:
         known: dict[str, Any] = {"owner": owner_of(request), "idempotency_key": idempotency_key}
         if kind == _JSON:
             values = await json_object(request)
+            check_priority(request, values.get("priority"))
             job = await in_turn(partial(submit_paths, queue, values, **known))
         else:
             limits = queue.settings.limits
             most = 2 * limits.images + 3  # images, masks, and one file more than there may be of others
             async with request.form(max_files=most, max_fields=8, max_part_size=16 * MIB) as form:
                 parts = _form_parts(form)
+                check_priority(request, parts.get("priority"))
                 job = await in_turn(partial(queue.submit, **parts, **known))
         return JSONResponse(job_view(job), 202, headers={"Location": f"/v1/jobs/{job.id}"})
 
@@ -203,6 +205,13 @@ def owner_of(request: Request) -> str:
     return owner
 
 
+def check_priority(request: Request, priority: object) -> None:
+    """Refuse ``high`` to keys that may not use it; without keys everybody may."""
+    if priority == "high" and not request.scope["state"]["high_priority"]:
+        message = "this API key may not use the priority 'high'; see 'da3 backend keys add --high-priority'"
+        raise HttpError(403, "priority_not_allowed", message, param="priority")
+
+
 async def json_object(request: Request) -> dict[str, Any]:
     """The body of a request as a JSON object.
 
@@ -232,12 +241,14 @@ def submit_paths(queue: JobQueue, values: dict[str, Any], *, owner: str, idempot
     """Submit a job whose images lie below the roots.
 
     Args:
-        values: ``image_paths``, ``mask_paths``, ``poses_path``, ``intrinsics_path``, ``export_dir`` and options.
+        values: ``image_paths``, ``mask_paths``, ``poses_path``, ``intrinsics_path``, ``export_dir``,
+            ``priority`` and options.
 
     Raises:
         InputError: a wrong value. ForbiddenPathError: a path outside the roots.
     """
     options, most = dict(values), queue.settings.limits.images
+    priority = options.pop("priority", "normal")
     images = _opened_below(queue, "image_paths", options.pop("image_paths", None), most)
     files = {
         kind: _opened_below(queue, name, options.pop(name), most) for kind, name in _PATHS.items() if name in options
@@ -246,7 +257,13 @@ def submit_paths(queue: JobQueue, values: dict[str, Any], *, owner: str, idempot
     if export_dir is not None and not isinstance(export_dir, str):
         raise InputError("export_dir", repr(export_dir)[:100], "a path or null")
     return queue.submit(
-        images, options, files=files, owner=owner, export_dir=export_dir, idempotency_key=idempotency_key
+        images,
+        options,
+        files=files,
+        owner=owner,
+        export_dir=export_dir,
+        idempotency_key=idempotency_key,
+        priority=priority,
     )
 
 
@@ -270,7 +287,7 @@ def _form_parts(form: FormData) -> dict[str, Any]:
     images: list[IncomingImage] = []
     files: dict[str, list[IncomingImage]] = {}
     options: dict[str, Any] = {}
-    export_dir: str | None = None
+    plain: dict[str, str] = {}
     for name, value in form.multi_items():
         if isinstance(value, UploadFile) and name in ("images", *SCENE_FILES):
             target = images if name == "images" else files.setdefault(name, [])
@@ -282,17 +299,18 @@ def _form_parts(form: FormData) -> dict[str, Any]:
                 raise InputError("options", repr(value)[:100], "a JSON object") from None
             if not isinstance(options, dict):
                 raise InputError("options", repr(value)[:100], "a JSON object")
-        elif name == "export_dir" and isinstance(value, str):
-            export_dir = value
+        elif name in ("export_dir", "priority") and isinstance(value, str):
+            plain[name] = value
         else:
-            known = f"files {', '.join(('images', *SCENE_FILES))}; JSON 'options'; 'export_dir'"
+            known = f"files {', '.join(('images', *SCENE_FILES))}; JSON 'options'; 'export_dir', 'priority'"
             raise InputError(name[:50] or "form", "an unknown part", known)
-    return {"images": images, "files": files, "options": options, "export_dir": export_dir}
+    return {"images": images, "files": files, "options": options, **plain}
 
 
 def submission_schema() -> dict[str, Any]:
     """The body of a submission, for OpenAPI."""
     options = options_schema()
+    turn = {"enum": list(PRIORITIES), "default": "normal", "description": "What is higher is begun first."}
     strings: dict[str, Any] = {"type": "array", "items": {"type": "string"}}
     files_: dict[str, Any] = {"type": "array", "items": {"type": "string", "format": "binary"}}
     paths = {
@@ -305,6 +323,7 @@ def submission_schema() -> dict[str, Any]:
             "default": None,
             "description": "Folder below a root that the results are copied to.",
         },
+        "priority": turn,
     }
     by_path = {**options, "properties": {**paths, **options["properties"]}, "required": ["image_paths"]}
     form = {
@@ -318,6 +337,7 @@ def submission_schema() -> dict[str, Any]:
             "intrinsics": {"type": "string", "format": "binary", "description": "A camera file with intrinsics."},
             "options": {"type": "string", "description": "JSON object of options, as in the JSON form."},
             "export_dir": {"type": "string"},
+            "priority": turn,
         },
     }
     return {"required": True, "content": {_FORM: {"schema": form}, _JSON: {"schema": by_path}}}

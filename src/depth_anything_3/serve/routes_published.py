@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse
 
 from depth_anything_3.serve.guard import allowed_types
 from depth_anything_3.serve.jobs import JobQueue
-from depth_anything_3.serve.routes_jobs import json_object, owner_of, submission_schema, submit_paths
+from depth_anything_3.serve.routes_jobs import check_priority, json_object, owner_of, submission_schema, submit_paths
 from depth_anything_3.serve.store import FINISHED, Job, JobBusyError, UnknownJobError
 from depth_anything_3.serve.views import error_answers, fraction, in_turn, json_content
 from depth_anything_3.web.pages import page
@@ -81,6 +81,7 @@ def _add_tasks(routes: APIRouter, queue: JobQueue) -> None:
         """Submit a job whose images lie below a root of the server; it is not waited for."""
         allowed_types(request.headers.get("content-type", ""), ("application/json",))
         values = await json_object(request)
+        check_priority(request, values.get("priority"))
         job = await in_turn(partial(submit_paths, queue, values, owner=owner_of(request)))
         answer = {
             "success": True,

@@ -37,6 +37,9 @@ class Limits:
         batch: single-image jobs that run together.
         requests_per_minute: of one key, or one address where there are no keys.
         wrong_keys_per_minute: of one address.
+        owner_queued: jobs of one key (where there are no keys: of everybody) that wait at the same time; None for no
+            limit but ``queued``.
+        owner_images_per_day: of one key likewise; a video counts with its frames once it is done. None for no limit.
         streams: event streams at the same time.
         body_seconds: without a byte of the body, a request is ended.
         answer_seconds: how long an OpenAI-style request waits for its job.
@@ -61,6 +64,8 @@ class Limits:
     batch: int = 8
     requests_per_minute: int = 6000
     wrong_keys_per_minute: int = 10
+    owner_queued: int | None = None
+    owner_images_per_day: int | None = None
     streams: int = 256
     body_seconds: float = 30.0
     answer_seconds: float = 600.0

@@ -11,7 +11,7 @@ import anyio.to_thread
 from anyio.lowlevel import RunVar
 
 from depth_anything_3.serve.jobs import JobQueue
-from depth_anything_3.serve.store import FINISHED, STATUSES, Job
+from depth_anything_3.serve.store import FINISHED, PRIORITIES, STATUSES, Job
 
 T = TypeVar("T")
 
@@ -48,6 +48,7 @@ def job_view(job: Job) -> dict[str, Any]:
         "images": list(job.images),
         "options": dict(job.options),
         "export_dir": job.export_dir,
+        "priority": job.priority,
         "cancelling": job.cancelling,
         "error": {"type": job.error_type, "message": job.message} if job.error_type else None,
         "notes": list(job.notes),
@@ -76,6 +77,7 @@ JOB_SCHEMA: dict[str, Any] = {
         "images": {"type": "array", "items": {"type": "string"}},
         "options": {"type": "object"},
         "export_dir": _nullable("string"),
+        "priority": {"enum": list(PRIORITIES)},
         "cancelling": {"type": "boolean"},
         "error": _nullable("object"),
         "notes": {"type": "array", "items": {"type": "string"}},

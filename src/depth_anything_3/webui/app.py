@@ -138,7 +138,9 @@ def _settings(gallery: bool, gaussian_choices: list[str]) -> dict[str, Any]:
         method = gr.Dropdown(list(PROCESS_METHODS), value=Form.process_res_method, label="Resizing")
         pose_method = gr.Radio(list(POSE_METHODS), value=Form.pose_method, label="Cameras from")
         strategy = gr.Dropdown(list(REFERENCE_VIEW_STRATEGIES), value=Form.ref_view_strategy, label="Reference view")
-        refine = gr.Radio(list(REFINE_MODES), value=Form.refine, label="Refinement by matches")
+        refine = gr.Radio(
+            list(REFINE_MODES), value=Form.refine, label="Refinement by matches", elem_id="da3-refine"
+        )
         focal = gr.Radio(list(METRIC_FOCALS), value=Form.metric_focal, label="Metres from which focal length")
         clean = gr.Radio(list(CLEAN_PRESETS), value=Form.clean, label="Clean-up")
         gaussians = gr.Radio(gaussian_choices, value=Form.gaussians, label="3D Gaussians")

@@ -63,7 +63,10 @@ def opened(watched: Any, address: str) -> Any:
 def reconstruct(watched: Any, seconds: float = 120) -> None:
     """Press the button and wait for the end, which is a good one."""
     watched.page.get_by_role("button", name="Reconstruct").click()
-    said(watched, "done|failed", seconds)
+    try:
+        said(watched, "done|failed", seconds)
+    except AssertionError:
+        raise AssertionError(watched.page.get_by_label("State").input_value(), watched.errors) from None
     assert watched.page.get_by_label("State").input_value().startswith("done")
 
 

@@ -60,7 +60,7 @@ def opened(watched: Any, address: str) -> Any:
     return page
 
 
-def reconstruct(watched: Any, seconds: float = 120) -> None:
+def reconstruct(watched: Any, seconds: float = 240) -> None:
     """Press the button and wait for the end, which is a good one."""
     watched.page.get_by_role("button", name="Reconstruct").click()
     try:

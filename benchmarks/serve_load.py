@@ -39,7 +39,7 @@ from typing import Any
 import httpx
 from PIL import Image
 
-from depth_anything_3.serve.supervisor import resident_bytes
+from depth_anything_3.serve.supervisor import processor_seconds, resident_bytes
 
 
 def picture() -> bytes:
@@ -246,15 +246,6 @@ def watch_memory(server: ServerProcess, report: Report, stop: threading.Event) -
         if process is not None:
             sizes = [round(resident_bytes(pid) / 1e6, 1) for pid in (process.pid, worker) if pid is not None]
             report.memory_mb.append([round(time.monotonic() - begun, 1), *sizes])
-
-
-def processor_seconds(pid: int) -> float:
-    """Processor time of a process; NaN where the system has no ``/proc``."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    except OSError:
-        return float("nan")
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def growth(series: list[list[float]]) -> float | None:

@@ -20,9 +20,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from serve_load import processor_seconds
 from websockets.sync.client import connect
 
+from depth_anything_3.serve.supervisor import processor_seconds
 from depth_anything_3.view.frames import HEADER
 
 _FIRST = 5

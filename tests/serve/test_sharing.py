@@ -81,6 +81,7 @@ def test_metrics_are_what_happened(tmp_path: Path) -> None:
     assert said['da3_http_requests_total{method="GET",route="/v1/jobs/{job_id}",status="200"}'] == "1"
     assert said['da3_http_request_seconds_bucket{route="/v1/jobs/{job_id}",le="+Inf"}'] == "1"
     assert said['da3_http_requests_total{method="GET",route="none",status="404"}'] == "1"
+    assert float(said['da3_processor_seconds_total{process="server"}']) > 0
     assert int(said['da3_resident_bytes{process="server"}']) > 1e7 and int(said["da3_job_bytes"]) > 0
 
 

@@ -147,8 +147,8 @@ def _copy(stream: BinaryIO, path: Path, most: int, label: str) -> int:
     return count
 
 
-def _checked_size(path: Path, index: int, name: str, most_pixels: int, kind: str = "image") -> tuple[int, int]:
-    label, formats = f"{kind}[{index}]", FORMATS & set(readable_formats())
+def _checked_size(path: Path, index: int, name: str, most_pixels: int, called: str = "image") -> tuple[int, int]:
+    label, formats = f"{called}[{index}]", FORMATS & set(readable_formats())
     try:
         with Image.open(path, formats=sorted(formats)) as image:
             kind = image.format

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 
 from depth_anything_3.serve.jobs import JobQueue
-from depth_anything_3.serve.supervisor import resident_bytes
+from depth_anything_3.serve.supervisor import processor_seconds, resident_bytes
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 BUCKETS = (0.005, 0.025, 0.1, 0.5, 2.5, 10.0)
@@ -78,9 +78,13 @@ def _of_processes(queue: JobQueue, streams: int) -> Iterator[str]:
     states = queue.store.workers()
     for slot, state in sorted(states.items()):
         yield _sample("da3_worker_up", 1, slot=slot, state=str(state.get("state")))
+    processes = sorted({"server": os.getpid(), **queue.supervisor.pids()}.items())
     yield from _family("da3_resident_bytes", "gauge", "Resident memory of the server and its workers.")
-    for slot, pid in sorted({"server": os.getpid(), **queue.supervisor.pids()}.items()):
+    for slot, pid in processes:
         yield _sample("da3_resident_bytes", resident_bytes(pid), process=slot)
+    yield from _family("da3_processor_seconds_total", "counter", "Processor time of the server and its workers.")
+    for slot, pid in processes:
+        yield _sample("da3_processor_seconds_total", processor_seconds(pid), process=slot)
 
 
 def _family(name: str, kind: str, text: str) -> Iterator[str]:

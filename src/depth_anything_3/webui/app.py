@@ -23,7 +23,7 @@ from depth_anything_3.webui.choices import ModelChoice
 from depth_anything_3.webui.desk import Desk, describe, submit_form
 from depth_anything_3.webui.examples import Examples
 from depth_anything_3.webui.intake import Uploads, previews, video_frames
-from depth_anything_3.webui.jobs import POSE_METHODS, Form
+from depth_anything_3.webui.jobs import AUTOMATIC, POSE_METHODS, Form
 from depth_anything_3.webui.pages import NOTHING, downloads_html, videos_html, viewer_html
 from depth_anything_3.webui.session import Session
 
@@ -139,7 +139,7 @@ def _settings(gallery: bool, gaussian_choices: list[str]) -> dict[str, Any]:
         pose_method = gr.Radio(list(POSE_METHODS), value=Form.pose_method, label="Cameras from")
         strategy = gr.Dropdown(list(REFERENCE_VIEW_STRATEGIES), value=Form.ref_view_strategy, label="Reference view")
         refine = gr.Radio(
-            list(REFINE_MODES), value=Form.refine, label="Refinement by matches", elem_id="da3-refine"
+            [AUTOMATIC, *REFINE_MODES], value=Form.refine, label="Refinement by matches", elem_id="da3-refine"
         )
         focal = gr.Radio(list(METRIC_FOCALS), value=Form.metric_focal, label="Metres from which focal length")
         clean = gr.Radio(list(CLEAN_PRESETS), value=Form.clean, label="Clean-up")

@@ -42,9 +42,11 @@ def open_scene(
     video = _frames_within(images[0], request, limits) if is_video(images[0]) else None
     known: dict[str, Any] = {}
     views: list[ImageSource] = list(images)
-    if cameras := {kind: files[kind][0] for kind in ("poses", "intrinsics") if files.get(kind)}:
+    poses, intrinsics = (next(iter(files.get(kind, ())), None) for kind in ("poses", "intrinsics"))
+    if poses is not None or intrinsics is not None:
         path = _in_one_folder(images) if video is None else images[0]
-        views, known = _in_order(open_views(path, video=video, argument="images", **cameras), images)
+        given = open_views(path, poses=poses, intrinsics=intrinsics, video=video, argument="images")
+        views, known = _in_order(given, images)
     elif video is not None:
         views = list(video_views(images[0], video, argument="images"))
     if video is not None and len(views) > limits.images:

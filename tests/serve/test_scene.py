@@ -25,7 +25,7 @@ GIVEN: dict[str, Any] = {
     "align_to_input_ext_scale": False, "infer_gs": True, "gs_source": "depth", "use_ray_pose": True,
     "ref_view_strategy": "middle", "export_feat_layers": (1, 2), "refine": "poses", "matcher": "attention",
     "metric_focal": "predicted", "shared_intrinsics": True, "square_pixels": True, "derive_confidence": True,
-    "max_memory": 4.0, "extrinsics": (POSE, None), "intrinsics": (LENS, LENS), "extrinsics_convention": "opengl_c2w",
+    "max_memory": 4.0, "key_pooling": 2, "extrinsics": (POSE, None), "intrinsics": (LENS, LENS), "extrinsics_convention": "opengl_c2w",
     "export_format": "glb", "rig": 2, "conf_thresh_percentile": 7.0, "num_max_points": 9, "show_cameras": False,
     "feat_vis_fps": 3.0, "clean": "strict", "export_kwargs": {"glb": {"num_max_points": 5}},
     "render_exts": (POSE,), "render_ixts": (LENS,), "render_hw": (28, 42), "video": {"fps": 2.0},

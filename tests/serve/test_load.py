@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.serving import png, running_server, settings_for
+from support.serving import HTTP, png, running_server, settings_for, until
 
 
 def load(repository: Path, *arguments: str) -> dict[str, Any]:
@@ -89,10 +89,13 @@ def test_what_the_links_of_the_description_lead_to(tmp_path: Path) -> None:
             def validate_response(self, response: Any, case: Any, **arguments: Any) -> None:
                 seen.add((case.operation.label, response.status_code))
                 case.validate_response(response, checks=checked)
+                if response.status_code == 202:  # what comes next meets a finished job, whose results can be fetched
+                    job_url = f"{url}/v1/jobs/{response.json()['id']}"
+                    until(lambda: HTTP.get(job_url).json()["finished"])
 
         Machine.run(
             settings=settings(
-                max_examples=8,
+                max_examples=10,
                 stateful_step_count=10,
                 phases=[Phase.generate],
                 suppress_health_check=list(HealthCheck),

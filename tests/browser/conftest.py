@@ -22,7 +22,7 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 ACCESSIBILITY = """() => {
   const wrong = [];
   const named = (e) => e.labels?.length || e.title || e.textContent.trim()
-    || e.getAttribute('aria-label') || e.getAttribute('aria-labelledby');
+    || e.getAttribute('aria-label') || e.getAttribute('aria-labelledby') || e.querySelector('[aria-label], img[alt]');
   for (const e of document.querySelectorAll('input, select, textarea, button, a')) {
     if (e.type !== 'hidden' && e.getClientRects().length && !named(e)) wrong.push(e.outerHTML.slice(0, 120));
   }

@@ -15,7 +15,7 @@ HOSTILE = "<img src=x onerror=alert(1)>"
 HOSTILE_TOO = "\"'><script>alert(1)<%2fscript> #?&%2e%2e"
 
 
-def test_looking_around(watched: Any, serve: Callable[[Any], Any], keep: Any, tmp_path: Path) -> None:
+def test_looking_around(watched: Any, serve: Callable[[Any], Any], tmp_path: Path) -> None:
     from depth_anything_3.gallery.app import make_app
 
     root = tmp_path / "results"
@@ -27,7 +27,6 @@ def test_looking_around(watched: Any, serve: Callable[[Any], Any], keep: Any, tm
         page.goto(address)
         page.get_by_role("link", name="statue").wait_for()
         watched.until("[...document.images].every((image) => image.naturalWidth > 0)")
-        keep(page, "gallery")
         watched.check()
         page.get_by_role("searchbox").fill("ply")
         assert page.locator(".cards li").count() == 1
@@ -45,7 +44,6 @@ def test_looking_around(watched: Any, serve: Callable[[Any], Any], keep: Any, tm
         page.get_by_role("button", name="Compare two").click()
         page.frame_locator("iframe >> nth=1").get_by_text("2 cameras").wait_for(state="attached")
         page.wait_for_timeout(500)
-        keep(page, "compare")
         page.go_back()
         page.get_by_role("link", name="statue").wait_for()
         watched.check()

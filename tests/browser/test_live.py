@@ -31,7 +31,7 @@ def depth_of(frame: Any) -> Any:
     return DepthFrame(image=image, depth=depth, intrinsics=lens, timestamp=frame.timestamp, metric=True)
 
 
-def test_watching(watched: Any, serve: Callable[[Any], Any], keep: Any) -> None:
+def test_watching(watched: Any, serve: Callable[[Any], Any]) -> None:
     from depth_anything_3.view.app import make_app
     from depth_anything_3.view.playback import Playback
 
@@ -62,5 +62,4 @@ def test_watching(watched: Any, serve: Callable[[Any], Any], keep: Any) -> None:
         page.check("#stereo")
         assert page.evaluate("(live.stage._draw(), live.stage.stereo !== null)")
         page.wait_for_timeout(100)
-        keep(page, "video")
         watched.check()

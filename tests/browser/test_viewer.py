@@ -80,9 +80,8 @@ def test_every_kind_of_file_is_drawn(watched: Any, address: str, file: str, fact
     watched.check()
 
 
-def test_a_cloud_is_one_draw_call_and_the_cameras_another(watched: Any, address: str, keep: Any) -> None:
+def test_a_cloud_is_one_draw_call_and_the_cameras_another(watched: Any, address: str) -> None:
     page = view(watched, address, "scene.glb")
-    keep(page, "viewer")
     assert page.evaluate("window.viewer.stage.time(2).drawCalls") == 2
     page.uncheck("#cameras")
     assert page.evaluate("window.viewer.stage.time(2).drawCalls") == 1

@@ -102,10 +102,16 @@ def test_a_run_on_a_server_uploads_waits_and_fetches(url: str, tmp_path: Path) -
     poses[1] = np.nan
     options = {"process_res": 56, "extrinsics": poses, "export_feat_layers": (1, 2)}
     result = run_on_backend(
-        [photo, np.zeros((40, 50, 3), np.uint8)], options, url=url, export_dir=tmp_path / "out", progress=steps.append
+        [photo, np.zeros((40, 50, 3), np.uint8)],
+        options,
+        masks=[None, np.eye(40, 50, dtype=bool)],
+        url=url,
+        export_dir=tmp_path / "out",
+        progress=steps.append,
     )
     assert sorted(f.name for f in result.files) == ["0000.jpg", "exports.json"] and steps[-1].done == 100
-    assert '"export_feat_layers": [1, 2]' in (tmp_path / "out/exports.json").read_text()
+    said = (tmp_path / "out/exports.json").read_text()
+    assert '"export_feat_layers": [1, 2]' in said and '"masks": ["mask_0000.png", "mask_0001.png"]' in said
     detached = run_on_backend([photo], {}, url=url, export_dir=tmp_path / "no", detach=True)
     assert detached.files == () and detached.job.id in detached.url and not (tmp_path / "no").exists()
 

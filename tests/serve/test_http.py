@@ -6,8 +6,11 @@ import dataclasses
 import inspect
 import io
 import json
+import sqlite3
+import threading
 import zipfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -19,9 +22,10 @@ from depth_anything_3.gallery.app import make_app
 from depth_anything_3.serve.app import create_app
 from depth_anything_3.serve.client import Client, JobFailedError, ServerError
 from depth_anything_3.serve.requests import OPTION_CLASSES, option_names
+from depth_anything_3.serve.sandbox import Roots
 
-NOT_IN_A_BODY = {"masks", "video"}
-"""Pictures and films of their own beside the images; clients choose frames of a video and upload these."""
+FILES_OF_THEIR_OWN = {"masks"}
+"""Arguments of the Python API that are files beside the images; see tests/serve/test_scene.py."""
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +72,49 @@ def test_upload_watch_download_delete(client: Client, url: str, tmp_path: Path) 
         client.get(job.id)
 
 
+def test_files_beside_the_images(client: Client, url: str, root: Path, tmp_path: Path) -> None:
+    photos, masks = [("a.png", png()), ("b.png", png())], [("1.png", png()), ("2.png", png())]
+    job = client.submit(photos, masks=masks, poses=("p.json", b"{}"), intrinsics=("k.txt", b"1 1 1 1"))
+    said = client.download(client.wait(job.id), tmp_path)[-1].read_text()
+    assert json.loads(said)["files"] == {"masks": ["1.png", "2.png"], "poses": ["p.json"], "intrinsics": ["k.txt"]}
+    film = client.submit([("clip.mp4", b"\0\0\0 ftyp and so on")], video={"fps": 2.0, "max_frames": 5})
+    assert client.wait(film.id).images == ("clip.mp4",)
+    body = {"image_paths": ["a.png"], "mask_paths": ["a.png"], "poses_path": "slow.png"}
+    there = HTTP.post(f"{url}/v1/jobs", json=body).json()
+    assert [file.name for file in client.wait(there["id"]).files][-1] == "exports.json"
+    with pytest.raises(ServerError, match="masks: got 1 files; expected one for each image"):
+        client.submit(photos, masks=masks[:1])
+    with pytest.raises(ServerError, match="one video alone"):
+        client.submit([("clip.mp4", b""), photos[0]])
+    with pytest.raises(ServerError, match=r"masks\[1\].*not recognised"):
+        client.submit(photos, masks=[masks[0], ("2.png", b"nothing")])
+    with pytest.raises(ServerError, match="intrinsics: got a value, and a file of poses"):
+        client.submit(photos, poses=("p.json", b"{}"), intrinsics=[[[1, 0, 0], [0, 1, 0], [0, 0, 1]]] * 2)
+    outside = HTTP.post(f"{url}/v1/jobs", json={**body, "poses_path": "../p.json"})
+    assert outside.status_code == 403 and "--root" in outside.text
+
+
+def test_status_waits_neither_for_busy_threads_nor_for_a_writer(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settings_for(tmp_path, roots=(str(root),))
+    with running_server(settings) as address, Client(address) as other:
+        job = other.submit([("a.png", png())])
+        other.wait(job.id)
+        gate = threading.Event()
+        monkeypatch.setattr(Roots, "open", lambda self, path: gate.wait(20) and io.BytesIO(png()))
+        with ThreadPoolExecutor(8) as pool, sqlite3.connect(tmp_path / "data" / "queue.sqlite") as writer:
+            body = {"image_paths": ["a.png"]}
+            held = [pool.submit(HTTP.post, f"{address}/v1/jobs", json=body) for _ in range(6)]
+            try:
+                writer.execute("BEGIN IMMEDIATE")
+                assert HTTP.get(f"{address}/v1/jobs/{job.id}", timeout=5).json()["status"] == "completed"
+            finally:
+                writer.rollback()
+                gate.set()
+            assert all(answer.result().status_code == 202 for answer in held)
+
+
 def test_failure_cancel_and_resubmission(client: Client) -> None:
     with pytest.raises(JobFailedError, match="broken"):
         client.wait(client.submit([("broken.png", png())]).id)
@@ -93,6 +140,8 @@ def test_failure_cancel_and_resubmission(client: Client) -> None:
         ({"conf_thresh_percentile": 300}, "conf_thresh_percentile"),
         ({"extrinsics": [[[1, 0, 0, 0]]]}, "extrinsics"),
         ({"intrinsics": "all"}, "intrinsics"),
+        ({"video": {"fps": 2}}, "video"),
+        ({"video": {"speed": 2}}, "video.speed"),
     ],
 )
 def test_wrong_options_are_named(url: str, options: dict[str, object], param: str) -> None:
@@ -105,14 +154,18 @@ def test_every_option_of_the_python_api_is_one_of_the_server(url: str) -> None:
     from depth_anything_3.api import DepthAnything3
 
     signature = inspect.signature(DepthAnything3.inference).parameters
-    assert set(option_names()) == set(signature) - {"self", "image", "export_dir", "progress", "cancel"} - NOT_IN_A_BODY
+    assert (
+        set(option_names())
+        == set(signature) - {"self", "image", "export_dir", "progress", "cancel"} - FILES_OF_THEIR_OWN
+    )
     for cls in OPTION_CLASSES:
         for field in dataclasses.fields(cls):
             if field.name not in ("process_res", "export_format", "export_feat_layers"):
                 assert field.default == signature[field.name].default, field.name
     content = HTTP.get(f"{url}/openapi.json").json()["paths"]["/v1/jobs"]["post"]["requestBody"]["content"]
     schema = content["application/json"]["schema"]
-    assert schema["properties"].keys() == {*option_names(), "image_paths", "export_dir"}
+    beside = {"image_paths", "mask_paths", "poses_path", "intrinsics_path", "export_dir"}
+    assert schema["properties"].keys() == {*option_names(), *beside}
     assert schema["additionalProperties"] is False
     assert schema["properties"]["ref_view_strategy"]["enum"][0] == "first"
     assert all("description" in entry for entry in schema["properties"].values())

@@ -64,7 +64,9 @@ class NamedPredictor:
             time.sleep(0.05 if steps > 3 else 0.002)
         (task.folder / "depth_vis").mkdir(exist_ok=True)
         (task.folder / "depth_vis" / "0000.jpg").write_bytes(b"not really a picture")
-        (task.folder / "exports.json").write_text(json.dumps({"options": dict(task.request.given)}))
+        beside = {kind: [path.name for path in paths] for kind, paths in task.files.items() if paths}
+        said = {"options": dict(task.request.given), **({"files": beside} if beside else {})}
+        (task.folder / "exports.json").write_text(json.dumps(said))
         return {"views": [{"name": image.name} for image in task.images], "together": together}
 
 

@@ -14,7 +14,7 @@ import pytest
 from depth_anything_3.errors import InputError
 from depth_anything_3.view.estimate import Steady
 from depth_anything_3.view.frames import DepthFrame
-from depth_anything_3.view.playback import Playback
+from depth_anything_3.view.playback import Playback, read_ahead
 
 RATE, LENGTH = 50, 1.0
 
@@ -149,3 +149,23 @@ def test_relative_scale_does_not_flicker_and_metres_are_not_touched() -> None:
     depth, focal = spread(metric=False)
     assert depth < 0.15 and focal < 0.15
     assert spread(metric=True)[0] > 0.5
+
+
+def test_what_is_read_ahead_is_the_same_and_ends_with_its_error() -> None:
+    made: list[int] = []
+
+    def numbers() -> Iterator[int]:
+        for number in range(5):
+            made.append(number)
+            yield number
+        raise InputError("video", "damage", "none")
+
+    ahead = read_ahead(numbers(), 2)
+    assert [next(ahead) for _ in range(5)] == [0, 1, 2, 3, 4]
+    with pytest.raises(InputError, match="damage"):
+        next(ahead)
+    made.clear()
+    part = read_ahead(numbers(), 2)
+    assert next(part) == 0
+    part.close()
+    assert len(made) <= 3, "two in advance and no more"

@@ -69,7 +69,7 @@ def test_every_setting_reaches_the_job() -> None:
         "conf_thresh_percentile": 30.0,
         "export_kwargs": {"mesh": {"clean": "strict"}},
     }
-    assert "process_res" not in options_of(Form())
+    assert "process_res" not in options_of(Form()) and options_of(Form())["refine"] is None, "the model decides"
     for wrong in ({"pose_method": "guess"}, {"clean": "spotless"}, {"gaussians": "magic"}, {"formats": ("glb", "exe")}):
         with pytest.raises(InputError):
             options_of(Form(**wrong))  # type: ignore[arg-type]

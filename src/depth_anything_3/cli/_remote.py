@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import tempfile
 import time
 import warnings
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from depth_anything_3.cli._material import Material
     from depth_anything_3.io.cameras.given import GivenViews
     from depth_anything_3.io.images import ImageSource
+    from depth_anything_3.io.masks import MaskSource
     from depth_anything_3.serve.client import RemoteJob
     from depth_anything_3.types.options import AlphaMode
     from depth_anything_3.types.progress import ProgressCallback
@@ -44,6 +46,7 @@ class RemoteResult:
 def reconstruct_there(material: Material, scene: Scene) -> None:
     """Do on a server what a command was asked for."""
     from depth_anything_3.cli._report import show_remote
+    from depth_anything_3.io.masks import as_mask_list
 
     backend, report = scene.backend, scene.report
     _refuse_what_servers_decide(scene)
@@ -56,6 +59,7 @@ def reconstruct_there(material: Material, scene: Scene) -> None:
         result = run_on_backend(
             views.images,
             _arguments(job, views),
+            masks=as_mask_list(scene.views.masks, views.images) if scene.views.masks is not None else (),
             url=backend.backend_url,
             export_dir=job.folder,
             detach=backend.detach,
@@ -100,6 +104,7 @@ def run_on_backend(
     images: Sequence[ImageSource],
     options: Mapping[str, Any],
     *,
+    masks: Sequence[MaskSource | None] = (),
     url: str,
     export_dir: Path,
     detach: bool = False,
@@ -113,6 +118,7 @@ def run_on_backend(
     Args:
         images: files, or photos that are first freed from lens distortion here.
         options: arguments of ``DepthAnything3.inference``; arrays become lists.
+        masks: one for each image, or none at all; all of a photo counts where it is None.
         url: of the server.
         export_dir: folder for the results.
         detach: return when the job is accepted.
@@ -127,7 +133,8 @@ def run_on_backend(
     with Client(url) as client:
         alpha = options.get("alpha", "composite")
         uploads = [_upload(image, index, alpha) for index, image in enumerate(images)]
-        job = client.submit(uploads, **{name: _plain(value) for name, value in options.items()})
+        shown = [_mask(mask, image, index) for index, (mask, image) in enumerate(zip(masks, images, strict=False))]
+        job = client.submit(uploads, masks=shown, **{name: _plain(value) for name, value in options.items()})
         where = f"{client.url}/v1/jobs/{job.id}"
         if detach:
             return RemoteResult(job=job, files=(), url=where)
@@ -152,6 +159,22 @@ def _upload(image: ImageSource, index: int, alpha: AlphaMode) -> Path | tuple[st
     decoded, buffer = decode_image(image, index=index, alpha=alpha), io.BytesIO()
     Image.fromarray(decoded.pixels).save(buffer, "PNG")
     return f"{Path(decoded.name).stem}.png", buffer.getvalue()
+
+
+def _mask(mask: MaskSource | None, image: ImageSource, index: int) -> Path | tuple[str, bytes]:
+    """A mask as a file; white all over where there is none."""
+    if isinstance(mask, str | os.PathLike):
+        return Path(mask)
+    import numpy as np
+    from PIL import Image
+
+    from depth_anything_3.io.images import decode_image
+
+    pixels = decode_image(image, index=index, alpha="composite").pixels if mask is None else mask
+    buffer = io.BytesIO()
+    kept = np.ones(pixels.shape[:2], bool) if mask is None else pixels > 0
+    Image.fromarray(kept).save(buffer, "PNG")
+    return f"mask_{index:04d}.png", buffer.getvalue()
 
 
 def _plain(value: Any) -> Any:

@@ -160,12 +160,15 @@ def add_key(
     name: Annotated[str, typer.Argument(help="Whose key it is.")],
     keys_file: KeysOption = Path("keys.json"),
     days: Annotated[float | None, typer.Option(help="Days that it is valid. Default: for ever.")] = None,
+    high_priority: Annotated[
+        bool, typer.Option("--high-priority", help="Let its jobs ask to be begun before those of others.")
+    ] = False,
 ) -> None:
     """Make a key and print it; it cannot be shown again."""
     with command_errors():
         from depth_anything_3.serve.keys import KeyFile
 
-        typer.echo(KeyFile(keys_file).add(name, days=days))
+        typer.echo(KeyFile(keys_file).add(name, days=days, high_priority=high_priority))
 
 
 @keys.command("list")

@@ -25,6 +25,7 @@ from depth_anything_3.serve.fetch import Fetcher
 from depth_anything_3.serve.guard import Guard
 from depth_anything_3.serve.http_errors import HttpError, on_http_exception, on_package_error, response_of
 from depth_anything_3.serve.jobs import JobQueue
+from depth_anything_3.serve.metrics import Requests
 from depth_anything_3.serve.settings import ServerSettings
 from depth_anything_3.web.pages import static_routes
 
@@ -55,8 +56,16 @@ def create_app(
             await asyncio.to_thread(queue.__exit__)
 
     # The usual pages of documentation load their scripts from elsewhere, so there are none.
-    app = FastAPI(title="Depth Anything 3", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="Depth Anything 3",
+        version=__version__,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        generate_unique_id_function=lambda route: route.name,  # short names of operations, which links refer to
+    )
     app.state.queue, app.state.streams, app.state.stopping = queue, 0, asyncio.Event()
+    app.state.requests = Requests()
     for routes in (routes_health, routes_jobs, routes_published):
         app.include_router(routes.router(queue))
     app.include_router(routes_openai.router(queue, fetcher or Fetcher(settings.limits)))
@@ -66,7 +75,7 @@ def create_app(
     app.add_exception_handler(DA3Error, on_package_error)
     app.add_exception_handler(HTTPException, on_http_exception)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
-    app.add_middleware(Guard, settings=settings)
+    app.add_middleware(Guard, settings=settings, requests=app.state.requests)
     app.openapi = lambda: _openapi(app, settings)  # type: ignore[method-assign]
     return app
 

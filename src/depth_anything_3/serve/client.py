@@ -16,7 +16,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from depth_anything_3._files import atomic_path
 from depth_anything_3._optional import require
@@ -25,6 +25,9 @@ from depth_anything_3.errors import DA3Error, InputError
 if TYPE_CHECKING:
     from httpx import Client as HttpClient
     from httpx import Response
+
+FileSource: TypeAlias = "str | os.PathLike[str] | tuple[str, bytes]"
+"""A file, or a name and the bytes of a file."""
 
 API_KEY = "DA3_API_KEY"
 """Environment variable of the key, which does not belong on a command line."""
@@ -145,24 +148,38 @@ class Client:
 
     def submit(
         self,
-        images: Sequence[str | os.PathLike[str] | tuple[str, bytes]],
+        images: Sequence[FileSource],
         *,
+        masks: Sequence[FileSource] = (),
+        poses: FileSource | None = None,
+        intrinsics: FileSource | Sequence[Any] | None = None,
+        priority: str = "normal",
         idempotency_key: str | None = None,
         **options: Any,
     ) -> RemoteJob:
         """Upload images and submit a job.
 
         Args:
-            images: files, or names and the bytes of files.
+            images: files, or names and the bytes of files; or one video.
+            masks: one for each image, in order; white where it counts.
+            poses: a camera file.
+            intrinsics: a camera file, or the matrices as lists.
+            priority: ``low``, ``normal`` or ``high``.
             idempotency_key: a second call with the same key returns the first job. By default each call has its own,
                 so that an answer that gets lost on the way can be asked for again.
             options: arguments of ``DepthAnything3.inference`` as plain data.
         """
         key = idempotency_key or secrets.token_hex(16)
+        files = [("images", image) for image in images] + [("masks", mask) for mask in masks]
+        files += [("poses", poses)] if poses is not None else []
+        if _is_file(intrinsics):
+            files.append(("intrinsics", intrinsics))  # type: ignore[arg-type] # _is_file has looked
+        elif intrinsics is not None:
+            options["intrinsics"] = intrinsics
         for attempt in range(_TRIES):
             with ExitStack() as opened:
-                parts = [("images", _part(image, opened)) for image in images]
-                data = {"options": json.dumps(options)}
+                parts = [(name, _part(file, opened, name)) for name, file in files]
+                data = {"options": json.dumps(options), "priority": priority}
                 try:
                     answer = self._call("POST", "/v1/jobs", files=parts, data=data, headers={"Idempotency-Key": key})
                     return RemoteJob.from_json(answer.json())
@@ -279,14 +296,19 @@ class Client:
         return answer
 
 
-def _part(image: str | os.PathLike[str] | tuple[str, bytes], opened: ExitStack) -> tuple[str, Any]:
-    if isinstance(image, tuple):
-        return image
-    path = Path(image)
+def _is_file(value: object) -> bool:
+    named = isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], bytes)
+    return named or isinstance(value, str | os.PathLike)
+
+
+def _part(file: FileSource, opened: ExitStack, name: str) -> tuple[str, Any]:
+    if isinstance(file, tuple):
+        return file
+    path = Path(file)
     try:
         return path.name, opened.enter_context(path.open("rb"))
     except OSError as error:
-        raise InputError("images", f"{path} ({error.strerror})", "a readable image file") from None
+        raise InputError(name, f"{path} ({error.strerror})", "a readable file") from None
 
 
 def _raise_for(answer: Response) -> None:

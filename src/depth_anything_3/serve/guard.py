@@ -19,7 +19,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from depth_anything_3.errors import DA3Error
 from depth_anything_3.serve.http_errors import HttpError, as_http, response_of
-from depth_anything_3.serve.keys import KeyFile
+from depth_anything_3.serve.keys import KeyFile, StoredKey
+from depth_anything_3.serve.metrics import Requests
 from depth_anything_3.serve.settings import ServerSettings
 from depth_anything_3.web.guard import refusal
 from depth_anything_3.web.pages import DATA_POLICY, HEADERS
@@ -67,10 +68,11 @@ class Guard:
     Args:
         app: what it protects.
         settings: of the server.
+        requests: where answers are counted.
     """
 
-    def __init__(self, app: ASGIApp, *, settings: ServerSettings) -> None:
-        self.app, self.settings = app, settings
+    def __init__(self, app: ASGIApp, *, settings: ServerSettings, requests: Requests) -> None:
+        self.app, self.settings, self.counted = app, settings, requests
         self.keys = None if settings.keys_file is None else KeyFile(settings.keys_file)
         self._requests = Rate(settings.limits.requests_per_minute)
         self._wrong_keys = Rate(settings.limits.wrong_keys_per_minute)
@@ -97,7 +99,7 @@ class Guard:
                 raise
             await response_of(as_http(DA3Error()))(scope, receive, request.send)
         finally:
-            request.log()
+            request.log(self.counted)
 
     async def _answer(self, scope: Scope, request: _Request) -> None:
         self._admit(scope, request.headers)
@@ -109,7 +111,7 @@ class Guard:
     def _admit(self, scope: Scope, headers: Headers) -> None:
         """Refuse what must not come through; note the owner of what does."""
         state = scope.setdefault("state", {})
-        state["owner"] = ""
+        state["owner"], state["high_priority"] = "", self.keys is None
         client = _address(scope)
         if (refused := refusal(scope, names=self._names, origins=self.settings.origins)) is not None:
             hint = "; see --allow-host" if refused.header == "host" and refused.status == 421 else ""
@@ -117,15 +119,16 @@ class Guard:
         if scope["path"] in OPEN_PATHS or scope["method"] == "OPTIONS":
             return
         if self.keys is not None:
-            state["owner"] = self._owner(headers, client, self.keys)
+            stored = self._key(headers, client, self.keys)
+            state["owner"], state["high_priority"] = stored.id, stored.high_priority
         if (wait := self._requests.take(state["owner"] or client)) > 0:
             raise _too_many("too many requests", wait)
 
-    def _owner(self, headers: Headers, client: str, keys: KeyFile) -> str:
+    def _key(self, headers: Headers, client: str, keys: KeyFile) -> StoredKey:
         kind, _, key = headers.get("authorization", "").partition(" ")
         stored = keys.check(key.strip()) if kind.lower() == "bearer" else None
         if stored is not None:
-            return stored.id
+            return stored
         if kind and (wait := self._wrong_keys.take(client)) > 0:
             raise _too_many("too many wrong API keys", wait)
         message = "a valid API key is needed: Authorization: Bearer da3_..."
@@ -188,14 +191,16 @@ class _Request:
         headers["Cross-Origin-Resource-Policy"] = "cross-origin"
         headers.add_vary_header("Origin")
 
-    def log(self) -> None:
+    def log(self, counted: Requests) -> None:
         """One line; the path as the route has it, because paths can hold what should not be in a log."""
         route = self.scope.get("route")
+        seconds = time.perf_counter() - self._begun
+        counted.note(self.scope["method"], getattr(route, "path", None), self._status, seconds)
         facts: dict[str, Any] = {
             "method": self.scope["method"],
             "route": getattr(route, "path", None),
             "status": self._status,
-            "milliseconds": round(1000 * (time.perf_counter() - self._begun), 1),
+            "milliseconds": round(1000 * seconds, 1),
             "client": _address(self.scope),
             "key": self.scope["state"].get("owner") or None,
             "request": self.id,

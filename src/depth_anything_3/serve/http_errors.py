@@ -11,12 +11,13 @@ from starlette.responses import JSONResponse
 from depth_anything_3.errors import DA3Error, InputError
 from depth_anything_3.serve.intake import TooLargeError
 from depth_anything_3.serve.sandbox import ForbiddenPathError
-from depth_anything_3.serve.store import JobBusyError, QueueFullError, UnknownJobError
+from depth_anything_3.serve.store import JobBusyError, QueueFullError, QuotaError, UnknownJobError
 
 _STATUS: tuple[tuple[type[DA3Error], int, str], ...] = (
     (ForbiddenPathError, 403, "forbidden_path"),
     (TooLargeError, 413, "too_large"),
     (QueueFullError, 429, "queue_full"),
+    (QuotaError, 429, "quota_exceeded"),
     (JobBusyError, 409, "job_busy"),
     (UnknownJobError, 404, "not_found"),
     (InputError, 400, "invalid_value"),

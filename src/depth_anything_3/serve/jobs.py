@@ -14,13 +14,32 @@ from typing import Any
 
 from depth_anything_3._files import atomic_path
 from depth_anything_3.errors import InputError
-from depth_anything_3.serve.intake import IncomingImage, plan_pixels, receive
+from depth_anything_3.serve.intake import (
+    SCENE_FILES,
+    IncomingImage,
+    is_film,
+    plan_pixels,
+    receive,
+    receive_files,
+    received_files,
+)
 from depth_anything_3.serve.locks import ProcessLock
-from depth_anything_3.serve.requests import parse_request
+from depth_anything_3.serve.requests import SceneOptions, parse_request
 from depth_anything_3.serve.sandbox import Roots
 from depth_anything_3.serve.settings import ServerSettings
-from depth_anything_3.serve.store import FINISHED, Job, JobStore, NewJob, Outcome, ResultFile, Status
+from depth_anything_3.serve.store import (
+    FINISHED,
+    PRIORITIES,
+    Job,
+    JobStore,
+    NewJob,
+    Outcome,
+    Priority,
+    ResultFile,
+    Status,
+)
 from depth_anything_3.serve.supervisor import Supervisor
+from depth_anything_3.types.options import check_choice
 
 _MARK = "done.json"
 _JOB_ID = re.compile(r"[0-9a-f]{32}\Z")
@@ -44,6 +63,10 @@ class JobFolders:
     def inputs(self, job_id: str) -> Path:
         """The folder of the images of a job."""
         return self.jobs / job_id / "inputs"
+
+    def files(self, job_id: str) -> dict[str, list[Path]]:
+        """What came beside the images, by its kind."""
+        return {kind: received_files(self.jobs / job_id / kind) for kind in SCENE_FILES}
 
     def results(self, job: Job) -> Path:
         """The folder of what the current run of a job writes, or the last one wrote."""
@@ -120,31 +143,42 @@ class JobQueue:
         images: Sequence[IncomingImage],
         options: Mapping[str, Any] | None = None,
         *,
+        files: Mapping[str, Sequence[IncomingImage]] | None = None,
         owner: str = "",
         export_dir: str | None = None,
         idempotency_key: str | None = None,
+        priority: Priority = "normal",
     ) -> Job:
         """Put a job into the queue. Everything that can be wrong before the network runs is found here.
 
         Args:
-            images: the views of one scene; their streams are read to the end.
+            images: the views of one scene, or one video; their streams are read to the end.
             options: of :mod:`depth_anything_3.serve.requests`, as plain data.
+            files: what comes beside the images, see :data:`depth_anything_3.serve.intake.SCENE_FILES`.
             owner: whose job it is.
             export_dir: folder below a root that the results are copied to as well.
             idempotency_key: a second submission by the same owner with the same key returns the first job.
+            priority: jobs of a higher one are begun first.
 
         Raises:
-            InputError: a wrong option or image. TooLargeError, QueueFullError, ForbiddenPathError: see there.
+            InputError: a wrong option or image. TooLargeError, QueueFullError, QuotaError, ForbiddenPathError: see
+                there.
         """
         process_res = self.process_res
-        request = parse_request(options or {}, images=len(images), process_res=process_res)
+        check_choice("priority", priority, PRIORITIES)
+        beside = {kind: given for kind, given in (files or {}).items() if given}
+        count = None if is_film(images) else len(images)
+        request = parse_request(options or {}, images=count, process_res=process_res)
+        _check_once(request.scene, beside)
         if export_dir is not None:
             self.roots.check_target(export_dir)
         job_id = secrets.token_hex(16)
         staged = self.folders.incoming / job_id
         try:
             received = receive(images, staged / "inputs", self.settings.limits)
+            bytes_beside = receive_files(beside, staged, self.settings.limits, count)
             pixels, processed_hw = plan_pixels(received, request.preprocess, self.settings.limits)
+            alone = bool(export_dir or beside or count is None)
             staged.rename(self.folders.jobs / job_id)
             job = NewJob(
                 id=job_id,
@@ -152,14 +186,14 @@ class JobQueue:
                 images=received.names,
                 options=dict(request.given),
                 export_dir=export_dir,
-                batch_key=None if export_dir else request.batch_key(len(images), processed_hw),
+                batch_key=None if alone else request.batch_key(len(images), processed_hw),
                 idempotency_key=idempotency_key,
-                bytes=received.bytes,
+                bytes=received.bytes + bytes_beside,
                 pixels=pixels,
                 notes=request.notes,
+                priority=priority,
             )
-            limits = self.settings.limits
-            stored = self.store.add(job, most_queued=limits.queued, most_bytes=limits.disk_bytes)
+            stored = self.store.add(job, self.settings.limits)
         except BaseException:
             shutil.rmtree(staged, ignore_errors=True)
             self.folders.remove(job_id)
@@ -238,3 +272,10 @@ class JobQueue:
         for job_id in expired:
             self.delete(job_id)
         return len(expired)
+
+
+def _check_once(scene: SceneOptions, files: Mapping[str, object]) -> None:
+    """Cameras come as numbers or as files; both would leave open which of them count."""
+    given = [name for name in ("extrinsics", "intrinsics", "rig") if getattr(scene, name) is not None]
+    if given and (cameras := sorted({"poses", "intrinsics"} & set(files))):
+        raise InputError(given[0], f"a value, and a file of {cameras[0]}", "one of the two")

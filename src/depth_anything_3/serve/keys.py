@@ -33,6 +33,7 @@ class StoredKey:
         sha256: of the whole key, in hexadecimal digits.
         created: seconds since 1970.
         expires: seconds since 1970; None for never.
+        high_priority: whether its jobs may overtake those of others.
     """
 
     id: str
@@ -40,6 +41,7 @@ class StoredKey:
     sha256: str
     created: float
     expires: float | None = None
+    high_priority: bool = False
 
 
 class KeyFile:
@@ -70,19 +72,22 @@ class KeyFile:
             self._keys, self._stamp = {key.id: key for key in entries}, stamp
         return self._keys
 
-    def add(self, name: str, *, days: float | None = None) -> str:
+    def add(self, name: str, *, days: float | None = None, high_priority: bool = False) -> str:
         """Make a key and return it; it cannot be shown again.
 
         Args:
             name: for people.
             days: how long it is valid; None for ever.
+            high_priority: whether its jobs may overtake those of others.
         """
         if not name.strip() or len(name) > 100:
             raise InputError("name", repr(name), "1 to 100 characters")
         key_id, now = secrets.token_hex(6), time.time()
         key = f"da3_{key_id}_{secrets.token_urlsafe(32)}"
         expires = None if days is None else now + 86400 * days
-        entry = StoredKey(id=key_id, name=name, sha256=_hash(key), created=now, expires=expires)
+        entry = StoredKey(
+            id=key_id, name=name, sha256=_hash(key), created=now, expires=expires, high_priority=high_priority
+        )
         self._store({**self.keys(), key_id: entry})
         return key
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from depth_anything_3.serve.requests import JobRequest
 from depth_anything_3.serve.settings import ServerSettings
+from depth_anything_3.types.options import PreprocessOptions
 from depth_anything_3.types.progress import Progress
 
 if TYPE_CHECKING:
@@ -21,12 +22,14 @@ class Task:
     """One job as a predictor sees it.
 
     Attributes:
-        images: files, in order.
+        images: files, in order; or one video.
+        files: what came beside them, see :data:`depth_anything_3.serve.intake.SCENE_FILES`.
         request: options.
         folder: where results go; exists and is empty.
     """
 
     images: Sequence[Path]
+    files: Mapping[str, Sequence[Path]] = field(default_factory=dict)
     request: JobRequest
     folder: Path
 
@@ -79,16 +82,17 @@ class ModelPredictor:
         """See :class:`Predictor`."""
         if len(tasks) > 1:
             return self._run_together(tasks, report, cancel)
+        from depth_anything_3.serve.scene import open_scene
         from depth_anything_3.serve.summary import summarise
 
         (task,) = tasks
-        arguments = {**task.request.arguments(), "export_format": self._formats(task.request)}
+        request = replace(task.request, preprocess=_at(task.request, self.model.process_res))
+        views, known = open_scene(task.images, task.files, request, self._settings.limits)
+        arguments = {**task.request.arguments(), **known, "export_format": self._formats(task.request)}
         if arguments["refine"] is None:
-            several = len(task.images) > 1 and "cameras" in self.model.model.abilities
+            several = len(views) > 1 and "cameras" in self.model.model.abilities
             arguments["refine"] = "full" if several else "off"
-        prediction = self.model.inference(
-            list(task.images), export_dir=task.folder, progress=report, cancel=cancel, **arguments
-        )
+        prediction = self.model.inference(views, export_dir=task.folder, progress=report, cancel=cancel, **arguments)
         return [summarise(prediction)]
 
     def _run_together(
@@ -132,7 +136,5 @@ class ModelPredictor:
         return options
 
 
-def _at(request: JobRequest, process_res: int) -> Any:
-    from dataclasses import replace
-
+def _at(request: JobRequest, process_res: int) -> PreprocessOptions:
     return replace(request.preprocess, process_res=request.given.get("process_res") or process_res)

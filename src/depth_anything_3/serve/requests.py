@@ -19,6 +19,7 @@ from depth_anything_3.types.options import (
     ExtrinsicsConvention,
     InferOptions,
     PreprocessOptions,
+    VideoOptions,
     check_choice,
 )
 
@@ -45,6 +46,8 @@ class SceneOptions:
             them.
         export_kwargs: format -> options of that format.
         render_exts, render_ixts, render_hw: views to render, for formats that render.
+        video: which frames of a video, an object with ``start``, ``end``, ``fps``, ``stride``, ``max_frames``; by
+            default 32, spread evenly.
     """
 
     extrinsics: tuple[Matrix | None, ...] | None = None
@@ -61,11 +64,19 @@ class SceneOptions:
     render_exts: tuple[Matrix, ...] | None = None
     render_ixts: tuple[Matrix, ...] | None = None
     render_hw: tuple[int, int] | None = None
+    video: dict | None = None  # type: ignore[type-arg]
 
     def __post_init__(self) -> None:
         check_choice("extrinsics_convention", self.extrinsics_convention, EXTRINSICS_CONVENTIONS)
         if isinstance(self.rig, dict):
             _rig_of(self.rig)
+        if self.video is not None:
+            _frames_of(self.video)
+
+
+def _frames_of(fields: dict[str, Any]) -> VideoOptions:
+    options: VideoOptions = build_options(VideoOptions, {"video.": fields})
+    return options
 
 
 def _rig_of(fields: dict[str, Any]) -> Rig:
@@ -111,6 +122,11 @@ class JobRequest:
     given: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
+    @property
+    def video(self) -> VideoOptions | None:
+        """Which frames of a video were asked for."""
+        return None if self.scene.video is None else _frames_of(self.scene.video)
+
     def arguments(self) -> dict[str, Any]:
         """Keyword arguments of ``DepthAnything3.inference``; ``process_res`` is None unless the client gave one, and
         ``refine`` is None where the client leaves it to the model."""
@@ -121,6 +137,7 @@ class JobRequest:
         values["refine"] = self.given.get("refine", self.infer.refine)
         if isinstance(self.scene.rig, dict):
             values["rig"] = _rig_of(self.scene.rig)
+        del values["video"]  # by then there are only frames
         return values
 
     def batch_key(self, images: int, processed_hw: tuple[int, int]) -> str | None:
@@ -138,12 +155,12 @@ class JobRequest:
         return hashlib.sha256(json.dumps(options).encode()).hexdigest()[:16]
 
 
-def parse_request(values: Mapping[str, Any], *, images: int, process_res: int | None = None) -> JobRequest:
+def parse_request(values: Mapping[str, Any], *, images: int | None, process_res: int | None = None) -> JobRequest:
     """Check the options of a job with so many images.
 
     Args:
         values: option name -> value, as plain data; what is absent has its default.
-        images: number of images.
+        images: number of images; None for a video.
         process_res: of the model, where the client names none.
 
     Raises:
@@ -161,6 +178,8 @@ def parse_request(values: Mapping[str, Any], *, images: int, process_res: int | 
         preprocess, infer, scene = (_build(cls, chosen) for cls in OPTION_CLASSES)
         _check_formats(scene, infer)
         _check_cameras(scene, images)
+        if scene.video is not None and images is not None:
+            raise InputError("video", "which frames to take, with photos", "a video among the images, alone")
     notes = tuple(str(warning.message) for warning in caught if issubclass(warning.category, UserWarning))
     return JobRequest(preprocess=preprocess, infer=infer, scene=scene, given=dict(values), notes=notes)
 
@@ -183,9 +202,11 @@ def _check_formats(scene: SceneOptions, infer: InferOptions) -> None:
     resolve_options(formats, scene.export_kwargs, shared_defaults(general))
 
 
-def _check_cameras(scene: SceneOptions, images: int) -> None:
+def _check_cameras(scene: SceneOptions, images: int | None) -> None:
     if scene.extrinsics is None and scene.intrinsics is None:
         return
+    if images is None:  # how many frames there are is seen when the video is read
+        images = len(scene.extrinsics or scene.intrinsics or ())
     from depth_anything_3.infer.preprocess import check_cameras
 
     check_cameras(scene.extrinsics, scene.intrinsics, images, convention=scene.extrinsics_convention)
@@ -206,6 +227,10 @@ def options_schema() -> dict[str, Any]:
         "default": None,
         "description": f"{properties['process_res']['description']} Null: the model's own.",
     }
+    frames = TypeAdapter(VideoOptions).json_schema()
+    described = _descriptions(VideoOptions)
+    fields = {name: {**entry, "description": described[name]} for name, entry in frames["properties"].items()}
+    properties["video"]["anyOf"][0] = {"type": "object", "properties": fields, "additionalProperties": False}
     refine = properties["refine"]
     text = f"{refine.pop('description')} Null: `full` where there are several images and the model gives cameras."
     properties["refine"] = {"anyOf": [refine, {"type": "null"}], "default": refine["default"], "description": text}

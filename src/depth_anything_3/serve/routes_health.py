@@ -1,12 +1,13 @@
-"""Whether the server lives, and whether it can take work."""
+"""Whether the server lives, whether it can take work, and what it does."""
 
 from __future__ import annotations
 
 from fastapi import APIRouter, Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 
 from depth_anything_3.serve.jobs import JobQueue
-from depth_anything_3.serve.views import json_content
+from depth_anything_3.serve.metrics import CONTENT_TYPE, render
+from depth_anything_3.serve.views import error_answers, json_content
 
 _OBJECT = {"type": "object", "properties": {"status": {"type": "string"}}, "required": ["status"]}
 
@@ -28,5 +29,14 @@ def router(queue: JobQueue) -> APIRouter:
         states = {state.get("state") for state in queue.store.workers().values()}
         up = bool(states & {"idle", "busy"}) and bool(queue.supervisor.pids())
         return JSONResponse({"status": "ready" if up else "starting"}, 200 if up else 503)
+
+    @routes.get(
+        "/metrics",
+        responses={200: {"description": "Prometheus text", "content": {"text/plain": {}}}, **error_answers()},
+    )
+    def metrics(request: Request) -> Response:
+        """Jobs, workers, memory and answers in the text format of Prometheus; with API keys any of them will do."""
+        state = request.app.state
+        return Response(render(queue, state.requests, state.streams), headers={"Content-Type": CONTENT_TYPE})
 
     return routes

@@ -13,22 +13,23 @@ from typing import Annotated, Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request
-from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 
 from depth_anything_3.errors import InputError
 from depth_anything_3.serve.guard import allowed_types
 from depth_anything_3.serve.http_errors import HttpError
-from depth_anything_3.serve.intake import IncomingImage
+from depth_anything_3.serve.intake import SCENE_FILES, IncomingImage
 from depth_anything_3.serve.jobs import JobQueue
 from depth_anything_3.serve.requests import options_schema
 from depth_anything_3.serve.settings import MIB
-from depth_anything_3.serve.store import Job, Status
+from depth_anything_3.serve.store import PRIORITIES, Job, Status
 from depth_anything_3.serve.views import (
     JOB_SCHEMA,
     error_answers,
     events,
+    in_turn,
+    job_links,
     job_view,
     json_content,
 )
@@ -37,6 +38,7 @@ _JSON, _FORM = "application/json", "multipart/form-data"
 _INLINE = {".jpg", ".jpeg", ".png", ".webp", ".mp4"}
 _TYPES = {".glb": "model/gltf-binary", ".npz": "application/octet-stream", ".npy": "application/octet-stream"}
 _SAFE_TYPES = {"image/jpeg", "image/png", "image/webp", "video/mp4", "application/json", "model/gltf-binary"}
+_PATHS = {"masks": "mask_paths", "poses": "poses_path", "intrinsics": "intrinsics_path"}
 MOST_JSON = 96 * MIB
 """Bytes of a JSON body: enough for images in base64."""
 
@@ -55,7 +57,10 @@ def _add_submission(routes: APIRouter, queue: JobQueue) -> None:
     @routes.post(
         "/jobs",
         status_code=202,
-        responses={202: json_content(JOB_SCHEMA, "Accepted"), **error_answers(400, 413, 415, 408)},
+        responses={
+            202: json_content(JOB_SCHEMA, "Accepted") | job_links("get_job", "stream", "cancel", "delete"),
+            **error_answers(400, 413, 415, 408),
+        },
         openapi_extra={"requestBody": submission_schema()},
     )
     async def submit(request: Request) -> JSONResponse:
@@ -67,12 +72,15 @@ def _add_submission(routes: APIRouter, queue: JobQueue) -> None:
         known: dict[str, Any] = {"owner": owner_of(request), "idempotency_key": idempotency_key}
         if kind == _JSON:
             values = await json_object(request)
-            job = await run_in_threadpool(submit_paths, queue, values, **known)
+            check_priority(request, values.get("priority"))
+            job = await in_turn(partial(submit_paths, queue, values, **known))
         else:
             limits = queue.settings.limits
-            async with request.form(max_files=limits.images + 1, max_fields=8, max_part_size=16 * MIB) as form:
-                images, options, export_dir = _form_parts(form)
-                job = await run_in_threadpool(queue.submit, images, options, export_dir=export_dir, **known)
+            most = 2 * limits.images + 3  # images, masks, and one file more than there may be of others
+            async with request.form(max_files=most, max_fields=8, max_part_size=16 * MIB) as form:
+                parts = _form_parts(form)
+                check_priority(request, parts.get("priority"))
+                job = await in_turn(partial(queue.submit, **parts, **known))
         return JSONResponse(job_view(job), 202, headers={"Location": f"/v1/jobs/{job.id}"})
 
 
@@ -88,9 +96,16 @@ def _add_status(routes: APIRouter, queue: JobQueue) -> None:
         jobs = queue.find(owner=owner_of(request), status=status, limit=limit, before=before)
         return JSONResponse({"object": "list", "data": [job_view(job) for job in jobs]})
 
-    @routes.get("/jobs/{job_id}", responses={200: json_content(JOB_SCHEMA, "The job"), **error_answers(404)})
-    def get_job(request: Request, job_id: str) -> JSONResponse:
+    @routes.get(
+        "/jobs/{job_id}",
+        responses={
+            200: json_content(JOB_SCHEMA, "The job") | job_links("file", "archive", "cancel", "delete"),
+            **error_answers(404),
+        },
+    )
+    async def get_job(request: Request, job_id: str) -> JSONResponse:
         """One job, with its place in the queue while it waits."""
+        # Read on the event loop: that takes less time than to pass it to a thread, and waits for no thread that works.
         job = queue.get(job_id, owner=owner_of(request))
         extra = {"position": queue.store.position(job_id)} if job.status == "queued" else {}
         return JSONResponse({**job_view(job), **extra})
@@ -105,7 +120,7 @@ def _add_status(routes: APIRouter, queue: JobQueue) -> None:
     async def stream(request: Request, job_id: str) -> Response:
         """Progress as server-sent events: `job` for each change, `end` with the finished job. `Last-Event-ID` leaves
         out what was seen."""
-        await run_in_threadpool(queue.get, job_id, owner=owner_of(request))
+        queue.get(job_id, owner=owner_of(request))
         state = request.app.state
         if state.streams >= queue.settings.limits.streams:
             raise HttpError(429, "too_many_streams", "too many event streams are open", headers={"Retry-After": "5"})
@@ -131,7 +146,13 @@ def _add_status(routes: APIRouter, queue: JobQueue) -> None:
 
 
 def _add_changes(routes: APIRouter, queue: JobQueue) -> None:
-    @routes.post("/jobs/{job_id}/cancel", responses={200: json_content(JOB_SCHEMA, "The job"), **error_answers(404)})
+    @routes.post(
+        "/jobs/{job_id}/cancel",
+        responses={
+            200: json_content(JOB_SCHEMA, "The job") | job_links("get_job", "delete"),
+            **error_answers(404),
+        },
+    )
     def cancel(request: Request, job_id: str) -> JSONResponse:
         """End a waiting job, ask a running one to stop; a finished one stays as it is."""
         return JSONResponse(job_view(queue.cancel(job_id, owner=owner_of(request))))
@@ -146,7 +167,9 @@ def _add_changes(routes: APIRouter, queue: JobQueue) -> None:
 
 
 def _add_results(routes: APIRouter, queue: JobQueue) -> None:
-    binary = {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
+    kinds = sorted({"application/octet-stream", *_SAFE_TYPES} - {"application/json"})
+    bytes_: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
+    binary = {"content": {**dict.fromkeys(kinds, bytes_), "application/json": {"schema": {}}}}
 
     @routes.get(
         "/jobs/{job_id}/files/{name:path}",
@@ -182,6 +205,13 @@ def owner_of(request: Request) -> str:
     return owner
 
 
+def check_priority(request: Request, priority: object) -> None:
+    """Refuse ``high`` to keys that may not use it; without keys everybody may."""
+    if priority == "high" and not request.scope["state"]["high_priority"]:
+        message = "this API key may not use the priority 'high'; see 'da3 backend keys add --high-priority'"
+        raise HttpError(403, "priority_not_allowed", message, param="priority")
+
+
 async def json_object(request: Request) -> dict[str, Any]:
     """The body of a request as a JSON object.
 
@@ -211,31 +241,57 @@ def submit_paths(queue: JobQueue, values: dict[str, Any], *, owner: str, idempot
     """Submit a job whose images lie below the roots.
 
     Args:
-        values: ``image_paths``, ``export_dir`` and options, in one object.
+        values: ``image_paths``, ``mask_paths``, ``poses_path``, ``intrinsics_path``, ``export_dir``,
+            ``priority`` and options.
 
     Raises:
         InputError: a wrong value. ForbiddenPathError: a path outside the roots.
     """
-    options = dict(values)
-    paths, export_dir = options.pop("image_paths", None), options.pop("export_dir", None)
-    if not isinstance(paths, list) or not paths or not all(isinstance(path, str) for path in paths):
-        raise InputError("image_paths", repr(paths)[:100], "a list of paths")
-    if len(paths) > queue.settings.limits.images:
-        raise InputError("image_paths", f"{len(paths)} paths", f"at most {queue.settings.limits.images}")
+    options, most = dict(values), queue.settings.limits.images
+    priority = options.pop("priority", "normal")
+    images = _opened_below(queue, "image_paths", options.pop("image_paths", None), most)
+    files = {
+        kind: _opened_below(queue, name, options.pop(name), most) for kind, name in _PATHS.items() if name in options
+    }
+    export_dir = options.pop("export_dir", None)
     if export_dir is not None and not isinstance(export_dir, str):
         raise InputError("export_dir", repr(export_dir)[:100], "a path or null")
-    images = [IncomingImage(path, partial(queue.roots.open, path)) for path in paths]
-    return queue.submit(images, options, owner=owner, export_dir=export_dir, idempotency_key=idempotency_key)
+    return queue.submit(
+        images,
+        options,
+        files=files,
+        owner=owner,
+        export_dir=export_dir,
+        idempotency_key=idempotency_key,
+        priority=priority,
+    )
 
 
-def _form_parts(form: FormData) -> tuple[list[IncomingImage], dict[str, Any], str | None]:
-    """Images, options and folder of a form; nothing else may be in it."""
+def _opened_below(queue: JobQueue, name: str, paths: Any, most: int) -> list[IncomingImage]:
+    if name != "image_paths" and isinstance(paths, str | None):
+        paths = [paths] if paths else []
+    if (
+        not isinstance(paths, list)
+        or not all(isinstance(path, str) for path in paths)
+        or (name == "image_paths" and not paths)
+    ):
+        raise InputError(name, repr(paths)[:100], "a list of paths")
+    if len(paths) > most:
+        raise InputError(name, f"{len(paths)} paths", f"at most {most}")
+    return [IncomingImage(path, partial(queue.roots.open, path)) for path in paths]
+
+
+def _form_parts(form: FormData) -> dict[str, Any]:
+    """Images, files beside them, options and folder of a form, as arguments of ``JobQueue.submit``; nothing else may be
+    in it."""
     images: list[IncomingImage] = []
+    files: dict[str, list[IncomingImage]] = {}
     options: dict[str, Any] = {}
-    export_dir: str | None = None
+    plain: dict[str, str] = {}
     for name, value in form.multi_items():
-        if name == "images" and isinstance(value, UploadFile):
-            images.append(IncomingImage(value.filename or "", value.file))
+        if isinstance(value, UploadFile) and name in ("images", *SCENE_FILES):
+            target = images if name == "images" else files.setdefault(name, [])
+            target.append(IncomingImage(value.filename or "", value.file))
         elif name == "options" and isinstance(value, str):
             try:
                 options = json.loads(value, parse_constant=_no_constant)
@@ -243,23 +299,31 @@ def _form_parts(form: FormData) -> tuple[list[IncomingImage], dict[str, Any], st
                 raise InputError("options", repr(value)[:100], "a JSON object") from None
             if not isinstance(options, dict):
                 raise InputError("options", repr(value)[:100], "a JSON object")
-        elif name == "export_dir" and isinstance(value, str):
-            export_dir = value
+        elif name in ("export_dir", "priority") and isinstance(value, str):
+            plain[name] = value
         else:
-            raise InputError(name[:50] or "form", "an unknown part", "files 'images', JSON 'options', 'export_dir'")
-    return images, options, export_dir
+            known = f"files {', '.join(('images', *SCENE_FILES))}; JSON 'options'; 'export_dir', 'priority'"
+            raise InputError(name[:50] or "form", "an unknown part", known)
+    return {"images": images, "files": files, "options": options, **plain}
 
 
 def submission_schema() -> dict[str, Any]:
     """The body of a submission, for OpenAPI."""
     options = options_schema()
+    turn = {"enum": list(PRIORITIES), "default": "normal", "description": "What is higher is begun first."}
+    strings: dict[str, Any] = {"type": "array", "items": {"type": "string"}}
+    files_: dict[str, Any] = {"type": "array", "items": {"type": "string", "format": "binary"}}
     paths = {
-        "image_paths": {"type": "array", "items": {"type": "string"}, "minItems": 1, "description": "Below a root."},
+        "image_paths": {**strings, "minItems": 1, "description": "Below a root: photos, or one video."},
+        "mask_paths": {**strings, "description": "Below a root: one mask for each image, white where it counts."},
+        "poses_path": {"type": "string", "description": "Below a root: a camera file with poses."},
+        "intrinsics_path": {"type": "string", "description": "Below a root: a camera file with intrinsics."},
         "export_dir": {
             "anyOf": [{"type": "string"}, {"type": "null"}],
             "default": None,
             "description": "Folder below a root that the results are copied to.",
         },
+        "priority": turn,
     }
     by_path = {**options, "properties": {**paths, **options["properties"]}, "required": ["image_paths"]}
     form = {
@@ -267,9 +331,13 @@ def submission_schema() -> dict[str, Any]:
         "required": ["images"],
         "additionalProperties": False,
         "properties": {
-            "images": {"type": "array", "items": {"type": "string", "format": "binary"}, "minItems": 1},
+            "images": {**files_, "minItems": 1, "description": "Photos, or one video."},
+            "masks": {**files_, "description": "One for each image, in order; white where it counts."},
+            "poses": {"type": "string", "format": "binary", "description": "A camera file with poses."},
+            "intrinsics": {"type": "string", "format": "binary", "description": "A camera file with intrinsics."},
             "options": {"type": "string", "description": "JSON object of options, as in the JSON form."},
             "export_dir": {"type": "string"},
+            "priority": turn,
         },
     }
     return {"required": True, "content": {_FORM: {"schema": form}, _JSON: {"schema": by_path}}}

@@ -13,6 +13,7 @@ import json
 import re
 import time
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -27,7 +28,7 @@ from depth_anything_3.serve.jobs import JobQueue
 from depth_anything_3.serve.requests import options_schema
 from depth_anything_3.serve.routes_jobs import json_object, owner_of
 from depth_anything_3.serve.store import FINISHED, Job
-from depth_anything_3.serve.views import error_answers, json_content, wait_for
+from depth_anything_3.serve.views import error_answers, in_turn, json_content, wait_for
 from depth_anything_3.types.options import PATCH_SIZE
 
 _DATA_URL = re.compile(r"data:image/([a-z0-9.+-]{1,20});base64,", re.ASCII)
@@ -207,11 +208,9 @@ async def _run(request: Request, queue: JobQueue, fetcher: Fetcher, values: dict
     if len(urls) > limits.images:
         raise TooLargeError(f"images: got {len(urls)}; at most {limits.images} in one request")
 
-    def submit() -> Job:
-        images = [_image(url, index, queue, fetcher) for index, url in enumerate(urls)]
-        return queue.submit(images, values.get("options") or {}, owner=owner_of(request))
-
-    job = await run_in_threadpool(submit)
+    images = await run_in_threadpool(lambda: [_image(url, index, queue, fetcher) for index, url in enumerate(urls)])
+    options = values.get("options") or {}
+    job = await in_turn(partial(queue.submit, images, options, owner=owner_of(request)))
     job = await wait_for(queue, job.id, seconds=limits.answer_seconds, gone=request.is_disconnected)
     if job.status not in FINISHED:
         await run_in_threadpool(queue.cancel, job.id)

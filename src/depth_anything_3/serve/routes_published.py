@@ -7,17 +7,17 @@ reload waits for the running job.
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Request
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse
 
 from depth_anything_3.serve.guard import allowed_types
 from depth_anything_3.serve.jobs import JobQueue
-from depth_anything_3.serve.routes_jobs import json_object, owner_of, submission_schema, submit_paths
+from depth_anything_3.serve.routes_jobs import check_priority, json_object, owner_of, submission_schema, submit_paths
 from depth_anything_3.serve.store import FINISHED, Job, JobBusyError, UnknownJobError
-from depth_anything_3.serve.views import error_answers, fraction, json_content
+from depth_anything_3.serve.views import error_answers, fraction, in_turn, json_content
 from depth_anything_3.web.pages import page
 
 _WORDS = {"queued": "pending", "cancelled": "failed"}
@@ -81,7 +81,8 @@ def _add_tasks(routes: APIRouter, queue: JobQueue) -> None:
         """Submit a job whose images lie below a root of the server; it is not waited for."""
         allowed_types(request.headers.get("content-type", ""), ("application/json",))
         values = await json_object(request)
-        job = await run_in_threadpool(submit_paths, queue, values, owner=owner_of(request))
+        check_priority(request, values.get("priority"))
+        job = await in_turn(partial(submit_paths, queue, values, owner=owner_of(request)))
         answer = {
             "success": True,
             "message": f"task {job.id} is queued",
@@ -93,7 +94,7 @@ def _add_tasks(routes: APIRouter, queue: JobQueue) -> None:
         return JSONResponse(answer)
 
     @routes.get("/task/{task_id}", responses={200: json_content(_OBJECT, "The task"), **_details(404)})
-    def task(request: Request, task_id: str) -> JSONResponse:
+    async def task(request: Request, task_id: str) -> JSONResponse:
         """One task."""
         try:
             return JSONResponse(task_view(queue.get(task_id, owner=owner_of(request))))

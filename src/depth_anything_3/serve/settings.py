@@ -20,8 +20,9 @@ class Limits:
 
     Attributes:
         body_bytes: of one request.
-        file_bytes: of one image file.
-        images: of one job.
+        file_bytes: of one image or camera file.
+        video_bytes: of one video.
+        images: of one job; of a video, the frames that are taken.
         image_pixels: of one image, by its header, before it is decoded.
         processed_pixels: of one job at network size, all images together.
         queued: jobs that wait at the same time.
@@ -36,6 +37,9 @@ class Limits:
         batch: single-image jobs that run together.
         requests_per_minute: of one key, or one address where there are no keys.
         wrong_keys_per_minute: of one address.
+        owner_queued: jobs of one key (where there are no keys: of everybody) that wait at the same time; None for no
+            limit but ``queued``.
+        owner_images_per_day: of one key likewise; a video counts with its frames once it is done. None for no limit.
         streams: event streams at the same time.
         body_seconds: without a byte of the body, a request is ended.
         answer_seconds: how long an OpenAI-style request waits for its job.
@@ -44,6 +48,7 @@ class Limits:
 
     body_bytes: int = 512 * MIB
     file_bytes: int = 64 * MIB
+    video_bytes: int = 256 * MIB
     images: int = 256
     image_pixels: int = 100_000_000
     processed_pixels: int = 64_000_000
@@ -59,6 +64,8 @@ class Limits:
     batch: int = 8
     requests_per_minute: int = 6000
     wrong_keys_per_minute: int = 10
+    owner_queued: int | None = None
+    owner_images_per_day: int | None = None
     streams: int = 256
     body_seconds: float = 30.0
     answer_seconds: float = 600.0

@@ -19,15 +19,22 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from depth_anything_3.errors import DA3Error
+from depth_anything_3.serve.settings import Limits
 from depth_anything_3.types.progress import Progress
 
 Status = Literal["queued", "running", "completed", "failed", "cancelled"]
 STATUSES: tuple[Status, ...] = get_args(Status)
+Priority = Literal["low", "normal", "high"]
+PRIORITIES: tuple[Priority, ...] = get_args(Priority)
 FINISHED: tuple[Status, ...] = ("completed", "failed", "cancelled")
 
 
 class QueueFullError(DA3Error):
     """There is no room for another job; try again later."""
+
+
+class QuotaError(DA3Error):
+    """The client has used up what one client may have; others can still submit."""
 
 
 class JobBusyError(DA3Error):
@@ -96,6 +103,7 @@ class Job:
         runs: how often it was begun.
         cancelling: whether its end was asked for.
         pixels: of all images at network size.
+        priority: jobs of a higher one are begun first, those of the same in the order in which they came.
     """
 
     id: str
@@ -122,6 +130,7 @@ class Job:
     runs: int
     cancelling: bool
     pixels: int
+    priority: Priority
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +147,7 @@ class NewJob:
     bytes: int = 0
     pixels: int = 0
     notes: tuple[str, ...] = ()
+    priority: Priority = "normal"
 
 
 _SCHEMA = """
@@ -152,20 +162,31 @@ CREATE TABLE IF NOT EXISTS jobs(
     claim TEXT NOT NULL DEFAULT '', slot TEXT NOT NULL DEFAULT '',
     deaths INTEGER NOT NULL DEFAULT 0, runs INTEGER NOT NULL DEFAULT 0,
     cancel_asked REAL, batch_key TEXT, idempotency_key TEXT, bytes INTEGER NOT NULL, pixels INTEGER NOT NULL,
-    UNIQUE(owner, idempotency_key)
+    priority INTEGER NOT NULL DEFAULT 1, UNIQUE(owner, idempotency_key)
 );
-CREATE INDEX IF NOT EXISTS jobs_by_status ON jobs(status, number);
+CREATE INDEX IF NOT EXISTS jobs_by_turn ON jobs(status, priority DESC, number);
+CREATE INDEX IF NOT EXISTS jobs_by_owner ON jobs(owner, status);
 CREATE INDEX IF NOT EXISTS jobs_by_finish ON jobs(finished) WHERE finished IS NOT NULL;
 CREATE TABLE IF NOT EXISTS workers(slot TEXT PRIMARY KEY, state TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS usage(
     owner TEXT NOT NULL, day TEXT NOT NULL, jobs INTEGER NOT NULL, images INTEGER NOT NULL, pixels INTEGER NOT NULL,
     seconds REAL NOT NULL, PRIMARY KEY(owner, day)
 );
+-- The sum over all jobs, kept up to date: adding it up for every submission would take longer with every job.
+CREATE TABLE IF NOT EXISTS held(one INTEGER PRIMARY KEY CHECK(one = 1), bytes INTEGER NOT NULL);
+INSERT OR IGNORE INTO held SELECT 1, coalesce(sum(bytes), 0) FROM jobs;
+CREATE TRIGGER IF NOT EXISTS held_more AFTER INSERT ON jobs BEGIN UPDATE held SET bytes = bytes + new.bytes; END;
+CREATE TRIGGER IF NOT EXISTS held_other AFTER UPDATE OF bytes ON jobs
+    BEGIN UPDATE held SET bytes = bytes + new.bytes - old.bytes; END;
+CREATE TRIGGER IF NOT EXISTS held_less AFTER DELETE ON jobs BEGIN UPDATE held SET bytes = bytes - old.bytes; END;
 """
 
 
 class JobStore:
     """The queue; every method is one transaction. One object may serve many threads.
+
+    Methods that only read (:meth:`get`, :meth:`position`, :meth:`find`, ...) never wait for those that write, and
+    take microseconds for one job: with write-ahead logging they see what was committed last.
 
     Args:
         path: of the SQLite file, made where there is none.
@@ -174,7 +195,12 @@ class JobStore:
     def __init__(self, path: str | Path) -> None:
         self.path = str(path)
         self._local = threading.local()
+        # Threads that write queue up here, in order. In SQLite they would sleep and try again, ever more seldom.
+        self._writing = threading.Lock()
         with self._write() as db:
+            columns = {row["name"] for row in db.execute("PRAGMA table_info(jobs)")}
+            if columns and "priority" not in columns:  # a queue file from before there were priorities
+                db.execute("ALTER TABLE jobs ADD COLUMN priority INTEGER NOT NULL DEFAULT 1")
             db.executescript(_SCHEMA)
 
     @property
@@ -191,22 +217,24 @@ class JobStore:
     @contextmanager
     def _write(self) -> Iterator[sqlite3.Connection]:
         db = self._db
-        db.execute("BEGIN IMMEDIATE")
-        try:
-            yield db
-            if db.in_transaction:
-                db.execute("COMMIT")
-        finally:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
+        with self._writing:
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                yield db
+                if db.in_transaction:
+                    db.execute("COMMIT")
+            finally:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
 
     # --- clients ---------------------------------------------------------------------------------------------------
 
-    def add(self, job: NewJob, *, most_queued: int, most_bytes: int) -> Job:
+    def add(self, job: NewJob, limits: Limits) -> Job:
         """Put a job into the queue, or return the one that was put there with the same idempotency key.
 
         Raises:
-            QueueFullError: so many jobs wait already, or there is no room on the disk.
+            QueueFullError: too many jobs wait already, or there is no room on the disk.
+            QuotaError: the owner has too many jobs waiting, or has had too many images today.
         """
         with self._write() as db:
             if job.idempotency_key is not None:
@@ -214,10 +242,11 @@ class JobStore:
                 if row := db.execute("SELECT * FROM jobs WHERE owner=? AND idempotency_key=?", same).fetchone():
                     return _job(row)
             waiting = db.execute("SELECT count(*) FROM jobs WHERE status='queued'").fetchone()[0]
-            if waiting >= most_queued:
+            if waiting >= limits.queued:
                 raise QueueFullError(f"{waiting} jobs wait already, which is the most that may")
-            if db.execute("SELECT coalesce(sum(bytes), 0) FROM jobs").fetchone()[0] + job.bytes > most_bytes:
+            if db.execute("SELECT bytes FROM held").fetchone()[0] + job.bytes > limits.disk_bytes:
                 raise QueueFullError("the disk space for jobs is used up; delete finished ones")
+            _check_quota(db, job, limits)
             columns = {
                 "id": job.id,
                 "owner": job.owner,
@@ -231,6 +260,7 @@ class JobStore:
                 "bytes": job.bytes,
                 "pixels": job.pixels,
                 "notes": json.dumps(job.notes),
+                "priority": PRIORITIES.index(job.priority),
             }
             names = ", ".join(columns)
             db.execute(f"INSERT INTO jobs({names}) VALUES({', '.join('?' * len(columns))})", tuple(columns.values()))
@@ -261,8 +291,21 @@ class JobStore:
 
     def position(self, job_id: str) -> int:
         """How many queued jobs stand before this one."""
-        query = "SELECT count(*) FROM jobs WHERE status='queued' AND number < (SELECT number FROM jobs WHERE id=?)"
+        query = (
+            "SELECT count(*) FROM jobs AS other JOIN jobs AS this ON this.id=? WHERE other.status='queued' AND "
+            "(other.priority > this.priority OR (other.priority = this.priority AND other.number < this.number))"
+        )
         return int(self._db.execute(query, (job_id,)).fetchone()[0])
+
+    def held_bytes(self) -> int:
+        """Of the inputs and results of all jobs."""
+        return int(self._db.execute("SELECT bytes FROM held").fetchone()[0])
+
+    def totals(self) -> dict[str, float]:
+        """``jobs``, ``images``, ``pixels`` and ``seconds`` of all jobs that were ever completed."""
+        names = ("jobs", "images", "pixels", "seconds")
+        query = f"SELECT {', '.join(f'coalesce(sum({name}), 0)' for name in names)} FROM usage"
+        return dict(zip(names, self._db.execute(query).fetchone(), strict=True))
 
     def counts(self) -> dict[str, int]:
         """Status -> number of jobs."""
@@ -299,21 +342,24 @@ class JobStore:
     # --- workers ---------------------------------------------------------------------------------------------------
 
     def claim(self, slot: str, *, batch: int = 1) -> list[Job]:
-        """The oldest queued job, and others that may run together with it; now running under a claim.
+        """The job whose turn it is, and others that may run together with it; now running under a claim.
 
         A job whose worker died runs alone from then on, so that it takes no others down.
         """
+        if self._db.execute("SELECT 1 FROM jobs WHERE status='queued' LIMIT 1").fetchone() is None:
+            return []  # an idle worker asks all the time, and must not hold up those who write
         with self._write() as db:
-            first = db.execute("SELECT * FROM jobs WHERE status='queued' ORDER BY number LIMIT 1").fetchone()
+            first = db.execute("SELECT * FROM jobs WHERE status='queued' ORDER BY priority DESC, number LIMIT 1")
+            first = first.fetchone()
             if first is None:
                 return []
             rows = [first]
             if first["batch_key"] is not None and first["deaths"] == 0 and batch > 1:
                 query = (
-                    "SELECT * FROM jobs WHERE status='queued' AND batch_key=? AND deaths=0 AND number > ? "
-                    "ORDER BY number LIMIT ?"
+                    "SELECT * FROM jobs WHERE status='queued' AND batch_key=? AND deaths=0 AND id<>? "
+                    "ORDER BY priority DESC, number LIMIT ?"
                 )
-                rows += db.execute(query, (first["batch_key"], first["number"], batch - 1)).fetchall()
+                rows += db.execute(query, (first["batch_key"], first["id"], batch - 1)).fetchall()
             for row in rows:
                 db.execute(
                     "UPDATE jobs SET status='running', slot=?, claim=?, started=?, runs=runs+1, version=version+1, "
@@ -429,6 +475,22 @@ class JobStore:
         return {row[0] for row in self._db.execute("SELECT id FROM jobs")}
 
 
+def _check_quota(db: sqlite3.Connection, job: NewJob, limits: Limits) -> None:
+    if limits.owner_queued is not None:
+        query = "SELECT count(*) FROM jobs WHERE owner=? AND status='queued'"
+        if (count := db.execute(query, (job.owner,)).fetchone()[0]) >= limits.owner_queued:
+            raise QuotaError(f"{count} of your jobs wait already, which is the most that one client may have waiting")
+    if limits.owner_images_per_day is not None:
+        today = time.strftime("%Y-%m-%d", time.gmtime())
+        had = "SELECT coalesce(sum(images), 0) FROM usage WHERE owner=? AND day=?"
+        count = db.execute(had, (job.owner, today)).fetchone()[0] + len(job.images)
+        begun = "SELECT images FROM jobs WHERE owner=? AND status IN ('queued', 'running')"
+        count += sum(len(json.loads(row[0])) for row in db.execute(begun, (job.owner,)))
+        if count > limits.owner_images_per_day:
+            most = limits.owner_images_per_day
+            raise QuotaError(f"{count} images today with this job; {most} is the most of one client in a day (UTC)")
+
+
 def _end(db: sqlite3.Connection, row: sqlite3.Row, outcome: Outcome, deaths: int | None = None) -> None:
     """The one way into a final state; counts the usage in the same transaction."""
     now = time.time()
@@ -456,8 +518,17 @@ def _end(db: sqlite3.Connection, row: sqlite3.Row, outcome: Outcome, deaths: int
         db.execute(
             "INSERT INTO usage VALUES(?, ?, 1, ?, ?, ?) ON CONFLICT(owner, day) DO UPDATE SET jobs=jobs+1, "
             "images=images+excluded.images, pixels=pixels+excluded.pixels, seconds=seconds+excluded.seconds",
-            (row["owner"], day, len(json.loads(row["images"])), row["pixels"], seconds),
+            (row["owner"], day, *_work(row, outcome), seconds),
         )
+
+
+def _work(row: sqlite3.Row, outcome: Outcome) -> tuple[int, int]:
+    """Images and pixels at network size; of a video, whose frames are counted by the worker, from the summary."""
+    summary = outcome.summary or {}
+    if row["pixels"] or not summary.get("processed_size"):
+        return len(json.loads(row["images"])), row["pixels"]
+    views, (width, height) = len(summary["views"]), summary["processed_size"]
+    return views, views * width * height
 
 
 def _job(row: sqlite3.Row) -> Job:
@@ -486,4 +557,5 @@ def _job(row: sqlite3.Row) -> Job:
         runs=row["runs"],
         cancelling=row["cancel_asked"] is not None,
         pixels=row["pixels"],
+        priority=PRIORITIES[row["priority"]],
     )

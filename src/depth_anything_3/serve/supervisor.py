@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
 import threading
@@ -185,3 +186,12 @@ def resident_bytes(pid: int) -> int:
     import resource
 
     return pages * resource.getpagesize()
+
+
+def processor_seconds(pid: int) -> float:
+    """Processor time of a process; NaN where the system has no ``/proc``."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except OSError:
+        return float("nan")
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -5,13 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import Any, TypeVar
 
-from starlette.concurrency import run_in_threadpool
+import anyio.to_thread
+from anyio.lowlevel import RunVar
 
 from depth_anything_3.serve.jobs import JobQueue
-from depth_anything_3.serve.store import FINISHED, STATUSES, Job
+from depth_anything_3.serve.store import FINISHED, PRIORITIES, STATUSES, Job
 
+T = TypeVar("T")
+
+_AT_ONCE = 4
+_turns: RunVar[anyio.CapacityLimiter] = RunVar("da3_turns")
 _POLL = 0.2
 _HEARTBEAT = 15.0
 
@@ -43,6 +48,7 @@ def job_view(job: Job) -> dict[str, Any]:
         "images": list(job.images),
         "options": dict(job.options),
         "export_dir": job.export_dir,
+        "priority": job.priority,
         "cancelling": job.cancelling,
         "error": {"type": job.error_type, "message": job.message} if job.error_type else None,
         "notes": list(job.notes),
@@ -71,6 +77,7 @@ JOB_SCHEMA: dict[str, Any] = {
         "images": {"type": "array", "items": {"type": "string"}},
         "options": {"type": "object"},
         "export_dir": _nullable("string"),
+        "priority": {"enum": list(PRIORITIES)},
         "cancelling": {"type": "boolean"},
         "error": _nullable("object"),
         "notes": {"type": "array", "items": {"type": "string"}},
@@ -110,6 +117,16 @@ def json_content(schema: dict[str, Any], description: str) -> dict[str, Any]:
     return {"description": description, "content": {"application/json": {"schema": schema}}}
 
 
+def job_links(*operations: str) -> dict[str, Any]:
+    """What can be done with the job in an answer, for OpenAPI: names of operations that take ``job_id``. The operation
+    ``file`` also takes the name of a result."""
+    parameters = {"job_id": "$response.body#/id"}
+    found = {name: {"operationId": name, "parameters": dict(parameters)} for name in operations}
+    if "file" in found:
+        found["file"] = {"operationId": "file", "parameters": {**parameters, "name": "$response.body#/files/0/name"}}
+    return {"links": found}
+
+
 def error_answers(*codes: int) -> dict[int | str, dict[str, Any]]:
     """The errors of a route, beside those that every route has."""
     said = {400: "Wrong value", 404: "Not found", 409: "Not finished", 413: "Too large", 415: "Wrong content type"}
@@ -117,12 +134,25 @@ def error_answers(*codes: int) -> dict[int | str, dict[str, Any]]:
     return {code: json_content(ERROR_SCHEMA, said[code]) for code in (*codes, 401, 403, 429)}
 
 
+async def in_turn(work: Callable[[], T]) -> T:
+    """Do long work, such as taking in a submission, in a thread, few at a time.
+
+    Threads share one interpreter with the event loop: if dozens of them worked at once, every answer would wait for
+    each of them to give it back.
+    """
+    try:
+        limiter = _turns.get()
+    except LookupError:
+        _turns.set(limiter := anyio.CapacityLimiter(_AT_ONCE))
+    return await anyio.to_thread.run_sync(work, limiter=limiter)
+
+
 async def wait_for(queue: JobQueue, job_id: str, *, seconds: float, gone: Callable[[], Any] | None = None) -> Job:
     """The job once it has finished, or as it is after so many seconds or once the client has hung up."""
     end = asyncio.get_running_loop().time() + seconds
     pause = 0.02
     while True:
-        job = await run_in_threadpool(queue.get, job_id)
+        job = queue.get(job_id)
         if job.status in FINISHED or asyncio.get_running_loop().time() >= end or (gone and await gone()):
             return job
         await asyncio.sleep(pause)
@@ -142,7 +172,7 @@ async def events(
     loop = asyncio.get_running_loop()
     quiet = loop.time()
     while not stopping.is_set() and not await gone():
-        job = await run_in_threadpool(queue.get, job_id)
+        job = queue.get(job_id)
         if job.version > after or job.status in FINISHED:
             after, quiet = job.version, loop.time()
             kind = "end" if job.status in FINISHED else "job"

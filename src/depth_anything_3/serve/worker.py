@@ -13,11 +13,13 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from depth_anything_3.errors import Cancelled, DA3Error
+from depth_anything_3.io.video import is_video
 from depth_anything_3.serve.intake import received_files
 from depth_anything_3.serve.jobs import JobFolders
 from depth_anything_3.serve.locks import ProcessLock
@@ -32,6 +34,7 @@ _LOG = logging.getLogger(__name__)
 _IDLE = 0.03
 _REPORT_EVERY = 0.2
 _LOCK_SECONDS = 30.0
+_NICENESS = 5
 EXIT_ORPHANED = 3
 
 
@@ -101,8 +104,12 @@ class Worker:
             predictor = self._load()
             watch(Progress("load", 1, 1))
             tasks = [self._task(job) for job in jobs]
-            summaries = predictor.run(tasks, watch, watch.cancel)
-            return [self._completed(job, summary) for job, summary in zip(jobs, summaries, strict=True)]
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always", UserWarning)
+                summaries = predictor.run(tasks, watch, watch.cancel)
+            said = (self._without_our_paths(str(w.message), jobs[0]) for w in caught if w.category is UserWarning)
+            notes = tuple(dict.fromkeys(said)) if len(jobs) == 1 else ()  # of several, nobody knows whose it is
+            return [self._completed(job, summary, notes) for job, summary in zip(jobs, summaries, strict=True)]
         except Cancelled:
             outcome = Outcome(status="cancelled", message="cancelled", error_type="Cancelled")
         except DA3Error as error:
@@ -123,10 +130,11 @@ class Worker:
         folder.mkdir(exist_ok=True)
         images = received_files(self.folders.inputs(job.id))
         process_res = self._facts.get("process_res")
-        request = parse_request(job.options, images=len(images), process_res=process_res)
-        return Task(images=images, request=request, folder=folder)
+        count = None if is_video(images[0]) else len(images)
+        request = parse_request(job.options, images=count, process_res=process_res)
+        return Task(images=images, files=self.folders.files(job.id), request=request, folder=folder)
 
-    def _completed(self, job: Job, summary: dict[str, Any]) -> Outcome:
+    def _completed(self, job: Job, summary: dict[str, Any], notes: tuple[str, ...]) -> Outcome:
         folder = self.folders.results(job)
         files = tuple(
             ResultFile(name=path.relative_to(folder).as_posix(), bytes=path.stat().st_size)
@@ -135,12 +143,13 @@ class Worker:
         )
         if job.export_dir is not None:
             self.roots.deliver(folder, [file.name for file in files], job.export_dir)
-        outcome = Outcome(status="completed", files=files, summary=summary)
+        outcome = Outcome(status="completed", files=files, summary=summary, notes=notes)
         self.folders.mark_complete(job, outcome)
         return outcome
 
     def _without_our_paths(self, message: str, job: Job) -> str:
-        for folder in (self.folders.inputs(job.id), self.folders.results(job), self.folders.root):
+        inputs, results = self.folders.inputs(job.id), self.folders.results(job)
+        for folder in (inputs, results, self.folders.jobs / job.id, self.folders.root):
             message = message.replace(f"{folder}{os.sep}", "")
         return message
 
@@ -194,6 +203,8 @@ def main() -> None:
     from depth_anything_3.serve.logs import configure
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal, it goes to the server, which tells us
+    if hasattr(os, "nice"):
+        os.nice(_NICENESS)  # the server, which needs little, answers at once also where the network takes every core
     configure()
     stream = sys.stdin.buffer
     slot, settings = stream.readline().decode().strip(), stream.readline().decode()

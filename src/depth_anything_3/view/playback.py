@@ -1,6 +1,7 @@
 """Playing a video with depth: what is shown when, and what is left out because it would come too late.
 
-A thread reads and estimates; whoever shows the frames takes the newest one when there is room for it. A clock runs
+One thread decodes, a little ahead; another estimates; whoever shows the frames takes the newest one when there is room
+for it. A clock runs
 with the video. A frame that is behind the clock by the time it could be estimated is dropped, and so is one that was
 not fetched before the next was ready: slow machines show fewer frames, never old ones.
 """
@@ -9,9 +10,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from depth_anything_3.errors import DA3Error
 from depth_anything_3.view.frames import DepthFrame
@@ -23,8 +27,29 @@ if TYPE_CHECKING:
 Reader = Callable[[float], Iterator["VideoFrame"]]
 """The frames of the video from a time in seconds on, in order."""
 
+T = TypeVar("T")
+
+_AHEAD = 3
+"""Frames that are decoded before they are due."""
+
 _LATE = 0.05
 """Seconds behind the clock at which a frame is still worth estimating."""
+
+
+def read_ahead(items: Iterator[T], count: int) -> Generator[T, None, None]:
+    """The same items, up to ``count`` of them made before they are asked for, in a thread of their own.
+
+    Errors come where the item would have come. Closing it waits for the item that is being made.
+    """
+    end: Any = object()
+    pool = ThreadPoolExecutor(1, "read-ahead")
+    try:
+        pending = deque(pool.submit(next, items, end) for _ in range(count))
+        while (item := pending.popleft().result()) is not end:
+            pending.append(pool.submit(next, items, end))
+            yield item
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 @dataclass
@@ -115,14 +140,14 @@ class Playback:
         """Show frames until the end, a jump, or an error; gives the number of the next frame."""
         try:
             self._reset()
-            for number, frame in enumerate(self._read(start)):
-                if self._wait_for(frame.timestamp, generation, first=number == 0):
-                    self._offer(
-                        replace(self._estimate(frame), sequence=sequence, generation=generation), first=number == 0
-                    )
-                    sequence += 1
-                if self._is_over(generation):
-                    return sequence
+            with closing(read_ahead(self._read(start), _AHEAD)) as frames:
+                for number, frame in enumerate(frames):
+                    if self._wait_for(frame.timestamp, generation, first=number == 0):
+                        shown = replace(self._estimate(frame), sequence=sequence, generation=generation)
+                        self._offer(shown, first=number == 0)
+                        sequence += 1
+                    if self._is_over(generation):
+                        return sequence
             self._finish(generation, None)
         except (DA3Error, OSError) as error:
             self._finish(generation, str(error))

@@ -23,7 +23,7 @@ from depth_anything_3.webui.choices import ModelChoice
 from depth_anything_3.webui.desk import Desk, describe, submit_form
 from depth_anything_3.webui.examples import Examples
 from depth_anything_3.webui.intake import Uploads, previews, video_frames
-from depth_anything_3.webui.jobs import POSE_METHODS, Form
+from depth_anything_3.webui.jobs import AUTOMATIC, POSE_METHODS, Form
 from depth_anything_3.webui.pages import NOTHING, downloads_html, videos_html, viewer_html
 from depth_anything_3.webui.session import Session
 
@@ -99,10 +99,10 @@ def _input_panel(desk: Desk, choices: list[ModelChoice], examples: Examples, gal
         label="Photos of one scene", file_count="multiple", file_types=["image"], type="filepath", elem_id="da3-photos"
     )
     with gr.Accordion("Or a video", open=False):
-        video = gr.File(label="Video", file_types=["video"], type="filepath")
+        video = gr.File(label="Video", file_types=["video"], type="filepath", elem_id="da3-video")
         fps = gr.Slider(0.1, 30, value=1, step=0.1, label="Frames per second to take")
         look_at = gr.Button("Show the frames that would be taken")
-        frames = gr.Gallery(label="Frames", columns=4, height=220, interactive=False)
+        frames = gr.Gallery(label="Frames", columns=4, height=220, interactive=False, elem_id="da3-frames")
         look_at.click(_reported(_preview), [video, fps], [frames], api_visibility="private")
     with gr.Accordion("Examples", open=False):
         names = examples.names()
@@ -138,7 +138,9 @@ def _settings(gallery: bool, gaussian_choices: list[str]) -> dict[str, Any]:
         method = gr.Dropdown(list(PROCESS_METHODS), value=Form.process_res_method, label="Resizing")
         pose_method = gr.Radio(list(POSE_METHODS), value=Form.pose_method, label="Cameras from")
         strategy = gr.Dropdown(list(REFERENCE_VIEW_STRATEGIES), value=Form.ref_view_strategy, label="Reference view")
-        refine = gr.Radio(list(REFINE_MODES), value=Form.refine, label="Refinement by matches")
+        refine = gr.Radio(
+            [AUTOMATIC, *REFINE_MODES], value=Form.refine, label="Refinement by matches", elem_id="da3-refine"
+        )
         focal = gr.Radio(list(METRIC_FOCALS), value=Form.metric_focal, label="Metres from which focal length")
         clean = gr.Radio(list(CLEAN_PRESETS), value=Form.clean, label="Clean-up")
         gaussians = gr.Radio(gaussian_choices, value=Form.gaussians, label="3D Gaussians")

@@ -14,6 +14,9 @@ from depth_anything_3.types.options import CLEAN_PRESETS, GaussianSource, check_
 POSE_METHODS = {"camera decoder": False, "rays": True}
 """What the form calls them -> ``use_ray_pose``."""
 
+AUTOMATIC = "automatic"
+"""Refinement as on the command line: where there are several photos and the model gives cameras."""
+
 GAUSSIANS: dict[str, GaussianSource | None] = {"none": None, "from depth": "depth", "from the model's head": "head"}
 """What the form calls them -> ``gs_source``; None for no Gaussians."""
 
@@ -28,7 +31,8 @@ class Form:
 
     Attributes:
         process_res: side in pixels; 0 for the model's own.
-        process_res_method, ref_view_strategy, refine, metric_focal: options of the Python API.
+        process_res_method, ref_view_strategy, metric_focal: options of the Python API.
+        refine: that option, or :data:`AUTOMATIC`.
         pose_method: a key of :data:`POSE_METHODS`.
         clean: a preset of :data:`~depth_anything_3.types.options.CLEAN_PRESETS`, for points and meshes.
         gaussians: a key of :data:`GAUSSIANS`.
@@ -38,7 +42,7 @@ class Form:
     process_res: int = 0
     process_res_method: str = "upper_bound_resize"
     ref_view_strategy: str = "saddle_balanced"
-    refine: str = "off"
+    refine: str = AUTOMATIC
     metric_focal: str = "given"
     pose_method: str = "camera decoder"
     clean: str = "clean"
@@ -63,7 +67,7 @@ def options_of(form: Form) -> dict[str, Any]:
     options: dict[str, Any] = {
         "process_res_method": form.process_res_method,
         "ref_view_strategy": form.ref_view_strategy,
-        "refine": form.refine,
+        "refine": None if form.refine == AUTOMATIC else form.refine,
         "metric_focal": form.metric_focal,
         "use_ray_pose": POSE_METHODS[form.pose_method],
         "infer_gs": source is not None,

@@ -29,9 +29,12 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
+
+if TYPE_CHECKING:
+    from depth_anything_3.model.da3 import Network
 
 SIDE = 504
 _GEMM = 2048
@@ -64,7 +67,7 @@ def peak_megabytes() -> float:
 
 def kernel_rates(dtype: torch.dtype) -> dict[str, float]:
     """GFLOP/s of the best kernel of each kind that there is, at shapes of da3-small."""
-    from depth_anything_3.model.fast import FastLinear, blocked_attention
+    from depth_anything_3.model.fast import Conv, FastLinear, blocked_attention
 
     generator = torch.Generator().manual_seed(0)
     with torch.inference_mode():
@@ -74,7 +77,7 @@ def kernel_rates(dtype: torch.dtype) -> dict[str, float]:
         layer = layer.to(dtype)
         q = torch.randn(1, 6, 2594, 64, generator=generator).to(dtype)
         maps = torch.randn(1, 64, 144, 144, generator=generator).to(dtype).to(memory_format=torch.channels_last)
-        conv = torch.nn.Conv2d(64, 64, 3, padding=1).to(dtype).to(memory_format=torch.channels_last)
+        conv = Conv(torch.nn.Conv2d(64, 64, 3, padding=1), dtype)
         attend = torch.nn.functional.scaled_dot_product_attention
         kernels: dict[str, tuple[float, list[Callable[[], object]]]] = {
             "linear": (2 * 2594 * 384 * 1536, [lambda: layer(x), lambda: packed(x)]),
@@ -92,7 +95,7 @@ def operations(network: torch.nn.Module, images: torch.Tensor) -> dict[str, floa
     found = dict.fromkeys(("linear", "attention", "conv"), 0.0)
 
     def count(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
-        weight = module.weight.numel()  # type: ignore[union-attr,operator]
+        weight = module.weight.numel()  # type: ignore[operator]
         if isinstance(module, torch.nn.Linear):
             found["linear"] += 2e-9 * weight * output.numel() / module.out_features
         else:
@@ -114,14 +117,14 @@ def operations(network: torch.nn.Module, images: torch.Tensor) -> dict[str, floa
     return found
 
 
-def built(preset: str) -> torch.nn.Module:
+def built(preset: str) -> Network:
     """A network with seeded weights."""
     from depth_anything_3.cfg import create_object, load_config
     from depth_anything_3.registry import MODEL_REGISTRY
     from depth_anything_3.zoo.seeded import seeded_tensor
 
     with torch.device("meta"):
-        network: torch.nn.Module = create_object(load_config(MODEL_REGISTRY[preset]))
+        network: Network = create_object(load_config(MODEL_REGISTRY[preset]))
     network = network.to_empty(device="cpu").eval()
     for name, tensor in network.state_dict().items():
         tensor.copy_(torch.from_numpy(seeded_tensor(name, tensor.shape)))
@@ -130,10 +133,12 @@ def built(preset: str) -> torch.nn.Module:
 
 def in_onnxruntime(preset: str, images: torch.Tensor) -> Callable[[], object]:
     """The exported network, ready to run."""
-    import onnxruntime
-
+    from depth_anything_3._optional import require
     from depth_anything_3.api import DepthAnything3
-    from depth_anything_3.deploy.onnx import OnnxOptions, export_onnx
+    from depth_anything_3.deploy.onnx import export_onnx
+    from depth_anything_3.types.options import OnnxOptions
+
+    onnxruntime = require("onnxruntime", extra="onnx")
 
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = torch.get_num_threads()
@@ -150,12 +155,12 @@ def measure(preset: str, views: int, dtype: str, path: str, runs: int) -> dict[s
     from depth_anything_3.model.fast import fast_twin, head_views
 
     precision, chunking = getattr(torch, dtype), WHOLE
-    network = built(preset)
+    network: Network = built(preset)
     loaded = peak_megabytes()
     images = torch.randn(1, views, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
     autocast = path == "stock" and precision != torch.float32
     if path == "fast":
-        network = fast_twin(network, precision)  # type: ignore[type-var,assignment]
+        network = fast_twin(network, precision)
         chunking = Chunking(head_views=head_views(SIDE * SIDE))
 
     def forward() -> None:

@@ -29,6 +29,7 @@ from depth_anything_3.export.base import (
 )
 from depth_anything_3.infer.agreement import derived_confidence
 from depth_anything_3.infer.device import DeviceLike, DtypeLike, choose_device, choose_dtype
+from depth_anything_3.infer.metres import at_metric_size, with_metres_of
 from depth_anything_3.infer.panorama import infer_panorama
 from depth_anything_3.infer.postprocess import to_prediction
 from depth_anything_3.infer.preprocess import check_cameras, preprocess, resize_pictures
@@ -42,7 +43,7 @@ from depth_anything_3.io.sources import as_image_list
 from depth_anything_3.model.da3 import Network
 from depth_anything_3.registry import MODEL_REGISTRY
 from depth_anything_3.types.cameras import Lens
-from depth_anything_3.types.confidence import ConfidenceMap
+from depth_anything_3.types.confidence import ConfidenceMaps
 from depth_anything_3.types.inputs import ModelInputs
 from depth_anything_3.types.options import (
     CAMERA_SIGMA,
@@ -93,7 +94,9 @@ class DepthAnything3(nn.Module):
         process_res: side in pixels that :meth:`inference` scales images to unless told otherwise: 504 for published
             networks, less for those that were trained on smaller pictures.
         origin: ``source``, ``revision`` and, where known, ``licence`` of the weights; empty for random ones.
-        confidence_map: what its confidence is worth, or None where that was not measured.
+        metric_res: longest side in pixels at which its metres are right, where they depend on it; see
+            :class:`~depth_anything_3.types.options.InferOptions`.
+        confidence_maps: what its confidence is worth, or None where that was not measured.
         camera_sigma: how far off this network's cameras are, see :data:`~depth_anything_3.types.options.CAMERA_SIGMA`.
 
     Raises:
@@ -104,7 +107,8 @@ class DepthAnything3(nn.Module):
     fast: bool = True
     process_res: int = PROCESS_RES
     camera_sigma: tuple[float, float] = CAMERA_SIGMA
-    confidence_map: ConfidenceMap | None = None
+    metric_res: int | None = None
+    confidence_maps: ConfidenceMaps | None = None
 
     def __init__(
         self,
@@ -172,7 +176,7 @@ class DepthAnything3(nn.Module):
         if checkpoint.card is not None:
             model.origin["licence"] = checkpoint.card.licence
         model.process_res, model.camera_sigma = checkpoint.process_res, checkpoint.camera_sigma
-        model.confidence_map = checkpoint.confidence_map
+        model.metric_res, model.confidence_maps = checkpoint.metric_res, checkpoint.confidence_maps
         return model
 
     def save_pretrained(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
@@ -184,7 +188,8 @@ class DepthAnything3(nn.Module):
             config=self.config,
             process_res=self.process_res,
             camera_sigma=self.camera_sigma,
-            confidence_map=self.confidence_map,
+            metric_res=self.metric_res,
+            confidence_maps=self.confidence_maps,
             overwrite=overwrite,
         )
 
@@ -260,6 +265,7 @@ class DepthAnything3(nn.Module):
         gs_source: GaussianSource = "head",
         rig: Rig | int | None = None,
         metric_focal: MetricFocal = "given",
+        metric_res: int | None = None,
         shared_intrinsics: bool = False,
         square_pixels: bool = False,
         derive_confidence: bool = False,
@@ -295,7 +301,8 @@ class DepthAnything3(nn.Module):
                 network. The number of cameras of an unknown one lets it be estimated, once for all times. See
                 :mod:`depth_anything_3.infer.rigs`.
             align_to_input_ext_scale, infer_gs, gs_source, use_ray_pose, ref_view_strategy, export_feat_layers,
-                metric_focal, shared_intrinsics, square_pixels, derive_confidence, max_memory, key_pooling, refine,
+                metric_focal, metric_res, shared_intrinsics, square_pixels, derive_confidence, max_memory, key_pooling,
+                refine,
                 matcher: see
                 :class:`~depth_anything_3.types.options.InferOptions`. With ``refine="full"`` maps are at least 504
                 pixels long (but never longer than the pictures), whatever ``process_res`` is, unless a Gaussian head
@@ -333,6 +340,7 @@ class DepthAnything3(nn.Module):
             refine=refine,
             matcher=matcher,
             metric_focal=metric_focal,
+            metric_res=metric_res,
             shared_intrinsics=shared_intrinsics,
             square_pixels=square_pixels,
             derive_confidence=derive_confidence,
@@ -391,6 +399,7 @@ class DepthAnything3(nn.Module):
         )
         output = self._run([inputs], options, report)
         prediction = to_prediction(output, inputs, options, self.model_name)
+        prediction = self._in_metres([prediction], [inputs], options, report)[0]
         prediction = self._with_confidence(prediction, inputs, options, report)
         if rig is not None and given is None:
             prediction = snap_to_rig(prediction, rig)
@@ -493,13 +502,31 @@ class DepthAnything3(nn.Module):
             predict, pixels, tile=side, overlap=overlap, intrinsics=None if matrix is None else matrix[0]
         )
 
+    def _in_metres(
+        self, found: list[Prediction], inputs: Sequence[ModelInputs], options: InferOptions, report: Reporter
+    ) -> list[Prediction]:
+        """Predictions of scenes of equal size; those in metres have the metres of ``metric_res``."""
+        side = self.metric_res if options.metric_res is None else options.metric_res
+        if not all(prediction.is_metric and prediction.metric_focal is not None for prediction in found):
+            if options.metric_res is not None:
+                warnings.warn("metric_res has no effect: no metric network makes the unit here", stacklevel=3)
+            return found
+        again = [] if side is None else [at_metric_size(scene, side) for scene in inputs]
+        scenes = [scene for scene in again if scene is not None]
+        if not scenes:
+            return found
+        plain = replace(options, export_feat_layers=(), infer_gs=False, shared_intrinsics=False, square_pixels=False)
+        output = self._run(scenes, plain, report)
+        seen = [to_prediction(output.scene(k), scenes[k], plain, self.model_name) for k in range(len(scenes))]
+        return [with_metres_of(prediction, small) for prediction, small in zip(found, seen, strict=True)]
+
     def _with_confidence(
         self, prediction: Prediction, inputs: ModelInputs, options: InferOptions, report: Reporter
     ) -> Prediction:
-        """The confidence that was asked for, and what it is worth: the map is for the one that the network has."""
-        own = "conf" in self.model.abilities
+        """The confidence that was asked for, and what it is worth."""
+        prediction = self._with_worth(prediction, derived=options.derive_confidence)
         if not options.derive_confidence:
-            return replace(prediction, confidence_map=self.confidence_map if own else None)
+            return prediction
 
         def predict(changed: ModelInputs) -> npt.NDArray[np.float32]:
             again = replace(options, export_feat_layers=(), infer_gs=False, use_ray_pose=False)
@@ -507,8 +534,13 @@ class DepthAnything3(nn.Module):
             depth: npt.NDArray[np.float32] = found.depth[0].float().cpu().numpy()
             return depth
 
-        conf = derived_confidence(prediction.depth, inputs, predict)
-        return replace(prediction, conf=conf, confidence_map=None if own else self.confidence_map)
+        return replace(prediction, conf=derived_confidence(prediction.depth, inputs, predict))
+
+    def _with_worth(self, prediction: Prediction, *, derived: bool) -> Prediction:
+        maps = self.confidence_maps
+        if maps is None or not (derived or "conf" in self.model.abilities):
+            return prediction
+        return replace(prediction, confidence_map=maps.of(len(prediction.depth), derived=derived))
 
     def _cameras_of_rig(
         self, rig: Rig | int, views: int, intrinsics: npt.ArrayLike | None
@@ -535,6 +567,7 @@ class DepthAnything3(nn.Module):
         alpha: AlphaMode = "composite",
         video: VideoOptions | None = None,
         metric_focal: MetricFocal = "given",
+        metric_res: int | None = None,
         progress: ProgressCallback | None = None,
         cancel: threading.Event | None = None,
     ) -> tuple[Prediction, ...]:
@@ -547,7 +580,7 @@ class DepthAnything3(nn.Module):
             image, masks, video, progress, cancel: as for :meth:`inference`, but nested lists.
             intrinsics: (N, 3, 3) in pixels of the upright source images.
             batch_size: at most so many images of equal size go through the network at once.
-            process_res, process_res_method, alpha, metric_focal: as for :meth:`inference`.
+            process_res, process_res_method, alpha, metric_focal, metric_res: as for :meth:`inference`.
 
         Returns:
             N predictions of one view.
@@ -556,7 +589,7 @@ class DepthAnything3(nn.Module):
             InputError: a wrong argument.
             Cancelled: ``cancel`` was set.
         """
-        options = InferOptions(metric_focal=metric_focal)
+        options = InferOptions(metric_focal=metric_focal, metric_res=metric_res)
         preprocessing = PreprocessOptions(
             process_res=self.process_res if process_res is None else process_res,
             process_res_method=process_res_method,
@@ -590,8 +623,9 @@ class DepthAnything3(nn.Module):
         for places in sizes.values():
             batch = [inputs[i] for i in places]
             output = self._run(batch, options, report)
-            for place, (i, scene) in enumerate(zip(places, batch, strict=True)):
-                found[i] = to_prediction(output.scene(place), scene, options, self.model_name)
+            made = [to_prediction(output.scene(k), batch[k], options, self.model_name) for k in range(len(batch))]
+            for i, prediction in zip(places, self._in_metres(made, batch, options, report), strict=True):
+                found[i] = self._with_worth(prediction, derived=False)
         return [found[i] for i in range(len(inputs))]
 
     @torch.inference_mode()

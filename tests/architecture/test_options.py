@@ -57,6 +57,7 @@ OWN_ARGUMENTS = {
     "matcher",
     "extrinsics_convention",
     "metric_focal",
+    "metric_res",
     "shared_intrinsics",
     "square_pixels",
     "derive_confidence",
@@ -242,7 +243,7 @@ def test_choices_are_in_the_help() -> None:
     parameters = cli_parameters("auto")
     for cls in (PreprocessOptions, InferOptions):
         for name, hint in get_type_hints(cls).items():
-            switches = ("export_feat_layers", "max_memory", "refine")  # numbers; --refine and --no-refine
+            switches = ("export_feat_layers", "max_memory", "metric_res", "refine")  # numbers; --refine and --no-refine
             for choice in get_args(hint) if name not in switches else ():
                 assert str(choice) in parameters[name].help, (name, choice)
 

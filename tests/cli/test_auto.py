@@ -280,6 +280,7 @@ PUBLISHED = {
     "mixed_sizes": "crop",
     "refine": "off",
     "metric_focal": "given",
+    "metric_res": None,
     "extrinsics": None,
     "intrinsics": None,
     "align_to_input_ext_scale": True,

@@ -65,4 +65,4 @@ def test_bundled_models_know_what_their_confidence_is_worth(name: str, tmp_path:
     assert 0 <= worth.min() <= worth.max() <= 1
     if name == "bundled":
         again = DepthAnything3.from_pretrained(model.save_pretrained(f"{tmp_path}/copy"), device="cpu")
-        assert again.confidence_map == model.confidence_map is not None
+        assert again.confidence_maps == model.confidence_maps is not None

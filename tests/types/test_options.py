@@ -42,6 +42,7 @@ def test_published_defaults() -> None:
         "refine": "off",
         "matcher": "sift",
         "metric_focal": "given",
+        "metric_res": None,
         "shared_intrinsics": False,
         "square_pixels": False,
         "derive_confidence": False,

@@ -291,6 +291,11 @@ FLAGS: dict[str, Flag] = {
     "use_ray_pose": Flag(help="Cameras from the predicted rays."),
     "ref_view_strategy": Flag(help="How the reference view is chosen."),
     "metric_focal": Flag(help="Which focal length makes metres of what a metric model says."),
+    "metric_res": Flag(
+        help="Longest side in pixels of the picture that a metric model takes metres from, whatever --process-res is. "
+        "Default: the model's own, or --process-res where it has none.",
+        shown=False,
+    ),
     "export_feat_layers": Flag(
         help="Transformer blocks whose features to keep, as in '5,11'.",
         name="export-feat",

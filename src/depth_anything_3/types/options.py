@@ -176,6 +176,10 @@ class InferOptions:
             second only where the first finds too little.
         metric_focal: whether metres come from the ``given`` focal length, where there is one, or always from the
             ``predicted`` one, as published.
+        metric_res: longest side in pixels of the picture that metres are taken from, where they come from a metric
+            network: at other values of ``process_res`` it sees the pictures once more at this size, and the depth is
+            multiplied by the median ratio. None is the checkpoint's own, which published ones do not have: there, the
+            metres are those of ``process_res``.
         shared_intrinsics: bring predicted cameras to one camera matrix for all views, which must be pictures of one
             size; poses and depth follow, see :func:`depth_anything_3.infer.intrinsics.constrain_intrinsics`.
         square_pixels: bring predicted cameras to fx = fy in the pixels of the pictures as they were given, likewise.
@@ -198,6 +202,7 @@ class InferOptions:
     refine: RefineMode = "off"
     matcher: str = "sift"
     metric_focal: MetricFocal = "given"
+    metric_res: int | None = None
     shared_intrinsics: bool = False
     square_pixels: bool = False
     derive_confidence: bool = False
@@ -208,6 +213,7 @@ class InferOptions:
         check_count("key_pooling", self.key_pooling)
         if self.max_memory is not None and not 0 < self.max_memory < float("inf"):
             raise InputError("max_memory", repr(self.max_memory), "a positive number of gigabytes, or None")
+        check_count("metric_res", self.metric_res)
         check_choice("gs_source", self.gs_source, GAUSSIAN_SOURCES)
         check_choice("metric_focal", self.metric_focal, METRIC_FOCALS)
         check_choice("refine", self.refine, REFINE_MODES)

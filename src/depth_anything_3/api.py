@@ -54,6 +54,7 @@ from depth_anything_3.types.options import (
     InferOptions,
     MetricFocal,
     MixedSizes,
+    OutputSize,
     PreprocessOptions,
     ProcessMethod,
     RefineMode,
@@ -269,6 +270,7 @@ class DepthAnything3(nn.Module):
         shared_intrinsics: bool = False,
         square_pixels: bool = False,
         derive_confidence: bool = False,
+        output_size: OutputSize = "processed",
         max_memory: float | None = None,
         key_pooling: int = 1,
         refine: RefineMode = "off",
@@ -301,9 +303,8 @@ class DepthAnything3(nn.Module):
                 network. The number of cameras of an unknown one lets it be estimated, once for all times. See
                 :mod:`depth_anything_3.infer.rigs`.
             align_to_input_ext_scale, infer_gs, gs_source, use_ray_pose, ref_view_strategy, export_feat_layers,
-                metric_focal, metric_res, shared_intrinsics, square_pixels, derive_confidence, max_memory, key_pooling,
-                refine,
-                matcher: see
+                metric_focal, metric_res, shared_intrinsics, square_pixels, derive_confidence, output_size,
+                max_memory, key_pooling, refine, matcher: see
                 :class:`~depth_anything_3.types.options.InferOptions`. With ``refine="full"`` maps are at least 504
                 pixels long (but never longer than the pictures), whatever ``process_res`` is, unless a Gaussian head
                 has predicted for other pixels. Gaussians are in the world and the unit of depth and poses.
@@ -344,6 +345,7 @@ class DepthAnything3(nn.Module):
             shared_intrinsics=shared_intrinsics,
             square_pixels=square_pixels,
             derive_confidence=derive_confidence,
+            output_size=output_size,
             max_memory=max_memory,
             key_pooling=key_pooling,
         )
@@ -397,6 +399,7 @@ class DepthAnything3(nn.Module):
             options=preprocessing,
             on_image=lambda done, total: report("preprocess", done, total),
         )
+        _check_output_size(inputs, options)
         output = self._run([inputs], options, report)
         prediction = to_prediction(output, inputs, options, self.model_name)
         prediction = self._in_metres([prediction], [inputs], options, report)[0]
@@ -412,6 +415,7 @@ class DepthAnything3(nn.Module):
             report("refine", 1, 1)
         if options.infer_gs and options.gs_source == "depth":
             prediction = _with_plain_gaussians(prediction)
+        prediction = _at_size(prediction, sources, options)
         if export_dir is not None:
             self._export(prediction, Path(export_dir), formats, report)
         return prediction
@@ -568,6 +572,7 @@ class DepthAnything3(nn.Module):
         video: VideoOptions | None = None,
         metric_focal: MetricFocal = "given",
         metric_res: int | None = None,
+        output_size: OutputSize = "processed",
         progress: ProgressCallback | None = None,
         cancel: threading.Event | None = None,
     ) -> tuple[Prediction, ...]:
@@ -580,7 +585,8 @@ class DepthAnything3(nn.Module):
             image, masks, video, progress, cancel: as for :meth:`inference`, but nested lists.
             intrinsics: (N, 3, 3) in pixels of the upright source images.
             batch_size: at most so many images of equal size go through the network at once.
-            process_res, process_res_method, alpha, metric_focal, metric_res: as for :meth:`inference`.
+            process_res, process_res_method, alpha, metric_focal, metric_res, output_size: as for
+                :meth:`inference`.
 
         Returns:
             N predictions of one view.
@@ -589,7 +595,7 @@ class DepthAnything3(nn.Module):
             InputError: a wrong argument.
             Cancelled: ``cancel`` was set.
         """
-        options = InferOptions(metric_focal=metric_focal, metric_res=metric_res)
+        options = InferOptions(metric_focal=metric_focal, metric_res=metric_res, output_size=output_size)
         preprocessing = PreprocessOptions(
             process_res=self.process_res if process_res is None else process_res,
             process_res_method=process_res_method,
@@ -611,7 +617,8 @@ class DepthAnything3(nn.Module):
                 part = range(start, min(start + batch_size, len(sources)))
                 inputs = list(workers.map(prepared, part))
                 report("preprocess", part.stop, len(sources))
-                found += self._each(inputs, options, report)
+                views = zip(self._each(inputs, options, report), part, strict=True)
+                found += [_at_size(prediction, [sources[i]], options) for prediction, i in views]
         return tuple(found)
 
     def _each(self, inputs: Sequence[ModelInputs], options: InferOptions, report: Reporter) -> list[Prediction]:
@@ -793,6 +800,23 @@ def _with_plain_gaussians(prediction: Prediction) -> Prediction:
     from depth_anything_3.splat.from_depth import plain_gaussians
 
     return dataclasses.replace(prediction, gaussians=plain_gaussians(prediction))
+
+
+def _check_output_size(inputs: ModelInputs, options: InferOptions) -> None:
+    sizes = sorted({record.source_hw for record in inputs.records})
+    if options.output_size == "input" and len(sizes) > 1:
+        raise InputError(
+            "output_size", f"'input' with pictures of several sizes {sizes}", "'processed', or pictures of one size"
+        )
+
+
+def _at_size(prediction: Prediction, sources: Sequence[ImageSource], options: InferOptions) -> Prediction:
+    """On the pixels that were asked for."""
+    if options.output_size == "processed":
+        return prediction
+    from depth_anything_3.refine.input_resolution import at_input_resolution
+
+    return at_input_resolution(prediction, sources)
 
 
 def _warn_of_unused(**arguments: object) -> None:

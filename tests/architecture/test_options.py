@@ -58,6 +58,7 @@ OWN_ARGUMENTS = {
     "extrinsics_convention",
     "metric_focal",
     "metric_res",
+    "output_size",
     "shared_intrinsics",
     "square_pixels",
     "derive_confidence",

@@ -281,6 +281,7 @@ PUBLISHED = {
     "refine": "off",
     "metric_focal": "given",
     "metric_res": None,
+    "output_size": "processed",
     "extrinsics": None,
     "intrinsics": None,
     "align_to_input_ext_scale": True,

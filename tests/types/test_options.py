@@ -43,6 +43,7 @@ def test_published_defaults() -> None:
         "matcher": "sift",
         "metric_focal": "given",
         "metric_res": None,
+        "output_size": "processed",
         "shared_intrinsics": False,
         "square_pixels": False,
         "derive_confidence": False,

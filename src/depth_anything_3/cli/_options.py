@@ -319,6 +319,10 @@ FLAGS: dict[str, Flag] = {
     "shared_intrinsics": Flag(help="One predicted camera matrix for all pictures."),
     "square_pixels": Flag(help="Predicted cameras with fx = fy."),
     "derive_confidence": Flag(help="Confidence from how well the model agrees with itself on changed pictures."),
+    "output_size": Flag(
+        help="Depth, confidence and intrinsics for the pixels of the processed pictures, or of the input, which must "
+        "then have one size."
+    ),
     "max_memory": Flag(
         help="Memory that the model may take, in GB. Default: what the machine has free.", metavar="GB", shown=False
     ),

@@ -71,13 +71,13 @@ class ConfidenceMaps:
 
         Fewer or more views than were measured count as the fewest or the most. None where nothing was measured.
         """
-        known = sorted((self.derived if derived else self.own).items())
-        if not known or views <= known[0][0]:
-            return known[0][1] if known else None
-        for (few, fewer), (many, more) in pairwise(known):
-            if views <= many:
+        maps = self.derived if derived else self.own
+        if not maps or views in maps:
+            return maps.get(views)
+        for (few, fewer), (many, more) in pairwise(sorted(maps.items())):
+            if few < views < many:
                 return _between(fewer, more, float(np.log(views / few) / np.log(many / few)))
-        return known[-1][1]
+        return maps[max(maps) if views > max(maps) else min(maps)]
 
     def as_dict(self) -> dict[str, Any]:
         """As plain data for JSON."""

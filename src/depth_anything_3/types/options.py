@@ -33,6 +33,9 @@ GaussianSource = Literal["head", "depth"]
 MetricFocal = Literal["given", "predicted"]
 """Which focal length makes metres of what a metric network says."""
 
+OutputSize = Literal["processed", "input"]
+"""Whose pixels the maps of a prediction have: the processed pictures', or those of the pictures as they were given."""
+
 PROCESS_METHODS: tuple[str, ...] = get_args(ProcessMethod)
 ALPHA_MODES: tuple[str, ...] = get_args(AlphaMode)
 MIXED_SIZES: tuple[str, ...] = get_args(MixedSizes)
@@ -41,6 +44,7 @@ REFINE_MODES: tuple[str, ...] = get_args(RefineMode)
 EXTRINSICS_CONVENTIONS: tuple[str, ...] = get_args(ExtrinsicsConvention)
 GAUSSIAN_SOURCES: tuple[str, ...] = get_args(GaussianSource)
 METRIC_FOCALS: tuple[str, ...] = get_args(MetricFocal)
+OUTPUT_SIZES: tuple[str, ...] = get_args(OutputSize)
 LOOP_SEARCHES: tuple[str, ...] = get_args(LoopSearch)
 WHEN_FULL: tuple[str, ...] = get_args(WhenFull)
 
@@ -186,6 +190,8 @@ class InferOptions:
         derive_confidence: confidence from how well the network agrees with itself on mirrored and smaller pictures, for
             models without one (and in the place of others'); takes about twice as long again, see
             :mod:`depth_anything_3.infer.agreement`.
+        output_size: maps and intrinsics for the pixels of the ``processed`` pictures, or of the ``input``, which are
+            then all of one size; see :func:`depth_anything_3.refine.input_resolution.at_input_resolution`.
         max_memory: the network is run so that it is predicted to take at most so many gigabytes (of 10^9 bytes), of
             the process on the CPU, of the device's memory elsewhere; None for what is free. See
             :mod:`depth_anything_3.infer.plan`.
@@ -206,6 +212,7 @@ class InferOptions:
     shared_intrinsics: bool = False
     square_pixels: bool = False
     derive_confidence: bool = False
+    output_size: OutputSize = "processed"
     max_memory: float | None = None
     key_pooling: int = 1
 
@@ -216,6 +223,7 @@ class InferOptions:
         check_count("metric_res", self.metric_res)
         check_choice("gs_source", self.gs_source, GAUSSIAN_SOURCES)
         check_choice("metric_focal", self.metric_focal, METRIC_FOCALS)
+        check_choice("output_size", self.output_size, OUTPUT_SIZES)
         check_choice("refine", self.refine, REFINE_MODES)
         check_choice("ref_view_strategy", self.ref_view_strategy, REFERENCE_VIEW_STRATEGIES)
 

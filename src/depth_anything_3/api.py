@@ -412,6 +412,8 @@ class DepthAnything3(nn.Module):
         if options.refine != "off":
             report("refine", 0, 1)
             prediction = self._refined(prediction, inputs, sources, options, preprocessing, given=all_given)
+            if options.refine == "full":  # other depth, other confidence: what these are worth was not measured
+                prediction = replace(prediction, confidence_map=None)
             report("refine", 1, 1)
         if options.infer_gs and options.gs_source == "depth":
             prediction = _with_plain_gaussians(prediction)

@@ -49,6 +49,23 @@ def test_depth_does_not_depend_on_the_batch() -> None:
     assert not np.allclose(real.inference([images[0], images[2]], process_res=84).depth[0], scene.depth[0], rtol=1e-3)
 
 
+def test_maps_for_the_pixels_of_the_input(model: DepthAnything3, tmp_path: Path) -> None:
+    """Of each picture by itself whatever their sizes; of a scene where they agree, also in its files."""
+    images = photos((61, 83), (90, 60))
+    for image, found in zip(images, model.depth(images, process_res=56, output_size="input"), strict=True):
+        assert found.depth.shape == (1, *image.shape[:2]) and found.records[0].processed_hw == image.shape[:2]
+        np.testing.assert_array_equal(found.processed_images, image[None])  # type: ignore[arg-type]
+    K = np.array([[70.0, 0, 41], [0, 72, 30], [0, 0, 1]])
+    same = photos((61, 83), (61, 83))
+    options = {"intrinsics": [K, K], "process_res": 56, "output_size": "input"}
+    scene = model.inference(same, export_dir=tmp_path, **options)
+    np.testing.assert_allclose(scene.intrinsics, [K, K], rtol=1e-6)  # type: ignore[arg-type]
+    with np.load(tmp_path / "exports/mini_npz/results.npz") as file:
+        assert file["depth"].shape == (2, 61, 83)
+    with pytest.raises(InputError, match="output_size"), pytest.warns(UserWarning, match="different shapes"):
+        model.inference(images, process_res=56, output_size="input")
+
+
 def test_depth_takes_what_an_image_comes_with(tmp_path: Path) -> None:
     metric = DepthAnything3("da3metric-tiny", config=small_metric(), device="cpu")
     fill_weights(metric)

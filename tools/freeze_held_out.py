@@ -75,9 +75,9 @@ class Wish:
         return f"held_out_{self.index:03d}"
 
 
-def wishes(count: int) -> list[Wish]:
+def wishes(count: int, *, seed: int = 2026) -> list[Wish]:
     """One wish per scene; the properties are shuffled independently of each other."""
-    rng = np.random.default_rng(2026)
+    rng = np.random.default_rng(seed)
     columns = {name: _shuffled(shares, count, rng) for name, shares in _SHARES.items()}
     kinds = _shuffled(dict.fromkeys(KINDS, 1), count, rng)
     result = []
@@ -96,12 +96,12 @@ def _shuffled(shares: dict[str, int], count: int, rng: np.random.Generator) -> l
     return [filled[i] for i in rng.permutation(len(filled))][:count]
 
 
-def find(wish: Wish) -> tuple[HeldOutScene, Sample]:
-    """The first seed that gives a scene as wished for, rendered."""
-    start = HELD_OUT_SEEDS.start + wish.index * _ROOM
+def find(wish: Wish, *, first: int = HELD_OUT_SEEDS.start, patience: int = _PATIENCE) -> tuple[HeldOutScene, Sample]:
+    """The first seed that gives a scene as wished for, rendered; seeds of scene i begin ``1000 i`` after ``first``."""
+    start = first + wish.index * _ROOM
     for seed in range(start, start + _ROOM):
         # Some wishes contradict each other: a drive that looks ahead may pass nothing that moves.
-        found = _attempt(wish if seed < start + _PATIENCE else replace(wish, trajectory="random"), seed)
+        found = _attempt(wish if seed < start + patience else replace(wish, trajectory="random"), seed)
         if found is not None:
             return found
     raise SystemExit(f"no scene for {wish}")

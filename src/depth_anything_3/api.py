@@ -29,6 +29,7 @@ from depth_anything_3.export.base import (
 )
 from depth_anything_3.infer.agreement import derived_confidence
 from depth_anything_3.infer.device import DeviceLike, DtypeLike, choose_device, choose_dtype
+from depth_anything_3.infer.metres import at_metric_size, with_metres_of
 from depth_anything_3.infer.panorama import infer_panorama
 from depth_anything_3.infer.postprocess import to_prediction
 from depth_anything_3.infer.preprocess import check_cameras, preprocess, resize_pictures, with_anchors
@@ -42,7 +43,7 @@ from depth_anything_3.io.sources import as_image_list
 from depth_anything_3.model.da3 import Network
 from depth_anything_3.registry import MODEL_REGISTRY
 from depth_anything_3.types.cameras import Lens
-from depth_anything_3.types.confidence import ConfidenceMap
+from depth_anything_3.types.confidence import ConfidenceMaps
 from depth_anything_3.types.inputs import Anchors, ModelInputs
 from depth_anything_3.types.options import (
     CAMERA_SIGMA,
@@ -53,6 +54,7 @@ from depth_anything_3.types.options import (
     InferOptions,
     MetricFocal,
     MixedSizes,
+    OutputSize,
     PreprocessOptions,
     ProcessMethod,
     RefineMode,
@@ -93,7 +95,9 @@ class DepthAnything3(nn.Module):
         process_res: side in pixels that :meth:`inference` scales images to unless told otherwise: 504 for published
             networks, less for those that were trained on smaller pictures.
         origin: ``source``, ``revision`` and, where known, ``licence`` of the weights; empty for random ones.
-        confidence_map: what its confidence is worth, or None where that was not measured.
+        metric_res: longest side in pixels at which its metres are right, where they depend on it; see
+            :class:`~depth_anything_3.types.options.InferOptions`.
+        confidence_maps: what its confidence is worth, or None where that was not measured.
         camera_sigma: how far off this network's cameras are, see :data:`~depth_anything_3.types.options.CAMERA_SIGMA`.
 
     Raises:
@@ -104,7 +108,8 @@ class DepthAnything3(nn.Module):
     fast: bool = True
     process_res: int = PROCESS_RES
     camera_sigma: tuple[float, float] = CAMERA_SIGMA
-    confidence_map: ConfidenceMap | None = None
+    metric_res: int | None = None
+    confidence_maps: ConfidenceMaps | None = None
 
     def __init__(
         self,
@@ -172,7 +177,7 @@ class DepthAnything3(nn.Module):
         if checkpoint.card is not None:
             model.origin["licence"] = checkpoint.card.licence
         model.process_res, model.camera_sigma = checkpoint.process_res, checkpoint.camera_sigma
-        model.confidence_map = checkpoint.confidence_map
+        model.metric_res, model.confidence_maps = checkpoint.metric_res, checkpoint.confidence_maps
         return model
 
     def save_pretrained(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
@@ -184,7 +189,8 @@ class DepthAnything3(nn.Module):
             config=self.config,
             process_res=self.process_res,
             camera_sigma=self.camera_sigma,
-            confidence_map=self.confidence_map,
+            metric_res=self.metric_res,
+            confidence_maps=self.confidence_maps,
             overwrite=overwrite,
         )
 
@@ -262,9 +268,11 @@ class DepthAnything3(nn.Module):
         gs_refine: int = 0,
         rig: Rig | int | None = None,
         metric_focal: MetricFocal = "given",
+        metric_res: int | None = None,
         shared_intrinsics: bool = False,
         square_pixels: bool = False,
         derive_confidence: bool = False,
+        output_size: OutputSize = "processed",
         max_memory: float | None = None,
         key_pooling: int = 1,
         refine: RefineMode = "off",
@@ -300,8 +308,8 @@ class DepthAnything3(nn.Module):
                 network. The number of cameras of an unknown one lets it be estimated, once for all times. See
                 :mod:`depth_anything_3.infer.rigs`.
             align_to_input_ext_scale, infer_gs, gs_source, gs_refine, use_ray_pose, ref_view_strategy,
-                export_feat_layers, metric_focal, shared_intrinsics, square_pixels, derive_confidence, max_memory,
-                key_pooling, refine, matcher: see
+                export_feat_layers, metric_focal, metric_res, shared_intrinsics, square_pixels, derive_confidence,
+                output_size, max_memory, key_pooling, refine, matcher: see
                 :class:`~depth_anything_3.types.options.InferOptions`. With ``refine="full"`` maps are at least 504
                 pixels long (but never longer than the pictures), whatever ``process_res`` is, unless a Gaussian head
                 has predicted for other pixels. Gaussians are in the world and the unit of depth and poses.
@@ -339,9 +347,11 @@ class DepthAnything3(nn.Module):
             refine=refine,
             matcher=matcher,
             metric_focal=metric_focal,
+            metric_res=metric_res,
             shared_intrinsics=shared_intrinsics,
             square_pixels=square_pixels,
             derive_confidence=derive_confidence,
+            output_size=output_size,
             max_memory=max_memory,
             key_pooling=key_pooling,
         )
@@ -396,10 +406,12 @@ class DepthAnything3(nn.Module):
             options=preprocessing,
             on_image=lambda done, total: report("preprocess", done, total),
         )
+        _check_output_size(inputs, options)
         if anchors is not None:
             inputs = with_anchors(inputs, anchors)
         output = self._run([inputs], options, report)
         prediction = to_prediction(output, inputs, options, self.model_name)
+        prediction = self._in_metres([prediction], [inputs], options, report)[0]
         prediction = self._with_confidence(prediction, inputs, options, report)
         if rig is not None and given is None:
             prediction = snap_to_rig(prediction, rig)
@@ -409,11 +421,14 @@ class DepthAnything3(nn.Module):
         if options.refine != "off":
             report("refine", 0, 1)
             prediction = self._refined(prediction, inputs, sources, options, preprocessing, given=all_given)
+            if options.refine == "full":  # other depth, other confidence: what these are worth was not measured
+                prediction = replace(prediction, confidence_map=None)
             report("refine", 1, 1)
         if options.infer_gs and options.gs_source == "depth":
             prediction = _with_plain_gaussians(prediction)
         if options.infer_gs and options.gs_refine:
             prediction = _with_refined_gaussians(prediction, options.gs_refine, report)
+        prediction = _at_size(prediction, sources, options)
         if export_dir is not None:
             self._export(prediction, Path(export_dir), formats, report)
         return prediction
@@ -504,13 +519,31 @@ class DepthAnything3(nn.Module):
             predict, pixels, tile=side, overlap=overlap, intrinsics=None if matrix is None else matrix[0]
         )
 
+    def _in_metres(
+        self, found: list[Prediction], inputs: Sequence[ModelInputs], options: InferOptions, report: Reporter
+    ) -> list[Prediction]:
+        """Predictions of scenes of equal size; those in metres have the metres of ``metric_res``."""
+        side = self.metric_res if options.metric_res is None else options.metric_res
+        if not all(prediction.is_metric and prediction.metric_focal is not None for prediction in found):
+            if options.metric_res is not None:
+                warnings.warn("metric_res has no effect: no metric network makes the unit here", stacklevel=3)
+            return found
+        again = [] if side is None else [at_metric_size(scene, side) for scene in inputs]
+        scenes = [scene for scene in again if scene is not None]
+        if not scenes:
+            return found
+        plain = replace(options, export_feat_layers=(), infer_gs=False, shared_intrinsics=False, square_pixels=False)
+        output = self._run(scenes, plain, report)
+        seen = [to_prediction(output.scene(k), scenes[k], plain, self.model_name) for k in range(len(scenes))]
+        return [with_metres_of(prediction, small) for prediction, small in zip(found, seen, strict=True)]
+
     def _with_confidence(
         self, prediction: Prediction, inputs: ModelInputs, options: InferOptions, report: Reporter
     ) -> Prediction:
-        """The confidence that was asked for, and what it is worth: the map is for the one that the network has."""
-        own = "conf" in self.model.abilities
+        """The confidence that was asked for, and what it is worth."""
+        prediction = self._with_worth(prediction, derived=options.derive_confidence)
         if not options.derive_confidence:
-            return replace(prediction, confidence_map=self.confidence_map if own else None)
+            return prediction
 
         def predict(changed: ModelInputs) -> npt.NDArray[np.float32]:
             again = replace(options, export_feat_layers=(), infer_gs=False, use_ray_pose=False)
@@ -518,8 +551,13 @@ class DepthAnything3(nn.Module):
             depth: npt.NDArray[np.float32] = found.depth[0].float().cpu().numpy()
             return depth
 
-        conf = derived_confidence(prediction.depth, inputs, predict)
-        return replace(prediction, conf=conf, confidence_map=None if own else self.confidence_map)
+        return replace(prediction, conf=derived_confidence(prediction.depth, inputs, predict))
+
+    def _with_worth(self, prediction: Prediction, *, derived: bool) -> Prediction:
+        maps = self.confidence_maps
+        if maps is None or not (derived or "conf" in self.model.abilities):
+            return prediction
+        return replace(prediction, confidence_map=maps.of(len(prediction.depth), derived=derived))
 
     def _cameras_of_rig(
         self, rig: Rig | int, views: int, intrinsics: npt.ArrayLike | None
@@ -546,6 +584,8 @@ class DepthAnything3(nn.Module):
         alpha: AlphaMode = "composite",
         video: VideoOptions | None = None,
         metric_focal: MetricFocal = "given",
+        metric_res: int | None = None,
+        output_size: OutputSize = "processed",
         progress: ProgressCallback | None = None,
         cancel: threading.Event | None = None,
     ) -> tuple[Prediction, ...]:
@@ -558,7 +598,8 @@ class DepthAnything3(nn.Module):
             image, masks, video, progress, cancel: as for :meth:`inference`, but nested lists.
             intrinsics: (N, 3, 3) in pixels of the upright source images.
             batch_size: at most so many images of equal size go through the network at once.
-            process_res, process_res_method, alpha, metric_focal: as for :meth:`inference`.
+            process_res, process_res_method, alpha, metric_focal, metric_res, output_size: as for
+                :meth:`inference`.
 
         Returns:
             N predictions of one view.
@@ -567,7 +608,7 @@ class DepthAnything3(nn.Module):
             InputError: a wrong argument.
             Cancelled: ``cancel`` was set.
         """
-        options = InferOptions(metric_focal=metric_focal)
+        options = InferOptions(metric_focal=metric_focal, metric_res=metric_res, output_size=output_size)
         preprocessing = PreprocessOptions(
             process_res=self.process_res if process_res is None else process_res,
             process_res_method=process_res_method,
@@ -589,7 +630,8 @@ class DepthAnything3(nn.Module):
                 part = range(start, min(start + batch_size, len(sources)))
                 inputs = list(workers.map(prepared, part))
                 report("preprocess", part.stop, len(sources))
-                found += self._each(inputs, options, report)
+                views = zip(self._each(inputs, options, report), part, strict=True)
+                found += [_at_size(prediction, [sources[i]], options) for prediction, i in views]
         return tuple(found)
 
     def _each(self, inputs: Sequence[ModelInputs], options: InferOptions, report: Reporter) -> list[Prediction]:
@@ -601,8 +643,9 @@ class DepthAnything3(nn.Module):
         for places in sizes.values():
             batch = [inputs[i] for i in places]
             output = self._run(batch, options, report)
-            for place, (i, scene) in enumerate(zip(places, batch, strict=True)):
-                found[i] = to_prediction(output.scene(place), scene, options, self.model_name)
+            made = [to_prediction(output.scene(k), batch[k], options, self.model_name) for k in range(len(batch))]
+            for i, prediction in zip(places, self._in_metres(made, batch, options, report), strict=True):
+                found[i] = self._with_worth(prediction, derived=False)
         return [found[i] for i in range(len(inputs))]
 
     @torch.inference_mode()
@@ -779,6 +822,23 @@ def _with_refined_gaussians(prediction: Prediction, steps: int, report: Reporter
     return with_refined_gaussians(
         prediction, steps, on_step=lambda done, total: report("refine", done, total, "gaussians")
     )
+
+
+def _check_output_size(inputs: ModelInputs, options: InferOptions) -> None:
+    sizes = sorted({record.source_hw for record in inputs.records})
+    if options.output_size == "input" and len(sizes) > 1:
+        raise InputError(
+            "output_size", f"'input' with pictures of several sizes {sizes}", "'processed', or pictures of one size"
+        )
+
+
+def _at_size(prediction: Prediction, sources: Sequence[ImageSource], options: InferOptions) -> Prediction:
+    """On the pixels that were asked for."""
+    if options.output_size == "processed":
+        return prediction
+    from depth_anything_3.refine.input_resolution import at_input_resolution
+
+    return at_input_resolution(prediction, sources)
 
 
 def _warn_of_unused(**arguments: object) -> None:

@@ -59,6 +59,8 @@ OWN_ARGUMENTS = {
     "matcher",
     "extrinsics_convention",
     "metric_focal",
+    "metric_res",
+    "output_size",
     "shared_intrinsics",
     "square_pixels",
     "derive_confidence",
@@ -245,7 +247,7 @@ def test_choices_are_in_the_help() -> None:
     parameters = cli_parameters("auto")
     for cls in (PreprocessOptions, InferOptions):
         for name, hint in get_type_hints(cls).items():
-            switches = ("export_feat_layers", "max_memory", "refine")  # numbers; --refine and --no-refine
+            switches = ("export_feat_layers", "max_memory", "metric_res", "refine")  # numbers; --refine and --no-refine
             for choice in get_args(hint) if name not in switches else ():
                 assert str(choice) in parameters[name].help, (name, choice)
 

@@ -277,6 +277,8 @@ PUBLISHED = {
     "mixed_sizes": "crop",
     "refine": "off",
     "metric_focal": "given",
+    "metric_res": None,
+    "output_size": "processed",
     "extrinsics": None,
     "intrinsics": None,
     "align_to_input_ext_scale": True,

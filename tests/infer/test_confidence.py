@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,7 @@ from depth_anything_3.api import DepthAnything3
 from depth_anything_3.errors import CapabilityError, InputError
 from depth_anything_3.infer.agreement import derived_confidence
 from depth_anything_3.infer.preprocess import preprocess
-from depth_anything_3.types.confidence import ConfidenceMap
+from depth_anything_3.types.confidence import ConfidenceMap, ConfidenceMaps
 from depth_anything_3.types.inputs import ModelInputs
 from depth_anything_3.types.options import PreprocessOptions
 from depth_anything_3.types.prediction import Prediction, probability_right
@@ -53,6 +55,20 @@ def test_a_map_says_what_confidences_are_worth(tmp_path: object) -> None:
         ConfidenceMap((1.0, 2.0), (0.5, 0.4))
 
 
+def test_what_it_is_worth_depends_on_the_number_of_views() -> None:
+    one, four = ConfidenceMap((1.1, 2.0), (0.4, 0.8)), ConfidenceMap((1.5,), (0.5,))
+    maps = ConfidenceMaps(own={4: four, 1: one}, derived={2: four})
+    assert maps.of(1, derived=False) == one and maps.of(4, derived=False) == maps.of(9, derived=False) == four
+    assert maps.of(1, derived=True) == four and ConfidenceMaps().of(3, derived=True) is None
+    between = maps.of(2, derived=False)
+    assert between is not None
+    conf = np.array([1.0, 1.1, 1.4, 2.0, 5.0])
+    np.testing.assert_allclose(between(conf[[0, 1, 3, 4]]), ((one(conf) + four(conf)) / 2)[[0, 1, 3, 4]], atol=1e-6)
+    assert ConfidenceMaps.from_dict(json.loads(json.dumps(maps.as_dict()))) == maps
+    with pytest.raises(InputError, match="0 views"):
+        ConfidenceMaps(own={0: one})
+
+
 @pytest.mark.parametrize("name", ["bundled", "bundled/da3metric-tiny", "bundled/da3nested-tiny"])
 def test_bundled_models_know_what_their_confidence_is_worth(name: str, tmp_path: object) -> None:
     model = DepthAnything3.from_pretrained(name, device="cpu")
@@ -65,4 +81,4 @@ def test_bundled_models_know_what_their_confidence_is_worth(name: str, tmp_path:
     assert 0 <= worth.min() <= worth.max() <= 1
     if name == "bundled":
         again = DepthAnything3.from_pretrained(model.save_pretrained(f"{tmp_path}/copy"), device="cpu")
-        assert again.confidence_map == model.confidence_map is not None
+        assert again.confidence_maps == model.confidence_maps is not None

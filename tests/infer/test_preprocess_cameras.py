@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -214,3 +215,16 @@ def test_cameras_are_checked_before_any_image_is_decoded(monkeypatch: pytest.Mon
     with pytest.raises(InputError) as caught:
         preprocess(["a.png", "b.png"], extrinsics=poses(2), options=PreprocessOptions())
     assert caught.value.argument == "intrinsics"
+
+
+@pytest.mark.parametrize("factor", [0.5, 2.0])
+def test_intrinsics_of_pictures_of_another_size(factor: float) -> None:
+    image = np.zeros((60, 84, 3), np.uint8)
+    K = np.array([[70.0, 0, 40], [0, 70, 31], [0, 0, 1]])
+    shifted = np.array([[70.0, 0, 20], [0, 70, 31], [0, 0, 1]])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        preprocess([image, image], intrinsics=[K, shifted], options=PreprocessOptions())
+    scaled = np.diag([factor, factor, 1]) @ K
+    with pytest.warns(UserWarning, match=f"image_0001 fits a picture of about {80 * factor:.0f}x{62 * factor:.0f}"):
+        preprocess([image, image], intrinsics=[K, scaled], options=PreprocessOptions())

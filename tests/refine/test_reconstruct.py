@@ -9,8 +9,15 @@ from support.synthetic_views import SIZE, Views, random_views
 from depth_anything_3.errors import InputError
 from depth_anything_3.geometry.rotation_vectors import rotation_from_vector
 from depth_anything_3.metrics.pose import pair_errors
+from depth_anything_3.refine.depth_alignment import SeenPoints
 from depth_anything_3.refine.features import Features
-from depth_anything_3.refine.reconstruct import Prior, Reconstruction, reconstruct, triangulate_matches
+from depth_anything_3.refine.reconstruct import (
+    Prior,
+    Reconstruction,
+    _at_one_size,
+    reconstruct,
+    triangulate_matches,
+)
 
 
 def _errors(found: Reconstruction, views: Views) -> tuple[float, float, float]:
@@ -143,3 +150,9 @@ def test_views_and_prior_have_to_fit() -> None:
     views = random_views(0)
     with pytest.raises(InputError, match="prior"):
         reconstruct(views.features[:4], [SIZE] * 4, views.prior(np.random.default_rng(0)))
+
+
+def test_points_in_pictures_of_several_sizes_fall_on_one_depth_map() -> None:
+    points = SeenPoints(view=np.array([0, 1]), xy=np.array([[10.0, 20], [10, 20]]), depth=np.ones(2), sigma=np.ones(2))
+    found = _at_one_size(points, [(100, 200), (50, 400)])
+    np.testing.assert_allclose(found.xy, [[10, 20], [5, 40]])

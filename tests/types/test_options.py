@@ -43,6 +43,8 @@ def test_published_defaults() -> None:
         "refine": "off",
         "matcher": "sift",
         "metric_focal": "given",
+        "metric_res": None,
+        "output_size": "processed",
         "shared_intrinsics": False,
         "square_pixels": False,
         "derive_confidence": False,

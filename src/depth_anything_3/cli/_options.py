@@ -293,6 +293,11 @@ FLAGS: dict[str, Flag] = {
     "use_ray_pose": Flag(help="Cameras from the predicted rays."),
     "ref_view_strategy": Flag(help="How the reference view is chosen."),
     "metric_focal": Flag(help="Which focal length makes metres of what a metric model says."),
+    "metric_res": Flag(
+        help="Longest side in pixels of the picture that a metric model takes metres from, whatever --process-res is. "
+        "Default: the model's own, or --process-res where it has none.",
+        shown=False,
+    ),
     "export_feat_layers": Flag(
         help="Transformer blocks whose features to keep, as in '5,11'.",
         name="export-feat",
@@ -316,6 +321,10 @@ FLAGS: dict[str, Flag] = {
     "shared_intrinsics": Flag(help="One predicted camera matrix for all pictures."),
     "square_pixels": Flag(help="Predicted cameras with fx = fy."),
     "derive_confidence": Flag(help="Confidence from how well the model agrees with itself on changed pictures."),
+    "output_size": Flag(
+        help="Depth, confidence and intrinsics for the pixels of the processed pictures, or of the input, which must "
+        "then have one size."
+    ),
     "max_memory": Flag(
         help="Memory that the model may take, in GB. Default: what the machine has free.", metavar="GB", shown=False
     ),

@@ -275,6 +275,8 @@ def map_size(sizes: Sequence[Size], options: PreprocessOptions, inference: Infer
     """Height and width of the maps that come back: refinement makes them larger than what the network saw."""
     from depth_anything_3.infer.preprocess import at_most, common_size, plan_resize
 
+    if inference.output_size == "input" and len(set(sizes)) == 1:
+        return sizes[0]
     read = processed_size(sizes, options)
     with_head = inference.infer_gs and inference.gs_source == "head"  # its Gaussians belong to what was read
     if inference.refine != "full" or len(sizes) < 2 or max(read) >= PROCESS_RES or with_head:

@@ -37,7 +37,9 @@ class Separate(Scene):
 
     views: Annotated[ViewOptions, With("")]
     cameras: Annotated[KnownCameras, With("intrinsics")]
-    inference: Annotated[InferOptions, With("use_ray_pose", "metric_focal", "export_feat_layers")]
+    inference: Annotated[
+        InferOptions, With("use_ray_pose", "metric_focal", "metric_res", "output_size", "export_feat_layers")
+    ]
     files: Annotated[FileOptions, With(export_format="depth_vis-depth_raw")]
     backend: Annotated[BackendOptions, NOT_OFFERED]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 import cv2
@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from jaxtyping import Float
 
-from depth_anything_3.types.inputs import ModelInputs
-from depth_anything_3.types.options import PATCH_SIZE
+from depth_anything_3.infer.resized import resized_inputs, size_times
+from depth_anything_3.types.inputs import Anchors, ModelInputs
 
 Maps = npt.NDArray[np.float32]
 
@@ -38,7 +38,7 @@ def derived_confidence(
     """
     height, width = depth.shape[1:]
     spread = np.zeros(depth.shape)
-    changed = [_mirrored(inputs), *(_resized(inputs, factor) for factor in _SMALLER)]
+    changed = [_mirrored(inputs), *(resized_inputs(inputs, size_times(inputs, factor)) for factor in _SMALLER)]
     for index, variant in enumerate(changed):
         found = predict(variant)
         found = found[:, :, ::-1] if index == 0 else _enlarged(found, (height, width))
@@ -58,33 +58,30 @@ def _difference(depth: Maps, other: Maps) -> npt.NDArray[np.float64]:
 
 
 def _mirrored(inputs: ModelInputs) -> ModelInputs:
-    width = inputs.images.shape[3]
-    poses, lenses = inputs.extrinsics, inputs.intrinsics
-    if poses is not None:
-        poses = poses.copy()
-        poses[:, :3, :3] = _MIRROR @ poses[:, :3, :3] @ _MIRROR  # the mirrored world, seen by mirrored cameras
-        poses[:, :3, 3] = poses[:, :3, 3] @ _MIRROR
-    if lenses is not None:
-        lenses = lenses.copy()
-        lenses[:, 0, 1], lenses[:, 0, 2] = -lenses[:, 0, 1], width - lenses[:, 0, 2]
-    images = np.ascontiguousarray(inputs.images[..., ::-1])
-    return replace(inputs, images=images, extrinsics=poses, intrinsics=lenses)
-
-
-def _resized(inputs: ModelInputs, factor: float) -> ModelInputs:
-    height, width = (
-        max(PATCH_SIZE, round(size * factor / PATCH_SIZE) * PATCH_SIZE) for size in inputs.images.shape[2:]
+    width, told = inputs.images.shape[3], inputs.anchors
+    if told is not None:
+        told = Anchors(extrinsics=_mirrored_poses(told.extrinsics), intrinsics=_mirrored_lenses(told.intrinsics, width))
+    return replace(
+        inputs,
+        images=np.ascontiguousarray(inputs.images[..., ::-1]),
+        extrinsics=None if inputs.extrinsics is None else _mirrored_poses(inputs.extrinsics),
+        intrinsics=None if inputs.intrinsics is None else _mirrored_lenses(inputs.intrinsics, width),
+        anchors=told,
     )
-    scale = np.diag([width / inputs.images.shape[3], height / inputs.images.shape[2], 1.0])
-    planes = [_planes(image, (width, height)) for image in inputs.images]
-    lenses = None if inputs.intrinsics is None else scale @ inputs.intrinsics
-    return replace(inputs, images=np.stack(planes), intrinsics=lenses)
 
 
-def _planes(image: Maps, size: tuple[int, int]) -> Maps:
-    """A (3, H, W) picture at another width and height."""
-    channels: Sequence[Maps] = [np.asarray(cv2.resize(c, size, interpolation=cv2.INTER_AREA)) for c in image]
-    return np.stack(channels)
+def _mirrored_poses(poses: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The mirrored world, seen by mirrored cameras."""
+    poses = poses.copy()
+    poses[:, :3, :3] = _MIRROR @ poses[:, :3, :3] @ _MIRROR
+    poses[:, :3, 3] = poses[:, :3, 3] @ _MIRROR
+    return poses
+
+
+def _mirrored_lenses(lenses: npt.NDArray[np.float64], width: int) -> npt.NDArray[np.float64]:
+    lenses = lenses.copy()
+    lenses[:, 0, 1], lenses[:, 0, 2] = -lenses[:, 0, 1], width - lenses[:, 0, 2]
+    return lenses
 
 
 def _enlarged(depth: Maps, hw: tuple[int, int]) -> Maps:

@@ -34,6 +34,7 @@ MATRIX_TOLERANCE = 1e-3
 """Largest accepted deviation of R Rᵀ from the identity, element by element."""
 
 _LAST_ROW_TOLERANCE = 1e-5
+_SAME_SHAPE, _OTHER_SIZE = 1.15, 1.45  # ratios: of the two axes, and of sizes from which on a warning comes
 
 IMAGE_MEAN = np.array([0.485, 0.456, 0.406])
 IMAGE_STD = np.array([0.229, 0.224, 0.225])
@@ -101,7 +102,7 @@ def preprocess(
 
     Warns:
         UserWarning: the images differ in shape, so that some were cropped (``mixed_sizes="crop"``); the message says
-            how much was lost.
+            how much was lost. Or intrinsics look like those of pictures of another size.
     """
     sources = as_image_list(images)
     poses, calibrations = check_cameras(extrinsics, intrinsics, len(sources), convention=extrinsics_convention)
@@ -113,6 +114,7 @@ def preprocess(
     names = tuple(image.name for image in resized)
     network_images, shown = _network_arrays(resized)
     if calibrations is not None:
+        _warn_of_other_size(calibrations, resized)
         calibrations = np.stack(
             [record.processed_from_source @ K for K, record in zip(calibrations, records, strict=True)]
         )
@@ -463,6 +465,23 @@ def check_cameras(
     if poses is not None and calibrations is None and np.isfinite(poses).all():
         raise InputError("intrinsics", "None beside extrinsics", f"shape ({count}, 3, 3): poses need intrinsics")
     return poses, calibrations
+
+
+def _warn_of_other_size(intrinsics: Matrices, images: Sequence[_Resized]) -> None:
+    """Warn where the principal point is where the middle of a much smaller or larger picture of this shape would be."""
+    for K, image in zip(intrinsics, images, strict=True):
+        height, width = image.record.source_hw
+        x, y = 2 * K[0, 2] / width, 2 * K[1, 2] / height
+        alike = min(x, y) > 0 and max(x, y) < _SAME_SHAPE * min(x, y)
+        if alike and not 1 / _OTHER_SIZE < (x * y) ** 0.5 < _OTHER_SIZE:
+            warnings.warn(
+                f"intrinsics: the principal point ({K[0, 2]:g}, {K[1, 2]:g}) of {image.name} fits a picture of about "
+                f"{width * x:.0f}x{height * y:.0f} pixels, not of {width}x{height}; intrinsics count in pixels of the "
+                "pictures as they are given",
+                UserWarning,
+                stacklevel=4,
+            )
+            return
 
 
 def _checked_extrinsics(value: object, count: int) -> Matrices:

@@ -194,7 +194,7 @@ def _second_look(
     placed, count = found.source.count("matches"), len(found.source)
     if placed < 3 or (placed == count and found.seen.min() >= WELL_SEEN):
         return found
-    depth = align_depth(prior.depth, found.seen_points, sizes[0]).depth
+    depth = align_depth(prior.depth, _at_one_size(found.seen_points, sizes), sizes[0]).depth
     sure = replace(
         prior, extrinsics=found.extrinsics, intrinsics=found.intrinsics, depth=depth, rotation_sigma=_FOUND_ROTATION
     )
@@ -204,6 +204,12 @@ def _second_look(
     models = [_believable(model, prior, prior.rotation_sigma) for model in grow_models(scene)]
     again = _completed(scene, models, prior, sizes)
     return again if again.says_more_than(found) else found
+
+
+def _at_one_size(points: SeenPoints, sizes: Sequence[tuple[int, int]]) -> SeenPoints:
+    """Points in pictures of several sizes as if all had that of the first; depth maps have one size anyway."""
+    height_width = np.array(sizes, np.float64)
+    return replace(points, xy=points.xy * (height_width[0] / height_width[points.view])[:, ::-1])
 
 
 def triangulate_matches(

@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from depth_anything_3.errors import InputError
 from depth_anything_3.geometry.pinhole import camera_centres
+from depth_anything_3.geometry.units import in_other_unit
 from depth_anything_3.metrics.depth import valid_pixels
 from depth_anything_3.refine.depth_alignment import AlignedDepth, AlignmentOptions, SeenPoints, align_depth
 from depth_anything_3.types.alignment import Alignment, ScaleRule
@@ -122,22 +123,10 @@ def pin_to_points(
 
 
 def _rescaled(prediction: Prediction, factor: float, rule: ScaleRule, error: float | None) -> Prediction:
-    extrinsics = prediction.extrinsics
-    if extrinsics is not None:
-        extrinsics = np.concatenate([extrinsics[..., :3], extrinsics[..., 3:] * np.float32(factor)], -1)
-    gaussians = prediction.gaussians
-    if gaussians is not None:
-        from depth_anything_3.geometry.gaussians import scale_gaussians
-
-        gaussians = scale_gaussians(gaussians, gaussians.means.new_tensor([factor]))
     before = prediction.alignment
     return replace(
-        prediction,
-        depth=prediction.depth * np.float32(factor),
+        in_other_unit(prediction, factor),
         is_metric=True,
-        extrinsics=extrinsics,
-        gaussians=gaussians,
-        scale_factor=None if prediction.scale_factor is None else prediction.scale_factor * factor,
         alignment=Alignment(rule=rule, scale=factor * (1.0 if before is None else before.scale), error=error),
     )
 

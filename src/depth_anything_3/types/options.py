@@ -34,6 +34,9 @@ GaussianSource = Literal["head", "depth"]
 MetricFocal = Literal["given", "predicted"]
 """Which focal length makes metres of what a metric network says."""
 
+OutputSize = Literal["processed", "input"]
+"""Whose pixels the maps of a prediction have: the processed pictures', or those of the pictures as they were given."""
+
 PROCESS_METHODS: tuple[str, ...] = get_args(ProcessMethod)
 ALPHA_MODES: tuple[str, ...] = get_args(AlphaMode)
 MIXED_SIZES: tuple[str, ...] = get_args(MixedSizes)
@@ -42,6 +45,7 @@ REFINE_MODES: tuple[str, ...] = get_args(RefineMode)
 EXTRINSICS_CONVENTIONS: tuple[str, ...] = get_args(ExtrinsicsConvention)
 GAUSSIAN_SOURCES: tuple[str, ...] = get_args(GaussianSource)
 METRIC_FOCALS: tuple[str, ...] = get_args(MetricFocal)
+OUTPUT_SIZES: tuple[str, ...] = get_args(OutputSize)
 LOOP_SEARCHES: tuple[str, ...] = get_args(LoopSearch)
 STREAM_CONDITIONINGS: tuple[str, ...] = get_args(StreamConditioning)
 WHEN_FULL: tuple[str, ...] = get_args(WhenFull)
@@ -180,12 +184,18 @@ class InferOptions:
             second only where the first finds too little.
         metric_focal: whether metres come from the ``given`` focal length, where there is one, or always from the
             ``predicted`` one, as published.
+        metric_res: longest side in pixels of the picture that metres are taken from, where they come from a metric
+            network: at other values of ``process_res`` it sees the pictures once more at this size, and the depth is
+            multiplied by the median ratio. None is the checkpoint's own, which published ones do not have: there, the
+            metres are those of ``process_res``.
         shared_intrinsics: bring predicted cameras to one camera matrix for all views, which must be pictures of one
             size; poses and depth follow, see :func:`depth_anything_3.infer.intrinsics.constrain_intrinsics`.
         square_pixels: bring predicted cameras to fx = fy in the pixels of the pictures as they were given, likewise.
         derive_confidence: confidence from how well the network agrees with itself on mirrored and smaller pictures, for
             models without one (and in the place of others'); takes about twice as long again, see
             :mod:`depth_anything_3.infer.agreement`.
+        output_size: maps and intrinsics for the pixels of the ``processed`` pictures, or of the ``input``, which are
+            then all of one size; see :func:`depth_anything_3.refine.input_resolution.at_input_resolution`.
         max_memory: the network is run so that it is predicted to take at most so many gigabytes (of 10^9 bytes), of
             the process on the CPU, of the device's memory elsewhere; None for what is free. See
             :mod:`depth_anything_3.infer.plan`.
@@ -203,9 +213,11 @@ class InferOptions:
     refine: RefineMode = "off"
     matcher: str = "sift"
     metric_focal: MetricFocal = "given"
+    metric_res: int | None = None
     shared_intrinsics: bool = False
     square_pixels: bool = False
     derive_confidence: bool = False
+    output_size: OutputSize = "processed"
     max_memory: float | None = None
     key_pooling: int = 1
 
@@ -213,11 +225,13 @@ class InferOptions:
         check_count("key_pooling", self.key_pooling)
         if self.max_memory is not None and not 0 < self.max_memory < float("inf"):
             raise InputError("max_memory", repr(self.max_memory), "a positive number of gigabytes, or None")
+        check_count("metric_res", self.metric_res)
         check_choice("gs_source", self.gs_source, GAUSSIAN_SOURCES)
         steps: object = self.gs_refine
         if isinstance(steps, bool) or not isinstance(steps, int) or steps < 0:
             raise InputError("gs_refine", repr(steps), "a number of steps, 0 or more")
         check_choice("metric_focal", self.metric_focal, METRIC_FOCALS)
+        check_choice("output_size", self.output_size, OUTPUT_SIZES)
         check_choice("refine", self.refine, REFINE_MODES)
         check_choice("ref_view_strategy", self.ref_view_strategy, REFERENCE_VIEW_STRATEGIES)
 

@@ -11,13 +11,13 @@ import os
 import re
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from depth_anything_3._files import atomic_path
 from depth_anything_3.errors import CheckpointError, InputError
-from depth_anything_3.types.confidence import ConfidenceMap
+from depth_anything_3.types.confidence import ConfidenceMaps
 from depth_anything_3.types.options import CAMERA_SIGMA, PATCH_SIZE, PROCESS_RES
 from depth_anything_3.zoo.bundled import bundled_folder
 from depth_anything_3.zoo.cards import CARDS, ModelCard, describe_licence, find_card, warn_on_load
@@ -75,8 +75,9 @@ class Checkpoint:
             ``process_res`` of its ``config.json``, else that of all published ones.
         camera_sigma: how far off its cameras are, see :data:`~depth_anything_3.types.options.CAMERA_SIGMA`; from the
             entry of that name.
-        confidence_map: what its confidence is worth, of models without one the derived one; from the entry of that
-            name; None where it was not measured.
+        metric_res: longest side in pixels at which its metres are right, where they change with the size of the
+            picture; from the entry of that name.
+        confidence_maps: what its confidence is worth; from the entry of that name; None where it was not measured.
     """
 
     source: str
@@ -87,7 +88,8 @@ class Checkpoint:
     revision: str | None = None
     process_res: int = PROCESS_RES
     camera_sigma: tuple[float, float] = CAMERA_SIGMA
-    confidence_map: ConfidenceMap | None = None
+    metric_res: int | None = None
+    confidence_maps: ConfidenceMaps | None = None
 
 
 @dataclass(frozen=True)
@@ -165,7 +167,8 @@ def save(
     config: Mapping[str, Any],
     process_res: int = PROCESS_RES,
     camera_sigma: tuple[float, float] = CAMERA_SIGMA,
-    confidence_map: ConfidenceMap | None = None,
+    metric_res: int | None = None,
+    confidence_maps: ConfidenceMaps | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Write a network as a checkpoint that :func:`resolve` and the published package can read, and return the folder.
@@ -177,7 +180,7 @@ def save(
         folder: is made if it does not exist; other files in it are left alone.
         model_name: what to call it: the preset it has the architecture of, or any name.
         config: that builds this architecture.
-        process_res, camera_sigma, confidence_map: as in :class:`Checkpoint`.
+        process_res, camera_sigma, metric_res, confidence_maps: as in :class:`Checkpoint`.
         overwrite: replace a checkpoint that is in the folder already.
 
     Raises:
@@ -193,8 +196,10 @@ def save(
         description["process_res"] = process_res
     if camera_sigma != CAMERA_SIGMA:
         description["camera_sigma"] = list(camera_sigma)
-    if confidence_map is not None:
-        description["confidence_map"] = asdict(confidence_map)
+    if metric_res is not None:
+        description["metric_res"] = metric_res
+    if confidence_maps is not None:
+        description["confidence_maps"] = confidence_maps.as_dict()
     text = _to_json(description)
     if stored_shapes(skeleton(config)) != stored_shapes(network):
         raise CheckpointError("config builds a network with other tensors than the one to save; nothing was written")
@@ -304,7 +309,8 @@ def _assemble(found: _Found, hub: _Hub) -> Checkpoint:
         found.card,
         process_res=_process_res_of(found.raw, parts, found.where),
         camera_sigma=_camera_sigma_of(found.raw, parts, found.where),
-        confidence_map=_confidence_map_of(found.raw, parts, found.where),
+        metric_res=_metric_res_of(found.raw, parts, found.where),
+        confidence_maps=_confidence_maps_of(found.raw, parts, found.where),
     )
 
 
@@ -313,6 +319,14 @@ def _process_res_of(raw: Mapping[str, Any], parts: Mapping[str, Checkpoint], whe
     value = raw.get("process_res", max((part.process_res for part in parts.values()), default=PROCESS_RES))
     if isinstance(value, bool) or not isinstance(value, int) or value < PATCH_SIZE:
         raise CheckpointError(f"{where}: process_res is {value!r}; expected a number of pixels, {PATCH_SIZE} or more")
+    return value
+
+
+def _metric_res_of(raw: Mapping[str, Any], parts: Mapping[str, Checkpoint], where: str) -> int | None:
+    """The checkpoint's own, or else that of the part that has one."""
+    value = raw.get("metric_res", next((p.metric_res for p in parts.values() if p.metric_res is not None), None))
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < PATCH_SIZE):
+        raise CheckpointError(f"{where}: metric_res is {value!r}; expected a number of pixels, {PATCH_SIZE} or more")
     return value
 
 
@@ -328,15 +342,15 @@ def _camera_sigma_of(raw: Mapping[str, Any], parts: Mapping[str, Checkpoint], wh
     return rotation, focal
 
 
-def _confidence_map_of(raw: Mapping[str, Any], parts: Mapping[str, Checkpoint], where: str) -> ConfidenceMap | None:
-    """The checkpoint's own, or else that of its first part."""
-    value = raw.get("confidence_map")
+def _confidence_maps_of(raw: Mapping[str, Any], parts: Mapping[str, Checkpoint], where: str) -> ConfidenceMaps | None:
+    """The checkpoint's own, or else those of its first part."""
+    value = raw.get("confidence_maps")
     if value is None:
-        return next((part.confidence_map for part in parts.values()), None)
+        return next((part.confidence_maps for part in parts.values()), None)
     try:
-        return ConfidenceMap(**{name: tuple(float(v) for v in knots) for name, knots in value.items()})
+        return ConfidenceMaps.from_dict(value)
     except (TypeError, ValueError, AttributeError) as error:
-        raise CheckpointError(f"{where}: confidence_map cannot be used: {error}") from error
+        raise CheckpointError(f"{where}: confidence_maps cannot be used: {error}") from error
 
 
 def _describe(found: _Found, files: tuple[WeightFile, ...], parts: Mapping[str, Checkpoint]) -> Description:

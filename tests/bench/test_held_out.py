@@ -68,6 +68,7 @@ def test_cameras_from_matches_are_those_of_the_solver(
     model: DepthAnything3, scene: EvalScene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("depth_anything_3.bench.held_out.MATCHING_BLOCKS", (3,))
+    monkeypatch.setattr(model, "fast", False)
     seen: dict[str, Any] = {}
 
     def solve(matches: Any, depth: Any, intrinsics: Any, *, initial: Any) -> refine_cameras.MatchedCameras:

@@ -161,6 +161,7 @@ def test_a_folder_gives_what_the_api_gives(run: Run, checkpoint: Path, folder: P
         "refinement": direct.refinement.as_dict(),
         "alignment": None,
         "metric_focal": None,
+        "gaussian_refinement": None,
         "export_dir": str(out),
         "files": expected_files,
     }

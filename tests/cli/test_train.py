@@ -126,7 +126,7 @@ def test_settings_and_variants_count() -> None:
 # Mistakes --------------------------------------------------------------------------------------------------
 
 MISTAKES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "no recipe": ((), ("RECIPE: got nothing", "da3_tiny, da3metric_large")),
+    "no recipe": ((), ("RECIPE: got nothing", "da3_tiny_confidence, da3metric_large")),
     "another recipe": (("da3_huge",), ("recipe: got 'da3_huge'", "da3_giant_paper")),
     "another variant": (("da3_tiny", "--variant", "no_depth"), ("variant: got 'no_depth'", "separate_heads")),
     "not key=value": (("da3_tiny", "--set", "seed"), ("set: got 'seed'", "key=value")),

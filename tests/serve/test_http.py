@@ -26,6 +26,8 @@ from depth_anything_3.serve.sandbox import Roots
 
 FILES_OF_THEIR_OWN = {"masks"}
 """Arguments of the Python API that are files beside the images; see tests/serve/test_scene.py."""
+OF_SEQUENCES = {"anchors"}
+"""What a stream tells the windows of a sequence, which jobs do not have."""
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +158,7 @@ def test_every_option_of_the_python_api_is_one_of_the_server(url: str) -> None:
     signature = inspect.signature(DepthAnything3.inference).parameters
     assert (
         set(option_names())
-        == set(signature) - {"self", "image", "export_dir", "progress", "cancel"} - FILES_OF_THEIR_OWN
+        == set(signature) - {"self", "image", "export_dir", "progress", "cancel"} - FILES_OF_THEIR_OWN - OF_SEQUENCES
     )
     for cls in OPTION_CLASSES:
         for field in dataclasses.fields(cls):
@@ -164,7 +166,7 @@ def test_every_option_of_the_python_api_is_one_of_the_server(url: str) -> None:
                 assert field.default == signature[field.name].default, field.name
     content = HTTP.get(f"{url}/openapi.json").json()["paths"]["/v1/jobs"]["post"]["requestBody"]["content"]
     schema = content["application/json"]["schema"]
-    beside = {"image_paths", "mask_paths", "poses_path", "intrinsics_path", "export_dir"}
+    beside = {"image_paths", "mask_paths", "poses_path", "intrinsics_path", "export_dir", "priority"}
     assert schema["properties"].keys() == {*option_names(), *beside}
     assert schema["additionalProperties"] is False
     assert schema["properties"]["ref_view_strategy"]["enum"][0] == "first"

@@ -133,6 +133,7 @@ def test_the_published_fields_come_first_and_in_their_order() -> None:
         "confidence_map",
         "memory_plan",
         "observations",
+        "gaussian_refinement",
     ]
 
 

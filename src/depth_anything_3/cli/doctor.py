@@ -35,6 +35,7 @@ GIVES = {
     "onnx": "da3 export onnx",
     "stream": "long sequences",
     "train": "training, and data sets in HDF5 and EXR",
+    "tensorboard": "curves of training for TensorBoard",
     "serve": "the server",
     "ray": "many scenes over many machines",
     "demo": "the photographs of the demonstration",

@@ -270,7 +270,8 @@ def test_a_term_that_is_left_out_is_missed(tmp_path: Path) -> None:
 
 
 def test_there_is_one_for_every_recipe() -> None:
-    assert set(TWINS) == set(RECIPES)
+    confidence_alone = {"da3_tiny_confidence"}  # nothing in it could reach zero: see test_confidence
+    assert set(TWINS) | confidence_alone == set(RECIPES)
     with pytest.raises(UnknownNameError, match="da3_tiny"):
         twin("da3_huge")
 

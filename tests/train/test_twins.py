@@ -58,7 +58,7 @@ TWINS = {
     "da3_small": Twin(240, ANY_VIEW),
     "finetune": Twin(200, {**ANY_VIEW, "gradient": 0.014}, posed=0.4),
     # Three scales of the gradient, matches, and a tenth of the camera's weight.
-    "da3_tiny": Twin(400, {**ANY_VIEW, "gradient": 0.04, "camera": 0.08, "correspondence": 0.03}, posed=0.2),
+    "da3_tiny": Twin(600, {**ANY_VIEW, "gradient": 0.04, "camera": 0.08, "correspondence": 0.03}, posed=0.2),
     "teacher_large": Twin(240, SINGLE),
     "teacher_tiny": Twin(300, {**SINGLE, "gradient": 0.03}),
     "da3mono_large": Twin(240, SINGLE),

@@ -14,16 +14,19 @@ from depth_anything_3.infer.memory import estimate_memory
 from depth_anything_3.registry import MODEL_REGISTRY
 
 MEASURED = Path(__file__).resolve().parents[2] / "benchmarks" / "results" / "forward.json"
-CASES = [case for case in json.loads(MEASURED.read_text())["cases"] if case["path"] == "fast"]
+CASES = [
+    case  # in bfloat16 the benchmark lets the float32 weights go, which inference keeps: see benchmarks/memory.py
+    for case in json.loads(MEASURED.read_text())["cases"]
+    if case["path"] == "fast" and case["dtype"] == "float32"
+]
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case['preset']}-{case['views']}-{case['dtype']}")
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case['preset']}-{case['views']}")
 def test_estimate_is_near_the_measured_peak(case: dict[str, object]) -> None:
     with torch.device("meta"):
         net = create_object(load_config(MODEL_REGISTRY[str(case["preset"])]))
     height, width = case["size"]  # type: ignore[misc]
-    precision = getattr(torch, str(case["dtype"]))
-    estimate = estimate_memory(net, int(case["views"]), (height, width), dtype=precision) / 2**20  # type: ignore[call-overload]
+    estimate = estimate_memory(net, int(case["views"]), (height, width)) / 2**20  # type: ignore[call-overload]
     assert estimate == pytest.approx(case["peak_rss_mb"], rel=0.25)
 
 

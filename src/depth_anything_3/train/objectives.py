@@ -77,6 +77,8 @@ class ObjectiveOptions:
             term, see :mod:`~depth_anything_3.train.gaussian_losses`. ``depth`` is that of the drawn depth there, up to
             scale and shift.
         targets: at most so many views of a sample are drawn; the network sees the others, one at least.
+        redraw: draw those that the network sees as well. Where depth is coarse, nothing at all fits a new view as well
+            as Gaussians in wrong places do, and opacities once at zero have no gradient left to come back by.
         autocast_head: run the dense head in low precision too, not only the backbone.
     """
 
@@ -110,6 +112,7 @@ class ObjectiveOptions:
     picture: float = 1.0
     structure: float = 0.1
     targets: int = 1
+    redraw: bool = False
     autocast_head: bool = False
 
 
@@ -217,6 +220,7 @@ class Objective(nn.Module):
         if batch.views < 2:
             raise InputError("views", str(batch.views), "at least 2: some to see and some to draw")
         seen, drawn = _split(batch.views, o.targets, generator)
+        drawn += seen if o.redraw else []
         shown, wanted = batch.take(seen), batch.take(drawn)
         given = self._given(shown, generator)
         encoded = self._encode(shown, autocast, gaussians=True, ref_view_strategy="first", **given)

@@ -3,7 +3,8 @@
 usage: python benchmarks/streaming_sequences.py walk   --out FOLDER [--frames 300] [--laps 3] [--seed 3]
        python benchmarks/streaming_sequences.py rgbd DIR --out FOLDER
        python benchmarks/streaming_sequences.py video FILE --out FOLDER [--frames 300]
-       common: [--model bundled] [--window 60] [--overlap 10] [--refine off|poses|full] [--process-res N]
+       common: [--model bundled] [--window 60] [--overlap 10] [--refine off|poses|full ...] [--process-res N]
+               [--runs chain loops "loops, anchors"]
 
 ``walk`` renders laps around a room of the procedural world; ``rgbd`` reads a folder with ``images`` and ``scene.npz``.
 Each is run with plain chaining (loops off), with loops, and with loops and the poses of shared frames told to the
@@ -16,6 +17,7 @@ stopped goes on.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import time
 from collections.abc import Iterator, Sequence
@@ -43,7 +45,7 @@ from depth_anything_3.stream.reconstructor import StreamingReconstructor
 from depth_anything_3.synth.cameras import Cameras, clearance, intrinsics_of, look_at
 from depth_anything_3.synth.render import render, to_bytes
 from depth_anything_3.synth.scenes import Scene, make_scene
-from depth_anything_3.types.options import InferOptions, PreprocessOptions, StreamOptions
+from depth_anything_3.types.options import REFINE_MODES, InferOptions, PreprocessOptions, RefineMode, StreamOptions
 
 HEIGHT, WIDTH = 84, 112
 
@@ -122,14 +124,19 @@ def video(file: Path, most: int) -> Recording:
 
 
 def run(
-    model: DepthAnything3, sequence: Recording, args: argparse.Namespace, options: dict[str, Any], state: Path
+    model: DepthAnything3,
+    sequence: Recording,
+    args: argparse.Namespace,
+    options: dict[str, Any],
+    refine: RefineMode,
+    state: Path,
 ) -> dict[str, Any]:
     """One run: numbers, the path, and points of the cloud."""
     started = time.perf_counter()
     with StreamingReconstructor(
         model,
         StreamOptions(window=args.window, overlap=args.overlap, **options),
-        inference=InferOptions(refine=args.refine),
+        inference=InferOptions(refine=refine),
         preprocessing=PreprocessOptions(process_res=args.process_res or model.process_res),
         store=state,
         total=len(sequence.frames),
@@ -246,18 +253,23 @@ def main() -> None:
     parser.add_argument("--model", default="bundled")
     parser.add_argument("--window", type=int, default=60)
     parser.add_argument("--overlap", type=int, default=10)
-    parser.add_argument("--refine", default="off")
+    parser.add_argument("--refine", nargs="+", default=["off"], choices=REFINE_MODES)
+    parser.add_argument("--runs", nargs="+", default=list(RUNS), choices=list(RUNS))
     parser.add_argument("--process-res", type=int)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     model = DepthAnything3.from_pretrained(args.model)
     for sequence in _sources(args):
         name = args.kind if args.source is None else args.source.stem
-        state = args.out / f"state_{name}_{args.refine}"
-        runs = {key: run(model, sequence, args, options, state / key) for key, options in RUNS.items()}
-        draw(runs, sequence.truth, args.out / f"{name}_{args.refine}.png")
+        runs = {}
+        for refine, key in itertools.product(args.refine, args.runs):
+            state = args.out / f"state_{name}_{refine}" / key
+            title = key if len(args.refine) == 1 else f"{key}, refine={refine}"
+            runs[title] = run(model, sequence, args, RUNS[key], refine, state)
+        stem = f"{name}_{'_'.join(args.refine)}"
+        draw(runs, sequence.truth, args.out / f"{stem}.png")
         found = {name: {run: found["numbers"] for run, found in runs.items()}, "arguments": _plain(args)}
-        (args.out / f"{name}_{args.refine}.json").write_text(json.dumps(found, indent=2) + "\n")
+        (args.out / f"{stem}.json").write_text(json.dumps(found, indent=2) + "\n")
         print(json.dumps(found, indent=2))
 
 

@@ -473,7 +473,7 @@ _COLOUR_PATH = ("gs_head.images_merger.", "gs_head.scratch.output_conv2.0.")
 
 @RECIPES.register("gs_tiny")
 def gs_tiny(
-    *, cache: Path | None = None, checkpoint: str = "bundled", how: str = "frozen", steps: int = 4_000
+    *, cache: Path | None = None, checkpoint: str = "bundled", how: str = "frozen", steps: int = 1_600
 ) -> TrainConfig:
     """The Gaussian head at demonstration size, on the bundled any-view network: novel views of procedural scenes.
 
@@ -490,8 +490,10 @@ def gs_tiny(
     config = TrainConfig(
         name="gs_tiny",
         preset="da3-gs-tiny",
-        objective=ObjectiveOptions(kind="gaussians", structure=0.1, depth=0.05, targets=2, pose_conditioning=0.5),
-        phases=(Phase(steps=steps, learning_rate=5e-4, warmup=steps // 40, data=views),),
+        objective=ObjectiveOptions(
+            kind="gaussians", structure=0.1, depth=0.05, targets=2, redraw=True, pose_conditioning=0.5
+        ),
+        phases=(Phase(steps=steps, learning_rate=2e-4, warmup=steps // 40, data=views),),
         sources=((ProceduralSource(count=2_500, growth=0.3, most=16_000, cache=cache), 1.0),),
         augment=_SAME_IN_ALL_VIEWS,
         init=InitOptions(

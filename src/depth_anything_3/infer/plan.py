@@ -108,11 +108,12 @@ def plan_memory(
     """
     limit = free_memory(device) if limit is None else limit
     how: dict[str, Any] = {"device": device, "dtype": dtype, "kept_features": kept_features, "fast": fast}
-    found = [planned(net, views, image_hw, step=step, limit=limit, **how) for step in _steps(device, gaussians)]
-    for plan in found:
-        if limit is None or plan.predicted <= limit:
-            return plan
-    raise _nothing_fits(net, views, image_hw, min(found, key=lambda plan: plan.predicted), how)
+    plans = []
+    for step in _steps(device, gaussians):
+        plans.append(planned(net, views, image_hw, step=step, limit=limit, **how))
+        if limit is None or plans[-1].predicted <= limit:
+            return plans[-1]
+    raise _nothing_fits(net, views, image_hw, min(plans, key=lambda plan: plan.predicted), how)
 
 
 def leaner(plan: MemoryPlan, device: torch.device, *, gaussians: bool = False) -> str | None:

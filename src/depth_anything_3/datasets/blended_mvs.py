@@ -19,7 +19,7 @@ from depth_anything_3.datasets._folder import (
     SceneFiles,
     assemble,
     by_number,
-    folders,
+    folders_holding,
     names_matching,
 )
 from depth_anything_3.datasets._reading import damage_in, read_image, read_mvsnet_camera, read_pfm, valid_depth
@@ -45,10 +45,8 @@ class BlendedMvs(FolderDataset[SceneFiles]):
     layout = "folders PROJECT that hold blended_images/, cams/ and rendered_depth_maps/"
 
     def _find(self) -> Iterator[tuple[str, Path]]:
-        for folder, inner, _ in folders(self.root, depth=4):
-            if {"blended_images", "cams", "rendered_depth_maps"} <= set(inner):
-                inner.clear()
-                yield folder.name, folder
+        for folder in folders_holding(self.root, "blended_images", "cams", "rendered_depth_maps", depth=4):
+            yield folder.name, folder
 
     def _open(self, scene: str, place: Path) -> SceneFiles:
         images = {name for name in names_matching(place / "blended_images", "", ".jpg") if name.isdecimal()}

@@ -614,7 +614,7 @@ class DepthAnything3(nn.Module):
             process_res_method=process_res_method,
             alpha=alpha,
         )
-        check_count("batch_size", batch_size)
+        check_count("batch_size", batch_size, optional=True)
         sources = as_image_list(image, video)
         _, calibrations = check_cameras(None, intrinsics, len(sources))
         given_masks = as_mask_list(masks, sources)

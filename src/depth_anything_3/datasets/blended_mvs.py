@@ -22,7 +22,7 @@ from depth_anything_3.datasets._folder import (
     folders_holding,
     names_matching,
 )
-from depth_anything_3.datasets._reading import damage_in, read_image, read_mvsnet_camera, read_pfm, valid_depth
+from depth_anything_3.datasets._reading import damage_in, mvsnet_camera, read_image, read_pfm, valid_depth
 from depth_anything_3.datasets.base import CorruptSample, View
 
 NEIGHBOURS = 10
@@ -60,10 +60,11 @@ class BlendedMvs(FolderDataset[SceneFiles]):
     def _camera(self, files: SceneFiles, index: int) -> CameraOfFrame:
         file = files.place / "cams" / f"{files.frames[index]}_cam.txt"
         with damage_in(file):
-            nearest = float(file.read_text().split()[27])  # behind two words, 16 and 9 numbers
+            words = file.read_text().split()
+            camera, nearest = mvsnet_camera(words), float(words[27])  # behind two words, 16 and 9 numbers
         if self.clean and not nearest > 0:
             raise CorruptSample(file, f"its nearest depth is {nearest:g}")
-        return read_mvsnet_camera(file)
+        return camera
 
     def _view(
         self,

@@ -78,7 +78,7 @@ def _add_submission(routes: APIRouter, queue: JobQueue) -> None:
             limits = queue.settings.limits
             most = 2 * limits.images + 3  # images, masks, and one file more than there may be of others
             async with request.form(max_files=most, max_fields=8, max_part_size=16 * MIB) as form:
-                parts = _form_parts(form)
+                parts = await in_turn(partial(_form_parts, form))
                 check_priority(request, parts.get("priority"))
                 job = await in_turn(partial(queue.submit, **parts, **known))
         return JSONResponse(job_view(job), 202, headers={"Location": f"/v1/jobs/{job.id}"})
@@ -225,12 +225,25 @@ async def json_object(request: Request) -> dict[str, Any]:
             raise HttpError(413, "too_large", f"more than {MOST_JSON} bytes of JSON; upload images as a form instead")
         pieces.append(piece)
     try:
-        value = json.loads(b"".join(pieces), parse_constant=_no_constant)
+        value = await in_turn(lambda: _parsed(b"".join(pieces)))
     except (ValueError, RecursionError):
         raise HttpError(400, "invalid_json", "the body is not JSON") from None
     if not isinstance(value, dict):
         raise HttpError(400, "invalid_json", "the body is not a JSON object")
     return value
+
+
+def _parsed(text: str | bytes) -> Any:
+    """JSON, without constants that are none.
+
+    A parser in C keeps the interpreter to itself until it is done; where it asks Python for each number, the event loop
+    has its turns.
+    """
+    return json.loads(text, parse_constant=_no_constant, parse_float=_number)
+
+
+def _number(text: str) -> float:
+    return float(text)
 
 
 def _no_constant(name: str) -> float:
@@ -294,7 +307,7 @@ def _form_parts(form: FormData) -> dict[str, Any]:
             target.append(IncomingImage(value.filename or "", value.file))
         elif name == "options" and isinstance(value, str):
             try:
-                options = json.loads(value, parse_constant=_no_constant)
+                options = _parsed(value)
             except (ValueError, RecursionError):
                 raise InputError("options", repr(value)[:100], "a JSON object") from None
             if not isinstance(options, dict):

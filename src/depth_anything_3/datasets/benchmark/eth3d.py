@@ -80,8 +80,8 @@ class Eth3d(ListedDataset):
             skipped={"cleaning: wrong depth": len(images) - len(kept)},
             images=tuple(place / "images" / name for name in names),
             depths=tuple(self._depth_file(place, name) for name in names),
-            intrinsics=np.stack(matrices) if matrices else np.zeros((0, 3, 3)),
-            extrinsics=np.stack([image.extrinsics for image in kept]) if kept else np.zeros((0, 3, 4)),
+            intrinsics=np.reshape(matrices, (-1, 3, 3)),
+            extrinsics=np.reshape([image.extrinsics for image in kept], (-1, 3, 4)),
         )
 
     def _depth_file(self, place: Path, name: str) -> Path | None:

@@ -65,7 +65,7 @@ class HiRoom(ListedDataset):
             images=tuple(posed),
             depths=tuple(place / "depth" / f"{p.stem}.png" for p in posed),
             intrinsics=same_camera(k, len(posed)),
-            extrinsics=np.stack(poses) if poses else np.zeros((0, 3, 4)),
+            extrinsics=np.reshape(poses, (-1, 3, 4)),
         )
 
     def _pose(self, file: Path) -> np.ndarray:

@@ -88,8 +88,8 @@ class ScanNetPP(ListedDataset):
             skipped={"not of the phone": len(images) - len(kept)},
             images=tuple(place / "images" / image.name for image in kept),
             depths=tuple(place / "render_depth" / f"{Path(image.name).stem}.png" for image in kept),
-            intrinsics=np.stack([_all_pixels(camera) for camera in taken]) if taken else np.zeros((0, 3, 3)),
-            extrinsics=np.stack([image.extrinsics for image in kept]) if kept else np.zeros((0, 3, 4)),
+            intrinsics=np.reshape([_all_pixels(camera) for camera in taken], (-1, 3, 3)),
+            extrinsics=np.reshape([image.extrinsics for image in kept], (-1, 3, 4)),
             taken=taken,
         )
 

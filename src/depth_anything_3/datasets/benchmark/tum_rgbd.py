@@ -60,7 +60,7 @@ class TumRgbd(ListedDataset):
             images=tuple(place / row[1] for row, _ in found),
             depths=tuple(None if at is None else place / depths[at][1] for at in beside),
             intrinsics=same_camera(_intrinsics(place.name), len(found)),
-            extrinsics=np.stack([_pose(poses[at]) for _, at in found]) if found else np.zeros((0, 3, 4)),
+            extrinsics=np.reshape([_pose(poses[at]) for _, at in found], (-1, 3, 4)),
         )
 
     def _read_depth(self, file: Path, size: tuple[int, int]) -> Shaped[np.ndarray, "h w"]:

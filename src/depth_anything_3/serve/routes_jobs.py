@@ -39,6 +39,7 @@ _INLINE = {".jpg", ".jpeg", ".png", ".webp", ".mp4"}
 _TYPES = {".glb": "model/gltf-binary", ".npz": "application/octet-stream", ".npy": "application/octet-stream"}
 _SAFE_TYPES = {"image/jpeg", "image/png", "image/webp", "video/mp4", "application/json", "model/gltf-binary"}
 _PATHS = {"masks": "mask_paths", "poses": "poses_path", "intrinsics": "intrinsics_path"}
+_INTRINSICS = "a camera file with intrinsics, or a text file that says a field of view (60deg) or exif."
 MOST_JSON = 96 * MIB
 """Bytes of a JSON body: enough for images in base64."""
 
@@ -330,7 +331,7 @@ def submission_schema() -> dict[str, Any]:
         "image_paths": {**strings, "minItems": 1, "description": "Below a root: photos, or one video."},
         "mask_paths": {**strings, "description": "Below a root: one mask for each image, white where it counts."},
         "poses_path": {"type": "string", "description": "Below a root: a camera file with poses."},
-        "intrinsics_path": {"type": "string", "description": "Below a root: a camera file with intrinsics."},
+        "intrinsics_path": {"type": "string", "description": f"Below a root: {_INTRINSICS}"},
         "export_dir": {
             "anyOf": [{"type": "string"}, {"type": "null"}],
             "default": None,
@@ -347,7 +348,7 @@ def submission_schema() -> dict[str, Any]:
             "images": {**files_, "minItems": 1, "description": "Photos, or one video."},
             "masks": {**files_, "description": "One for each image, in order; white where it counts."},
             "poses": {"type": "string", "format": "binary", "description": "A camera file with poses."},
-            "intrinsics": {"type": "string", "format": "binary", "description": "A camera file with intrinsics."},
+            "intrinsics": {"type": "string", "format": "binary", "description": _INTRINSICS.capitalize()},
             "options": {"type": "string", "description": "JSON object of options, as in the JSON form."},
             "export_dir": {"type": "string"},
             "priority": turn,

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import resource
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from peak import peak_bytes
 
 from depth_anything_3.bench.flying import BLURS, ROWS, tally
 from depth_anything_3.refine.points import points
@@ -78,13 +78,13 @@ def one(file: Path, name: str) -> None:
     """Print seconds and megabytes of one case."""
     torch.set_num_threads(1)
     prediction = Prediction.load(file)
-    before, start = peak_megabytes(), time.process_time()
+    before, start = peak_bytes(), time.process_time()
     if name == "mesh":
         mesh(prediction, "raw")
     else:
         points(prediction, name)
     seconds = time.process_time() - start
-    print(json.dumps({"seconds": round(seconds, 2), "more_peak_megabytes": round(peak_megabytes() - before)}))
+    print(json.dumps({"seconds": round(seconds, 2), "more_peak_megabytes": round((peak_bytes() - before) / 2**20)}))
 
 
 def room(views: int, height: int, width: int) -> Prediction:
@@ -102,11 +102,6 @@ def room(views: int, height: int, width: int) -> Prediction:
         intrinsics=sample.intrinsics,
         processed_images=(sample.rgb * 255).astype(np.uint8),
     )
-
-
-def peak_megabytes() -> float:
-    """Largest resident memory of this process so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def main() -> None:

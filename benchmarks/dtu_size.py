@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -23,6 +22,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
+from peak import peak_bytes
 
 Array = npt.NDArray[np.float64]
 
@@ -78,7 +78,7 @@ def score(folder: Path, mode: str) -> dict[str, object]:
     )
     if wrong := [result.error for result in results if result.error is not None]:
         raise SystemExit(f"failed: {wrong[0]}")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1024 if sys.platform == "linux" else 1)
+    peak = peak_bytes()
     return {
         "mode": mode,
         "scans": len(results),

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -18,6 +17,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from peak import peak_bytes
 
 from depth_anything_3.errors import MissingExtraError
 from depth_anything_3.export.base import EXPORTERS, export_all, resolve_options
@@ -46,12 +46,12 @@ def wall(views: int, height: int, width: int) -> Prediction:
 def measure(name: str, prediction: Prediction) -> dict[str, float]:
     """What one exporter takes, in this process."""
     with tempfile.TemporaryDirectory() as folder:
-        before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+        before, start = peak_bytes(), time.process_time()
         paths = export_all(prediction, folder, resolve_options([name]))
         seconds = time.process_time() - start
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+        peak = peak_bytes() - before
         size = sum(path.stat().st_size for path in paths)
-    return {"seconds": round(seconds, 2), "peak_mb": round(peak / 1024, 1), "file_mb": round(size / 1e6, 2)}
+    return {"seconds": round(seconds, 2), "peak_mb": round(peak / 2**20, 1), "file_mb": round(size / 1e6, 2)}
 
 
 def main() -> None:

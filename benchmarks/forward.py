@@ -21,7 +21,6 @@ import argparse
 import itertools
 import json
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -32,6 +31,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from peak import peak_bytes
 
 if TYPE_CHECKING:
     from depth_anything_3.model.da3 import Network
@@ -58,11 +58,6 @@ def unit_seconds() -> float:
     a, b = (torch.randn(_GEMM, _GEMM, generator=generator) for _ in range(2))
     with torch.inference_mode():
         return median_seconds(lambda: a @ b, runs=15, warm_up=3) / (2 * _GEMM**3 / 1e12)
-
-
-def peak_megabytes() -> float:
-    """Largest resident size of this process so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 10 if sys.platform == "linux" else 1 << 20)
 
 
 def kernel_rates(dtype: torch.dtype) -> dict[str, float]:
@@ -156,7 +151,7 @@ def measure(preset: str, views: int, dtype: str, path: str, runs: int) -> dict[s
 
     precision, chunking = getattr(torch, dtype), WHOLE
     network: Network = built(preset)
-    loaded = peak_megabytes()
+    loaded = peak_bytes()
     images = torch.randn(1, views, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
     autocast = path == "stock" and precision != torch.float32
     if path == "fast":
@@ -170,7 +165,7 @@ def measure(preset: str, views: int, dtype: str, path: str, runs: int) -> dict[s
     run = forward if path != "onnx" else in_onnxruntime(preset, images)
     before = unit_seconds()
     seconds = median_seconds(run, runs, warm_up=1)
-    peak = None if path == "onnx" else round(peak_megabytes())
+    peak = None if path == "onnx" else round(peak_bytes() / 2**20)
     after, rates = unit_seconds(), kernel_rates(precision)
     unit, work = (before + after) / 2, operations(built(preset), images)
     floor = sum(work[kind] / rates[kind] for kind in work)
@@ -185,7 +180,7 @@ def measure(preset: str, views: int, dtype: str, path: str, runs: int) -> dict[s
         "unit_seconds": round(unit, 4),
         "unit_drift": round(abs(before - after) / unit, 4),
         "peak_rss_mb": peak,
-        "loaded_rss_mb": round(loaded),
+        "loaded_rss_mb": round(loaded / 2**20),
         "gflop": {kind: round(value, 1) for kind, value in work.items()},
         "gflops": {kind: round(value) for kind, value in rates.items()},
         "floor_units": round(floor / unit, 4),

@@ -17,6 +17,8 @@ import sys
 import time
 from pathlib import Path
 
+from peak import peak_bytes
+
 Case = tuple[str, int, int, int, str, str]
 
 CASES: tuple[Case, ...] = (
@@ -49,11 +51,6 @@ CASES: tuple[Case, ...] = (
     ("da3-tiny", 200, 70, 70, "attention-blocked", "float32"),
     ("da3-small", 200, 70, 70, "full", "float32"),
 )
-
-
-def peak_bytes() -> int:
-    """Largest resident size of this process so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 << 10 if sys.platform == "linux" else 1)
 
 
 def measure(case: Case, address_space: float | None = None) -> dict[str, object]:

@@ -13,12 +13,12 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import resource
 import statistics
 import time
 from collections.abc import Callable
 
 import torch
+from peak import peak_bytes
 from torch import Tensor
 
 from depth_anything_3.splat.base import render
@@ -87,7 +87,7 @@ def main() -> None:
         "unit_seconds": round(unit, 3),
         "seconds": {str(pixels): round(value, 3) for pixels, value in seconds.items()},
         "in_units": {str(pixels): round(value / unit, 3) for pixels, value in seconds.items()},
-        "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "peak_memory_mib": peak_bytes() >> 20,
         "torch": torch.__version__,
         "machine": platform.machine(),
     }

@@ -19,7 +19,6 @@ import argparse
 import copy
 import json
 import platform
-import resource
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -27,6 +26,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from peak import peak_bytes
 
 from depth_anything_3.bench.published_streaming import published_path
 from depth_anything_3.metrics.trajectory import trajectory_errors
@@ -125,7 +125,7 @@ def run_state(world: OracleWorld, *, size: int, overlap: int) -> dict[str, objec
         for frame in range(len(world)):
             stream.push(frame_picture(frame))
             if (frame + 1) % max(len(world) // 5, 1) == 0:
-                peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+                peak = peak_bytes() >> 20
                 grown.append({"frames": frame + 1, "peak_memory_mb": peak, "state_bytes": stream.store.size})
         stream.finalize()
         error = trajectory_errors(stream.trajectory(), world.extrinsics).rmse
@@ -154,7 +154,7 @@ def one_seed(world: OracleWorld, seed: int, *, size: int, overlap: int) -> dict[
     oracle = Oracle(world=world, seed=seed)
     ours = run(oracle, size=size, overlap=overlap)
     found = {"loops checked": ours[True], "check off": ours[False], "published scheme": published(oracle, size)}
-    found["process"] = {"peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024}
+    found["process"] = {"peak_memory_mb": peak_bytes() >> 20}
     return found
 
 

@@ -11,12 +11,12 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import resource
 import subprocess
 import sys
 import time
 
 import numpy as np
+from peak import peak_bytes
 
 from depth_anything_3.stream.reconstructor import StreamingReconstructor
 from depth_anything_3.types.options import PreprocessOptions, StreamOptions
@@ -46,7 +46,7 @@ def one_size(source: str, size: int, process_res: int | None) -> dict[str, float
     return {
         "window": size,
         "frames_per_second": round((size - overlap) / seconds, 2),
-        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "peak_memory_mb": peak_bytes() >> 20,
         "estimate_mb": estimate_memory(model.model, size, (height, side)) // 1_000_000,
     }
 

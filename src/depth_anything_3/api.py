@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import threading
 import warnings
@@ -376,26 +375,17 @@ class DepthAnything3(nn.Module):
             raise CapabilityError(
                 "extrinsics", "poses", f"none: {self.model_name} predicts no cameras to align to them"
             )
-        frames = _frames_to_render(render_exts, render_ixts, render_hw)
-        drawn = export_dir is not None and "gs_video" in str(export_format)
-        _warn_of_unused(
-            **{name: None if drawn else value for name, value in frames.items()},
-            feat_vis_fps=feat_vis_fps if feat_vis_fps != 15 and "feat_vis" not in str(export_format) else None,
-            export_kwargs=export_kwargs if export_dir is None else None,
-        )
-        formats: dict[str, Any] = {}
-        if export_dir is not None:
-            general = {
-                "conf_thresh_percentile": conf_thresh_percentile,
-                "num_max_points": num_max_points,
-                "show_cameras": show_cameras,
-                "feat_vis_fps": feat_vis_fps,
-                "clean": clean,
-                "export_feat_layers": options.export_feat_layers,
-                **frames,
-            }
-            formats = resolve_options(parse_formats(export_format), export_kwargs, shared_defaults(general))
-            check_exportable(formats, self.predicted_fields(options, with_intrinsics=intrinsics is not None))
+        general = {
+            "conf_thresh_percentile": conf_thresh_percentile,
+            "num_max_points": num_max_points,
+            "show_cameras": show_cameras,
+            "feat_vis_fps": feat_vis_fps,
+            "clean": clean,
+            "export_feat_layers": options.export_feat_layers,
+            **_frames_to_render(render_exts, render_ixts, render_hw),
+        }
+        formats = _formats(export_dir is not None, str(export_format), general, export_kwargs)
+        check_exportable(formats, self.predicted_fields(options, with_intrinsics=intrinsics is not None))
 
         inputs = preprocess(
             sources,
@@ -421,13 +411,8 @@ class DepthAnything3(nn.Module):
         if options.refine != "off":
             report("refine", 0, 1)
             prediction = self._refined(prediction, inputs, sources, options, preprocessing, given=all_given)
-            if options.refine == "full":  # other depth, other confidence: what these are worth was not measured
-                prediction = replace(prediction, confidence_map=None)
             report("refine", 1, 1)
-        if options.infer_gs and options.gs_source == "depth":
-            prediction = _with_plain_gaussians(prediction)
-        if options.infer_gs and options.gs_refine:
-            prediction = _with_refined_gaussians(prediction, options.gs_refine, report)
+        prediction = _with_gaussians(prediction, options, report)
         prediction = _at_size(prediction, sources, options)
         if export_dir is not None:
             self._export(prediction, Path(export_dir), formats, report)
@@ -614,7 +599,7 @@ class DepthAnything3(nn.Module):
             process_res_method=process_res_method,
             alpha=alpha,
         )
-        check_count("batch_size", batch_size)
+        check_count("batch_size", batch_size, optional=True)
         sources = as_image_list(image, video)
         _, calibrations = check_cameras(None, intrinsics, len(sources))
         given_masks = as_mask_list(masks, sources)
@@ -696,7 +681,7 @@ class DepthAnything3(nn.Module):
             return Pictures(pixels=pixels, records=records)
 
         small = max(prediction.depth.shape[1:]) < PROCESS_RES and prediction.gaussians is None
-        return refine_prediction(
+        refined = refine_prediction(
             prediction,
             pictures(FEATURE_SIZE),
             mode=options.refine,
@@ -707,6 +692,8 @@ class DepthAnything3(nn.Module):
             patches=lambda: best_patches_of(self.model, inputs, device=self.device, dtype=self.dtype),
             device=self.device,
         )
+        # Other depth, other confidence: what these are worth was not measured.
+        return replace(refined, confidence_map=None) if options.refine == "full" else refined
 
     def _export(self, prediction: Prediction, folder: Path, formats: Mapping[str, Any], report: Reporter) -> None:
         def on_format(name: str, done: int, total: int) -> None:
@@ -810,18 +797,19 @@ def _frames_to_render(
     }
 
 
-def _with_plain_gaussians(prediction: Prediction) -> Prediction:
-    from depth_anything_3.splat.from_depth import plain_gaussians
+def _with_gaussians(prediction: Prediction, options: InferOptions, report: Reporter) -> Prediction:
+    """With Gaussians from the depth, and with Gaussians optimised, where that was asked for."""
+    if options.infer_gs and options.gs_source == "depth":
+        from depth_anything_3.splat.from_depth import plain_gaussians
 
-    return dataclasses.replace(prediction, gaussians=plain_gaussians(prediction))
+        prediction = replace(prediction, gaussians=plain_gaussians(prediction))
+    if options.infer_gs and options.gs_refine:
+        from depth_anything_3.splat.refine import with_refined_gaussians
 
-
-def _with_refined_gaussians(prediction: Prediction, steps: int, report: Reporter) -> Prediction:
-    from depth_anything_3.splat.refine import with_refined_gaussians
-
-    return with_refined_gaussians(
-        prediction, steps, on_step=lambda done, total: report("refine", done, total, "gaussians")
-    )
+        return with_refined_gaussians(
+            prediction, options.gs_refine, on_step=lambda done, total: report("refine", done, total, "gaussians")
+        )
+    return prediction
 
 
 def _check_output_size(inputs: ModelInputs, options: InferOptions) -> None:
@@ -841,8 +829,14 @@ def _at_size(prediction: Prediction, sources: Sequence[ImageSource], options: In
     return at_input_resolution(prediction, sources)
 
 
-def _warn_of_unused(**arguments: object) -> None:
-    """Say which arguments were given although nothing here reads them."""
-    given = [name for name, value in arguments.items() if value is not None]
-    if given:
+def _formats(
+    writes: bool, names: str, general: dict[str, object], export_kwargs: Mapping[str, Mapping[str, Any]] | None
+) -> dict[str, Any]:
+    """Formats that will be written, with their options; none where nothing is written. Warns of arguments in vain."""
+    drawn = writes and "gs_video" in names
+    ignored = {name: None if drawn else general[name] for name in ("render_exts", "render_ixts", "render_hw")}
+    ignored["feat_vis_fps"] = None if general["feat_vis_fps"] == 15 or "feat_vis" in names else True
+    ignored["export_kwargs"] = None if writes else export_kwargs
+    if given := [name for name, value in ignored.items() if value is not None]:
         warnings.warn(f"{', '.join(given)}: no effect, because no format that is exported here reads it", stacklevel=3)
+    return resolve_options(parse_formats(names), export_kwargs, shared_defaults(general)) if writes else {}

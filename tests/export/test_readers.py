@@ -90,7 +90,7 @@ def test_open3d_reads_clouds_surfaces_and_gaussians(room: Prediction, tmp_path: 
 
     gaussians = small_prediction(gaussians=True)
     everything = gs_ply.Options(min_opacity=0, border=0, max_depth_percentile=100, max_depth_jump=0)
-    (path,) = gs_ply.export(gaussians, tmp_path, everything)
+    (path,) = gs_ply.EXPORTER.export(gaussians, tmp_path, everything)
     read = o3d.t.io.read_point_cloud(str(path))
     assert gaussians.gaussians is not None
     np.testing.assert_allclose(read.point.positions.numpy(), gaussians.gaussians.means[0].numpy(), atol=1e-6)

@@ -82,6 +82,18 @@ def test_the_result_says_what_was_picked_and_is_the_same(model: DepthAnything3) 
         model.inference(views, max_memory=-1)
 
 
+def test_without_the_twin_the_plan_is_made_for_the_network_itself(
+    model: DepthAnything3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(fast: bool) -> int:
+        return planned(model.model, 3, (42, 56), step="full", device=CPU, dtype=torch.float32, fast=fast).predicted
+
+    between = (full(True) + full(False)) / 2e9
+    assert model.inference(pictures(3), process_res=56, max_memory=between).memory_plan.startswith("full")
+    monkeypatch.setattr(model, "fast", False)
+    assert model.inference(pictures(3), process_res=56, max_memory=between).memory_plan.startswith("head-chunked")
+
+
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError()], ids=["cuda", "host"])
 def test_running_out_of_memory_is_tried_once_more_one_step_leaner(
     model: DepthAnything3, monkeypatch: pytest.MonkeyPatch, error: Exception

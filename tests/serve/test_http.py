@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import inspect
 import io
@@ -19,6 +20,7 @@ from support.results import small_prediction, write_result
 from support.serving import HTTP, png, running_server, settings_for, until
 
 from depth_anything_3.gallery.app import make_app
+from depth_anything_3.serve import routes_jobs
 from depth_anything_3.serve.app import create_app
 from depth_anything_3.serve.client import Client, JobFailedError, ServerError
 from depth_anything_3.serve.requests import OPTION_CLASSES, option_names
@@ -51,6 +53,24 @@ def url(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def client(url: str) -> Iterator[Client]:
     with Client(url) as connected:
         yield connected
+
+
+def test_json_is_read_where_no_event_loop_waits(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, loops = routes_jobs._parsed, []
+
+    def parsed(text: str | bytes) -> object:
+        loops.append(asyncio._get_running_loop())
+        return whole(text)
+
+    monkeypatch.setattr(routes_jobs, "_parsed", parsed)
+    poses = [[1.5, 2, 3, 4]] * 10_000
+    answers = [
+        HTTP.post(f"{url}/v1/jobs", json={"image_paths": ["a.png"], "extrinsics": poses}),
+        HTTP.post(f"{url}/v1/jobs", data={"options": json.dumps({"extrinsics": poses})}, files={"images": png()}),
+    ]
+    for answer in answers:
+        assert answer.status_code == 400 and len(answer.text) < 2000
+    assert loops == [None, None]
 
 
 def test_upload_watch_download_delete(client: Client, url: str, tmp_path: Path) -> None:

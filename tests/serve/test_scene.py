@@ -73,6 +73,16 @@ def test_camera_files_go_by_names_and_views_keep_their_order(tmp_path: Path) -> 
         open_scene(twins, files, parse_request({}, images=2), Limits())
 
 
+def test_a_file_may_say_a_field_of_view(tmp_path: Path) -> None:
+    images = stored(tmp_path, ("a.png", "b.png"))
+    (tmp_path / "fov.txt").write_text("90deg\n")
+    _, known = open_scene(images, {"intrinsics": [tmp_path / "fov.txt"]}, parse_request({}, images=2), Limits())
+    assert np.allclose(known["intrinsics"], [[40, 0, 40], [0, 40, 30], [0, 0, 1]]) and "extrinsics" not in known
+    (tmp_path / "fov.txt").write_text("wide")
+    with pytest.raises(InputError, match=r"--intrinsics.*fov\.txt"):
+        open_scene(images, {"intrinsics": [tmp_path / "fov.txt"]}, parse_request({}, images=2), Limits())
+
+
 def test_frames_of_a_video_are_chosen_and_counted(tmp_path: Path) -> None:
     film = write_video(tmp_path / "film.avi", 12, fps=4)
     request = parse_request({"video": {"stride": 3}}, images=None)

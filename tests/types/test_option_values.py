@@ -43,6 +43,7 @@ def test_first_source_wins() -> None:
         ({"layers": 3}, r"^x\.layers"),
         ({"layers": [1, None]}, r"^x\.layers"),
         ({"name": 3}, r"^x\.name: got 3; expected a string"),
+        ({"layers": [None] * 10_000}, r"^x\.layers: got \[(None, ){20}\.\.\.\]; "),
         ({"nam": ""}, r"^x\.nam: .*mode, interval, size, layers, name"),
     ],
 )

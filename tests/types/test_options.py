@@ -16,6 +16,7 @@ from depth_anything_3.types.options import (
     FuseOptions,
     InferOptions,
     PreprocessOptions,
+    StreamOptions,
     check_choice,
     clean_preset,
 )
@@ -161,6 +162,12 @@ def test_clean_options_are_checked(wrong: dict[str, float]) -> None:
 def test_fuse_options_are_checked(wrong: dict[str, float]) -> None:
     with pytest.raises(InputError, match=next(iter(wrong))):
         FuseOptions(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("options", "name"), [(InferOptions, "gs_refine"), (StreamOptions, "queue")])
+def test_a_count_that_must_be_there_cannot_be_none(options: Any, name: str) -> None:
+    with pytest.raises(InputError, match=f"{name}: got None; expected a whole number, at least [01]$"):
+        options(**{name: None})
 
 
 @pytest.mark.parametrize("name", ["stride", "limit"])

@@ -16,6 +16,7 @@ from typing import Any, Generic, Literal, TypeVar, get_args
 
 from depth_anything_3._optional import require
 from depth_anything_3.errors import Cancelled, DA3Error, InputError
+from depth_anything_3.types.options import check_choice, check_count
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -43,14 +44,11 @@ class EngineOptions:
     attempts: int = 2
 
     def __post_init__(self) -> None:
-        if self.engine not in ENGINES:
-            raise InputError("engine", repr(self.engine), "an engine", ENGINES)
-        if self.workers is not None and self.workers < 1:
-            raise InputError("workers", repr(self.workers), "at least 1")
+        check_choice("engine", self.engine, ENGINES)
+        check_count("workers", self.workers, optional=True)
+        check_count("attempts", self.attempts)
         if self.gpus < 0:
             raise InputError("gpus", repr(self.gpus), "at least 0")
-        if self.attempts < 1:
-            raise InputError("attempts", repr(self.attempts), "at least 1")
         if self.engine == "local":
             given = {"workers": self.workers is not None, "address": self.address is not None, "gpus": self.gpus > 0}
             if unused := [f"--{name}" for name, there in given.items() if there]:

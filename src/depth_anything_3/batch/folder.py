@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -43,8 +43,12 @@ class Entry:
 
 
 def identity_of(options: Mapping[str, object]) -> str:
-    """Short hash of options that can be printed."""
-    return hashlib.sha256(repr(sorted(options.items())).encode()).hexdigest()[:24]
+    """Short hash of options: JSON values, collections and what can be printed, whatever the order of their names."""
+
+    def plain(value: object) -> object:
+        return list(value) if isinstance(value, Iterable) else str(value)
+
+    return hashlib.sha256(json.dumps(options, sort_keys=True, default=plain).encode()).hexdigest()[:24]
 
 
 def scene_names(paths: Sequence[Path]) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import zipfile
 import zlib
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from depth_anything_3._files import atomic_path
+from depth_anything_3.batch.folder import identity_of
 from depth_anything_3.bench.evaluate import Estimate
 
 _ARRAYS = ("depth", "extrinsics", "intrinsics", "pair_poses", "pictures")
@@ -20,9 +20,8 @@ _VERSION = 1
 
 
 def digest(content: Mapping[str, Any]) -> str:
-    """Short hash of a JSON value, whatever the order of its keys."""
-    text = json.dumps({**content, "version": _VERSION}, sort_keys=True, default=list)
-    return hashlib.sha256(text.encode()).hexdigest()[:24]
+    """Short hash of what decides a prediction, in this version of the cache."""
+    return identity_of({**content, "version": _VERSION})
 
 
 class PredictionCache:

@@ -243,14 +243,15 @@ class Task:
     ) -> Request:
         def images() -> Images:
             start = perf_counter()
-            pictures = [self.view(i, size).image for i in chosen]
+            pictures = known or [self.view(i, size).image for i in chosen]
             shown = [p.copy() if disturbed is None else disturbed[1](p, i) for i, p in enumerate(pictures)]
             reading.append(perf_counter() - start)
             return shown
 
-        k = None
+        known, k = [], None
         if given_cameras or given_intrinsics:
-            k = np.stack([self.view(i, size).intrinsics for i in chosen])
+            read = [(view.image, view.intrinsics) for view in (self.view(i, size) for i in chosen)]
+            known, k = [image for image, _ in read], np.stack([matrix for _, matrix in read])
         return Request(
             dataset=self.dataset.name,
             scene=self.scene,

@@ -168,11 +168,15 @@ def _mask(mask: MaskSource | None, image: ImageSource, index: int) -> Path | tup
     import numpy as np
     from PIL import Image
 
-    from depth_anything_3.io.images import decode_image
+    from depth_anything_3.io.images import decode_image, image_size
+    from depth_anything_3.io.masks import decode_mask
 
-    pixels = decode_image(image, index=index, alpha="composite").pixels if mask is None else mask
+    if isinstance(image, str | os.PathLike):
+        size = image_size(image, index=index)
+    else:
+        size = decode_image(image, index=index, alpha="composite").pixels.shape[:2]
+    kept = np.ones(size, bool) if mask is None else decode_mask(mask, index=index, size=size)
     buffer = io.BytesIO()
-    kept = np.ones(pixels.shape[:2], bool) if mask is None else pixels > 0
     Image.fromarray(kept).save(buffer, "PNG")
     return f"mask_{index:04d}.png", buffer.getvalue()
 

@@ -192,6 +192,17 @@ def folders(root: Path, *, depth: int) -> Iterator[tuple[Path, list[str], list[s
             inner.clear()
 
 
+def folders_holding(root: Path, *names: str, depth: int) -> Iterator[Path]:
+    """The folders, at most ``depth`` levels below the root, that hold files or folders of all these names.
+
+    What lies inside of one is not searched.
+    """
+    for folder, inner, files in folders(root, depth=depth):
+        if set(names) <= {*inner, *files}:
+            inner.clear()
+            yield folder
+
+
 def names_matching(folder: Path, prefix: str, suffix: str) -> set[str]:
     """The middle parts of the names in a folder; empty where there is no folder."""
     try:

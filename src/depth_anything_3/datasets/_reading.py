@@ -173,12 +173,16 @@ def read_pfm(file: Path) -> Float32[np.ndarray, "h w"]:
 
 
 def read_mvsnet_camera(file: Path) -> tuple[Float64[np.ndarray, "3 3"], Float64[np.ndarray, "3 4"]]:
-    """Camera matrix and world-to-camera pose of a file as MVSNet has it: ``extrinsic``, 4 rows, ``intrinsic``, 3."""
+    """Camera matrix and world-to-camera pose of a file as MVSNet has it."""
     with damage_in(file):
-        words = file.read_text().split()
-        at, then = words.index("extrinsic"), words.index("intrinsic")
-        pose = np.array(words[at + 1 : at + 17], np.float64).reshape(4, 4)
-        return np.array(words[then + 1 : then + 10], np.float64).reshape(3, 3), pose[:3]
+        return mvsnet_camera(file.read_text().split())
+
+
+def mvsnet_camera(words: list[str]) -> tuple[Float64[np.ndarray, "3 3"], Float64[np.ndarray, "3 4"]]:
+    """Camera matrix and world-to-camera pose of the words of such a file: ``extrinsic``, 4 rows, ``intrinsic``, 3."""
+    at, then = words.index("extrinsic"), words.index("intrinsic")
+    pose = np.array(words[at + 1 : at + 17], np.float64).reshape(4, 4)
+    return np.array(words[then + 1 : then + 10], np.float64).reshape(3, 3), pose[:3]
 
 
 def read_numbers(file: Path, *, count: int | None = None) -> Float64[np.ndarray, " n"]:

@@ -156,7 +156,7 @@ def _trajectory(file: Path) -> tuple[Float[np.ndarray, " t"], Float[np.ndarray, 
         raise CorruptSample(file, f"{rows.shape[1]} numbers a line instead of 7")
     rows = rows[np.argsort(rows[:, 0], kind="stable")]
     poses = [invert_rigid(np.column_stack((rotation_from_vector(row[1:4]), row[4:]))) for row in rows]
-    return rows[:, 0], np.stack(poses) if poses else np.zeros((0, 3, 4))
+    return rows[:, 0], np.reshape(poses, (-1, 3, 4))
 
 
 def _between(times: Float[np.ndarray, " t"], at: float) -> int | None:

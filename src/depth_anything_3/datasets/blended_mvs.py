@@ -19,10 +19,10 @@ from depth_anything_3.datasets._folder import (
     SceneFiles,
     assemble,
     by_number,
-    folders,
+    folders_holding,
     names_matching,
 )
-from depth_anything_3.datasets._reading import damage_in, read_image, read_mvsnet_camera, read_pfm, valid_depth
+from depth_anything_3.datasets._reading import damage_in, mvsnet_camera, read_image, read_pfm, valid_depth
 from depth_anything_3.datasets.base import CorruptSample, View
 
 NEIGHBOURS = 10
@@ -45,10 +45,8 @@ class BlendedMvs(FolderDataset[SceneFiles]):
     layout = "folders PROJECT that hold blended_images/, cams/ and rendered_depth_maps/"
 
     def _find(self) -> Iterator[tuple[str, Path]]:
-        for folder, inner, _ in folders(self.root, depth=4):
-            if {"blended_images", "cams", "rendered_depth_maps"} <= set(inner):
-                inner.clear()
-                yield folder.name, folder
+        for folder in folders_holding(self.root, "blended_images", "cams", "rendered_depth_maps", depth=4):
+            yield folder.name, folder
 
     def _open(self, scene: str, place: Path) -> SceneFiles:
         images = {name for name in names_matching(place / "blended_images", "", ".jpg") if name.isdecimal()}
@@ -62,10 +60,11 @@ class BlendedMvs(FolderDataset[SceneFiles]):
     def _camera(self, files: SceneFiles, index: int) -> CameraOfFrame:
         file = files.place / "cams" / f"{files.frames[index]}_cam.txt"
         with damage_in(file):
-            nearest = float(file.read_text().split()[27])  # behind two words, 16 and 9 numbers
+            words = file.read_text().split()
+            camera, nearest = mvsnet_camera(words), float(words[27])  # behind two words, 16 and 9 numbers
         if self.clean and not nearest > 0:
             raise CorruptSample(file, f"its nearest depth is {nearest:g}")
-        return read_mvsnet_camera(file)
+        return camera
 
     def _view(
         self,

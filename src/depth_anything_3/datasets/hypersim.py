@@ -25,7 +25,7 @@ from depth_anything_3.datasets._folder import (
     assemble,
     by_number,
     check_size,
-    folders,
+    folders_holding,
     names_matching,
 )
 from depth_anything_3.datasets._reading import damage_in, read_hdf5, read_image, valid_depth
@@ -70,11 +70,9 @@ class Hypersim(FolderDataset[_Trajectory]):
     layout = f"{PARAMETERS}, and folders ai_VVV_NNN that hold _detail/ and images/"
 
     def _find(self) -> Iterator[tuple[str, Path]]:
-        for folder, inner, _ in folders(self.root, depth=3):
-            if {"_detail", "images"} <= set(inner):
-                inner.clear()
-                for camera in sorted((folder / "_detail").glob("cam_*/")):
-                    yield f"{folder.name}/{camera.name}", folder
+        for folder in folders_holding(self.root, "_detail", "images", depth=3):
+            for camera in sorted((folder / "_detail").glob("cam_*/")):
+                yield f"{folder.name}/{camera.name}", folder
 
     def _unwanted(self, scene: str) -> str | None:
         row = self._parameters.get(scene.split("/")[0])

@@ -22,7 +22,7 @@ from depth_anything_3.datasets._folder import (
     FolderDataset,
     SceneFiles,
     assemble,
-    folders,
+    folders_holding,
     names_matching,
 )
 from depth_anything_3.datasets._reading import damage_in, read_hdf5, read_image, read_image_size, valid_depth
@@ -58,10 +58,9 @@ class MegaDepthDense(FolderDataset[_Place]):
     layout = "folders 0000/dense0/ that hold imgs/ and depths/, and 0000/sparse/manhattan/0/ with a COLMAP model"
 
     def _find(self) -> Iterator[tuple[str, Path]]:
-        for folder, inner, _ in folders(self.root, depth=5):
+        for folder in folders_holding(self.root, "imgs", "depths", depth=5):
             part = _DENSE.fullmatch(folder.name)
-            if part and _NUMBER.fullmatch(folder.parent.name) and {"imgs", "depths"} <= set(inner):
-                inner.clear()
+            if part and _NUMBER.fullmatch(folder.parent.name):
                 yield f"{folder.parent.name}/{part[1]}", folder
 
     def _open(self, scene: str, place: Path) -> _Place:

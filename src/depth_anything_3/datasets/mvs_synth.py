@@ -19,7 +19,7 @@ from depth_anything_3.datasets._folder import (
     assemble,
     by_number,
     counted_from_corner,
-    folders,
+    folders_holding,
     names_matching,
 )
 from depth_anything_3.datasets._reading import (
@@ -58,10 +58,8 @@ class MvsSynth(FolderDataset[SceneFiles]):
     layout = "folders SEQUENCE that hold images/, depths/ and poses/"
 
     def _find(self) -> Iterator[tuple[str, Path]]:
-        for folder, inner, _ in folders(self.root, depth=4):
-            if {"images", "depths", "poses"} <= set(inner):
-                inner.clear()
-                yield folder.name, folder
+        for folder in folders_holding(self.root, "images", "depths", "poses", depth=4):
+            yield folder.name, folder
 
     def _open(self, scene: str, place: Path) -> SceneFiles:
         images, depths = names_matching(place / "images", "", ".png"), names_matching(place / "depths", "", ".exr")

@@ -21,7 +21,7 @@ from depth_anything_3.datasets._folder import (
     assemble,
     by_number,
     check_size,
-    folders,
+    folders_holding,
     names_matching,
 )
 from depth_anything_3.datasets._reading import damage_in, read_exr, read_image_size, read_json, read_rgba, valid_depth
@@ -56,9 +56,8 @@ class OmniObject3D(FolderDataset[_Object]):
     layout = "folders OBJECT/render that hold transforms.json, images/ and depths/"
 
     def _find(self) -> Iterator[tuple[str, Path]]:
-        for folder, inner, files in folders(self.root, depth=5):
-            if folder.name == "render" and "transforms.json" in files and {"images", "depths"} <= set(inner):
-                inner.clear()
+        for folder in folders_holding(self.root, "transforms.json", "images", "depths", depth=5):
+            if folder.name == "render":
                 yield folder.parent.name, folder
 
     def _open(self, scene: str, place: Path) -> _Object:

@@ -29,7 +29,7 @@ from depth_anything_3.datasets._folder import (
     SceneFiles,
     assemble,
     check_size,
-    folders,
+    folders_holding,
 )
 from depth_anything_3.datasets._reading import (
     damage_in,
@@ -90,11 +90,9 @@ class RgbdFolder(FolderDataset[_Scene]):
         return all(_is_metric(place / "scene.npz") for place in self._places.values())
 
     def _find(self) -> Iterator[tuple[str, Path]]:
-        for folder, inner, files in folders(self.root, depth=4):
-            if "scene.npz" in files and "images" in inner:
-                inner.clear()
-                relative = folder.relative_to(self.root).as_posix()
-                yield (self.root.name if relative == "." else relative), folder
+        for folder in folders_holding(self.root, "scene.npz", "images", depth=4):
+            relative = folder.relative_to(self.root).as_posix()
+            yield (self.root.name if relative == "." else relative), folder
 
     def _open(self, scene: str, place: Path) -> _Scene:
         names, intrinsics, poses = self._read_cameras(place / "scene.npz")

@@ -21,7 +21,7 @@ from depth_anything_3.datasets._folder import (
     assemble,
     by_number,
     check_size,
-    folders,
+    folders_holding,
     names_matching,
 )
 from depth_anything_3.datasets._reading import damage_in, read_image, read_npy, valid_depth
@@ -63,10 +63,8 @@ class TartanAir(FolderDataset[_Sequence]):
     layout = "folders ENVIRONMENT/LEVEL/SEQUENCE that hold pose_left.txt, image_left/ and depth_left/"
 
     def _find(self) -> Iterator[tuple[str, Path]]:
-        for folder, inner, files in folders(self.root, depth=6):
-            if "pose_left.txt" in files and "image_left" in inner:
-                inner.clear()
-                yield "/".join(folder.parts[-3:]), folder
+        for folder in folders_holding(self.root, "pose_left.txt", "image_left", depth=6):
+            yield "/".join(folder.parts[-3:]), folder
 
     def _unwanted(self, scene: str) -> str | None:
         environment = scene.split("/")[0]

@@ -22,7 +22,7 @@ from depth_anything_3.datasets._folder import (
     by_number,
     check_size,
     counted_from_corner,
-    folders,
+    folders_holding,
     names_matching,
 )
 from depth_anything_3.datasets._reading import read_image, read_image_size, read_npy, read_numbers, valid_depth
@@ -64,10 +64,8 @@ class UnrealStereo4K(FolderDataset[_Scene]):
     layout = "folders with Image0/, Image1/, Disp0/, Disp1/, Extrinsics0/ and Extrinsics1/"
 
     def _find(self) -> Iterator[tuple[str, Path]]:
-        for folder, inner, _ in folders(self.root, depth=4):
-            if {"Image0", "Disp0", "Extrinsics0", "Extrinsics1"} <= set(inner):
-                inner.clear()
-                yield folder.name, folder
+        for folder in folders_holding(self.root, "Image0", "Disp0", "Extrinsics0", "Extrinsics1", depth=4):
+            yield folder.name, folder
 
     def _unwanted(self, scene: str) -> str | None:
         return f"cleaning: scene {scene}" if scene in DROPPED else None

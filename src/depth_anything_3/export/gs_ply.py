@@ -7,56 +7,33 @@ rot_0..3 (unit quaternion, w first). Frame and unit are those of the depth and t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
+from io import BufferedIOBase
 from typing import TYPE_CHECKING
 
-from depth_anything_3._files import atomic_path
-from depth_anything_3.export.base import Exporter
-from depth_anything_3.splat.options import CleanOptions
+from depth_anything_3.export._gaussians import gaussian_exporter
+from depth_anything_3.splat.options import CleanOptions as Options
 
 if TYPE_CHECKING:
-    from depth_anything_3.types.prediction import Prediction
-
-NEEDS = frozenset({"gaussians"})
-FILE = "gs_ply/0000.ply"
+    from depth_anything_3.types.gaussians import Gaussians
 
 
-@dataclass(frozen=True, kw_only=True)
-class Options(CleanOptions):
-    """Which Gaussians are written, and how many; see :class:`~depth_anything_3.splat.options.CleanOptions`."""
-
-
-def planned_files(count: int, options: Options) -> list[str]:
-    """The file that will be written, relative to the folder, for ``count`` views."""
-    return [FILE]
-
-
-def export(prediction: Prediction, folder: Path, options: Options) -> list[Path]:
-    """Write all bands of the harmonics; opacities are limited so that their logits are finite.
-
-    Warns:
-        UserWarning: no Gaussian is left.
-    """
+def write(file: BufferedIOBase, gaussians: Gaussians, options: Options) -> None:
+    """Write all bands of the harmonics; opacities are limited so that their logits are finite."""
     import numpy as np
 
-    from depth_anything_3.export._gaussians import cleaned
     from depth_anything_3.splat.blocks import blocks
 
-    gaussians = cleaned(prediction, options, "gs_ply")
     rest = 3 * (gaussians.harmonics.shape[-1] - 1)
     names = ["x", "y", "z", "nx", "ny", "nz", *(f"f_dc_{i}" for i in range(3)), *(f"f_rest_{i}" for i in range(rest))]
     names += ["opacity", *(f"scale_{i}" for i in range(3)), *(f"rot_{i}" for i in range(4))]
     header = ["ply", "format binary_little_endian 1.0", f"element vertex {gaussians.means.shape[1]}"]
     header += [*(f"property float {name}" for name in names), "end_header", ""]
-    with atomic_path(folder / FILE) as temporary, temporary.open("wb") as file:
-        file.write("\n".join(header).encode("ascii"))
-        for block in blocks(gaussians):
-            colour = (block.harmonics[:, :, 0], block.harmonics[:, :, 1:].reshape(len(block.means), rest))
-            logit = np.log(block.opacities) - np.log1p(-block.opacities)
-            columns = (block.means, np.zeros_like(block.means), *colour, logit[:, None], np.log(block.scales))
-            file.write(np.concatenate((*columns, block.rotations), 1).astype("<f4").data)
-    return [folder / FILE]
+    file.write("\n".join(header).encode("ascii"))
+    for block in blocks(gaussians):
+        colour = (block.harmonics[:, :, 0], block.harmonics[:, :, 1:].reshape(len(block.means), rest))
+        logit = np.log(block.opacities) - np.log1p(-block.opacities)
+        columns = (block.means, np.zeros_like(block.means), *colour, logit[:, None], np.log(block.scales))
+        file.write(np.concatenate((*columns, block.rotations), 1).astype("<f4").data)
 
 
-EXPORTER = Exporter(options=Options, export=export, planned_files=planned_files, needs=NEEDS)
+EXPORTER = gaussian_exporter("gs_ply/0000.ply", Options, write)

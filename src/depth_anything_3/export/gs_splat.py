@@ -7,56 +7,33 @@ Viewers show the file while it loads, so that what matters comes first: the larg
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
+from io import BufferedIOBase
 from typing import TYPE_CHECKING
 
-from depth_anything_3._files import atomic_path
-from depth_anything_3.export.base import Exporter
-from depth_anything_3.splat.options import CleanOptions
+from depth_anything_3.export._gaussians import gaussian_exporter
+from depth_anything_3.splat.options import CleanOptions as Options
 
 if TYPE_CHECKING:
-    from depth_anything_3.types.prediction import Prediction
-
-NEEDS = frozenset({"gaussians"})
-FILE = "gs_splat/0000.splat"
+    from depth_anything_3.types.gaussians import Gaussians
 
 
-@dataclass(frozen=True, kw_only=True)
-class Options(CleanOptions):
-    """Which Gaussians are written, and how many; see :class:`~depth_anything_3.splat.options.CleanOptions`."""
-
-
-def planned_files(count: int, options: Options) -> list[str]:
-    """The file that will be written, relative to the folder, for ``count`` views."""
-    return [FILE]
-
-
-def export(prediction: Prediction, folder: Path, options: Options) -> list[Path]:
-    """Write one record per Gaussian.
-
-    Warns:
-        UserWarning: no Gaussian is left.
-    """
+def write(file: BufferedIOBase, gaussians: Gaussians, options: Options) -> None:
+    """Write one record per Gaussian."""
     import numpy as np
 
-    from depth_anything_3.export._gaussians import cleaned
     from depth_anything_3.geometry.harmonics import C0
     from depth_anything_3.splat.blocks import blocks
     from depth_anything_3.splat.clean import select
 
-    gaussians = cleaned(prediction, options, "gs_splat")
     weight = gaussians.scales[0].double().prod(-1) * gaussians.opacities[0]
     layout = np.dtype([("centre", "<f4", 3), ("scales", "<f4", 3), ("rgba", "u1", 4), ("rotation", "u1", 4)])
-    with atomic_path(folder / FILE) as temporary, temporary.open("wb") as file:
-        for block in blocks(select(gaussians, weight.argsort(descending=True, stable=True))):
-            rgba = np.concatenate((0.5 + C0 * block.harmonics[:, :, 0], block.opacities[:, None]), 1)
-            records = np.empty(len(block.means), layout)
-            records["centre"], records["scales"] = block.means, block.scales
-            records["rgba"] = np.round(rgba.clip(0, 1) * 255)
-            records["rotation"] = np.round(block.rotations * 128 + 128).clip(0, 255)
-            file.write(records.data)
-    return [folder / FILE]
+    for block in blocks(select(gaussians, weight.argsort(descending=True, stable=True))):
+        rgba = np.concatenate((0.5 + C0 * block.harmonics[:, :, 0], block.opacities[:, None]), 1)
+        records = np.empty(len(block.means), layout)
+        records["centre"], records["scales"] = block.means, block.scales
+        records["rgba"] = np.round(rgba.clip(0, 1) * 255)
+        records["rotation"] = np.round(block.rotations * 128 + 128).clip(0, 255)
+        file.write(records.data)
 
 
-EXPORTER = Exporter(options=Options, export=export, planned_files=planned_files, needs=NEEDS)
+EXPORTER = gaussian_exporter("gs_splat/0000.splat", Options, write)

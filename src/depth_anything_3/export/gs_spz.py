@@ -7,19 +7,15 @@ world is turned upright as the format wants it (y up), which no other format her
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from io import BufferedIOBase
 from typing import TYPE_CHECKING
 
-from depth_anything_3._files import atomic_path
 from depth_anything_3.errors import InputError
-from depth_anything_3.export.base import Exporter
+from depth_anything_3.export._gaussians import gaussian_exporter
 from depth_anything_3.splat.options import SPZ_VERSIONS, CleanOptions
 
 if TYPE_CHECKING:
-    from depth_anything_3.types.prediction import Prediction
-
-NEEDS = frozenset({"gaussians"})
-FILE = "gs_spz/0000.spz"
+    from depth_anything_3.types.gaussians import Gaussians
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,27 +34,11 @@ class Options(CleanOptions):
             raise InputError("version", repr(self.version), "a version of SPZ that is written here", SPZ_VERSIONS)
 
 
-def planned_files(count: int, options: Options) -> list[str]:
-    """The file that will be written, relative to the folder, for ``count`` views."""
-    return [FILE]
-
-
-def export(prediction: Prediction, folder: Path, options: Options) -> list[Path]:
-    """Write the file.
-
-    Raises:
-        InputError: a centre is too far away for the format.
-
-    Warns:
-        UserWarning: no Gaussian is left.
-    """
-    from depth_anything_3.export._gaussians import cleaned
+def write(file: BufferedIOBase, gaussians: Gaussians, options: Options) -> None:
+    """Write the file. Raises :class:`InputError` where a centre is too far away for the format."""
     from depth_anything_3.splat.spz import write_spz
 
-    gaussians = cleaned(prediction, options, "gs_spz")
-    with atomic_path(folder / FILE) as temporary, temporary.open("wb") as file:
-        write_spz(file, gaussians, options.version)
-    return [folder / FILE]
+    write_spz(file, gaussians, options.version)
 
 
-EXPORTER = Exporter(options=Options, export=export, planned_files=planned_files, needs=NEEDS)
+EXPORTER = gaussian_exporter("gs_spz/0000.spz", Options, write)

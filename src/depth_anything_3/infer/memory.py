@@ -8,6 +8,8 @@ Letters: n tokens of all views, C channels, F features of a head, P patches of a
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from depth_anything_3.model.chunking import WHOLE, Chunking
@@ -33,6 +35,7 @@ def estimate_memory(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
     kept_features: int = 0,
+    fast: bool = True,
 ) -> int:
     """Predicted peak in bytes for one scene: of the process on the CPU, of the device's memory elsewhere.
 
@@ -41,6 +44,7 @@ def estimate_memory(
         chunking: how much is done at once.
         dtype: precision of the transformer.
         kept_features: how many blocks' features are returned.
+        fast: whether the CPU runs the network's twin (:mod:`depth_anything_3.model.fast`).
     """
     device = torch.device(device)
     pixels = views * image_hw[0] * image_hw[1]
@@ -51,7 +55,7 @@ def estimate_memory(
     fixed += _PROCESS + _INPUT_BYTES * pixels if device.type == "cpu" else 12 * pixels
     parts = [net.da3, net.da3_metric] if isinstance(net, NestedDepthAnything3Net) else [net]
     away = chunking.offload and device.type != "cpu"
-    twin = device.type == "cpu" and has_twin(dtype)
+    twin = fast and device.type == "cpu" and has_twin(dtype)
     if twin and holds_copies(dtype):
         fixed += dtype.itemsize * parameters
     peaks = []
@@ -73,12 +77,19 @@ def most_views(
     chunking: Chunking = WHOLE,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
+    kept_features: int = 0,
+    fast: bool = True,
 ) -> int:
     """The most views of one scene, up to ``limit`` and at least 1, whose estimate fits ``budget`` bytes."""
+
+    def needed(views: int) -> int:
+        how: dict[str, Any] = {"device": device, "dtype": dtype, "kept_features": kept_features, "fast": fast}
+        return estimate_memory(net, views, image_hw, chunking=chunking, **how)
+
     low, high = 1, max(limit, 1)
     while low < high:
         middle = (low + high + 1) // 2
-        if estimate_memory(net, middle, image_hw, chunking=chunking, device=device, dtype=dtype) <= budget:
+        if needed(middle) <= budget:
             low = middle
         else:
             high = middle - 1

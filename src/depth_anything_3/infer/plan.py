@@ -11,6 +11,7 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -65,6 +66,7 @@ def planned(
     device: torch.device,
     dtype: torch.dtype,
     kept_features: int = 0,
+    fast: bool = True,
     limit: int | None = None,
 ) -> MemoryPlan:
     """One way of running the network, with what it takes; arguments as of :func:`plan_memory`.
@@ -73,9 +75,8 @@ def planned(
         InputError: no such step.
     """
     check_choice("step", step, tuple(STEPS))
-    predicted = estimate_memory(
-        net, views, image_hw, chunking=STEPS[step], device=device, dtype=dtype, kept_features=kept_features
-    )
+    how: dict[str, Any] = {"device": device, "dtype": dtype, "kept_features": kept_features, "fast": fast}
+    predicted = estimate_memory(net, views, image_hw, chunking=STEPS[step], **how)
     return MemoryPlan(step=step, predicted=predicted, limit=limit)
 
 
@@ -87,6 +88,7 @@ def plan_memory(
     device: torch.device,
     dtype: torch.dtype,
     kept_features: int = 0,
+    fast: bool = True,
     gaussians: bool = False,
     limit: int | None = None,
 ) -> MemoryPlan:
@@ -97,6 +99,7 @@ def plan_memory(
         views: of all scenes that run together.
         image_hw: height and width of the network images.
         kept_features: of how many blocks the features are returned.
+        fast: whether the CPU runs the network's twin, see :func:`~depth_anything_3.infer.runner.run_network`.
         gaussians: the Gaussian head, whose outputs are placed on the device, rules out offloading.
         limit: in bytes; None takes what the machine has free.
 
@@ -104,14 +107,13 @@ def plan_memory(
         InputError: nothing fits; the message says what would.
     """
     limit = free_memory(device) if limit is None else limit
-    found = [
-        planned(net, views, image_hw, step=step, device=device, dtype=dtype, kept_features=kept_features, limit=limit)
-        for step in _steps(device, gaussians)
-    ]
-    for plan in found:
-        if limit is None or plan.predicted <= limit:
-            return plan
-    raise _nothing_fits(net, views, image_hw, min(found, key=lambda plan: plan.predicted), device, dtype)
+    how: dict[str, Any] = {"device": device, "dtype": dtype, "kept_features": kept_features, "fast": fast}
+    plans = []
+    for step in _steps(device, gaussians):
+        plans.append(planned(net, views, image_hw, step=step, limit=limit, **how))
+        if limit is None or plans[-1].predicted <= limit:
+            return plans[-1]
+    raise _nothing_fits(net, views, image_hw, min(plans, key=lambda plan: plan.predicted), how)
 
 
 def leaner(plan: MemoryPlan, device: torch.device, *, gaussians: bool = False) -> str | None:
@@ -162,28 +164,22 @@ def _steps(device: torch.device, gaussians: bool) -> list[str]:
 
 
 def _nothing_fits(
-    net: Network,
-    views: int,
-    image_hw: tuple[int, int],
-    best: MemoryPlan,
-    device: torch.device,
-    dtype: torch.dtype,
+    net: Network, views: int, image_hw: tuple[int, int], best: MemoryPlan, how: dict[str, Any]
 ) -> InputError:
-    assert best.limit is not None
+    """What to change; ``how`` are the arguments of the estimate that do not depend on the step."""
+    limit = best.limit
+    assert limit is not None
+    how = {**how, "chunking": STEPS[best.step]}
 
-    def needed(views: int, side: int) -> int:
-        return estimate_memory(net, views, (side, side), chunking=STEPS[best.step], device=device, dtype=dtype)
+    def fits(views: int, image_hw: tuple[int, int]) -> bool:
+        return estimate_memory(net, views, image_hw, **how) <= limit
 
     remedies = [f"at least {best.predicted / 1e9 + 0.05:.1f} GB"]
-    longest = max(image_hw)
-    window = most_views(
-        net, image_hw, best.limit, limit=min(views, _MOST_WINDOW), chunking=STEPS[best.step], device=device, dtype=dtype
-    )
-    fits = estimate_memory(net, window, image_hw, chunking=STEPS[best.step], device=device, dtype=dtype) <= best.limit
-    if fits and 2 <= window < views:
+    window = most_views(net, image_hw, limit, limit=min(views, _MOST_WINDOW), **how)
+    if 2 <= window < views and fits(window, image_hw):
         remedies.append(f"windows of {window} views ('da3 stream --window {window}', stream.StreamingReconstructor)")
-    smaller = [side for side in range(PATCH_SIZE, longest, PATCH_SIZE) if needed(views, side) <= best.limit]
+    smaller = [side for side in range(PATCH_SIZE, max(image_hw), PATCH_SIZE) if fits(views, (side, side))]
     if smaller:
         remedies.append(f"process_res={smaller[-1]}")
-    got = f"{best.limit / 1e9:.2f} GB for {views} views of {image_hw[1]}x{image_hw[0]} pixels"
+    got = f"{limit / 1e9:.2f} GB for {views} views of {image_hw[1]}x{image_hw[0]} pixels"
     return InputError("max_memory", got, "; or ".join(remedies))

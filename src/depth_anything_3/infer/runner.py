@@ -70,7 +70,8 @@ def run_network(
     twin = fast and device.type == "cpu" and has_twin(dtype)
     views, image_hw = len(scenes) * len(scenes[0].images), scenes[0].images.shape[2:]
     gaussians = options.infer_gs and options.gs_source == "head"
-    size: dict[str, Any] = {"device": device, "dtype": dtype, "kept_features": len(options.export_feat_layers)}
+    kept = len(options.export_feat_layers)
+    size: dict[str, Any] = {"device": device, "dtype": dtype, "kept_features": kept, "fast": fast}
     if plan is None:
         limit = None if options.max_memory is None else int(options.max_memory * 1e9)
         plan = plan_memory(net, views, image_hw, gaussians=gaussians, limit=limit, **size)

@@ -104,11 +104,12 @@ def triangulated(scene: Scene, model: Model) -> tuple[Observations, Triangulated
 
 
 def agreeing(scene: Scene, model: Model, limit: float) -> tuple[Observations, Triangulated]:
-    """Observations near where their points are projected, of points that keep at least two."""
+    """Observations near where their points are projected, of points that keep at least two; and all points, with the
+    errors of these observations."""
     seen, found = triangulated(scene, model)
-    kept = seen.where(~found.behind[seen.point] & (found.errors_px < limit * scene.pixel))
-    enough = np.bincount(kept.point, minlength=scene.tracks.count) >= 2
-    return kept.where(enough[kept.point]), found
+    near = ~found.behind[seen.point] & (found.errors_px < limit * scene.pixel)
+    kept = near & (np.bincount(seen.point[near], minlength=scene.tracks.count) >= 2)[seen.point]
+    return seen.where(kept), replace(found, errors_px=found.errors_px[kept])
 
 
 def _adjusted(scene: Scene, model: Model, limit: float, rounds: int) -> Model:
@@ -230,11 +231,9 @@ def _starts(pairs: Sequence[ViewPair], free: frozenset[int]) -> list[ViewPair]:
     return [pair for pair in sorted(inside, key=promise, reverse=True) if promise(pair) > 0][:_STARTS]
 
 
-def reprojection_rms(scene: Scene, model: Model, seen: Observations) -> Float[np.ndarray, " n"]:
-    """Root mean square error of each view in pixels; NaN without observations."""
-    if not len(seen.point):
-        return np.full(len(model.poses), np.nan)
-    found = triangulate(seen, scene.tracks.count, model.poses, model.lenses)
-    count = np.bincount(seen.view, minlength=len(model.poses))
-    square = np.bincount(seen.view, found.errors_px**2, len(model.poses))
+def reprojection_rms(seen: Observations, found: Triangulated, views: int) -> Float[np.ndarray, " n"]:
+    """Root mean square error of each of so many views in pixels, of what :func:`agreeing` returns; NaN without
+    observations."""
+    count = np.bincount(seen.view, minlength=views)
+    square = np.bincount(seen.view, found.errors_px**2, views)
     return np.sqrt(np.divide(square, count, out=np.full(len(count), np.nan), where=count > 0))

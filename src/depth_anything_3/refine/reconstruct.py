@@ -241,7 +241,7 @@ def triangulate_matches(
         observations=seen,
         places=np.where(np.isfinite(found.places), found.places, 0.0),
         angle=found.angle,
-        rms_px=reprojection_rms(scene, model, seen),
+        rms_px=reprojection_rms(seen, found, len(poses)),
         pairs=tuple(pairs),
     )
 
@@ -402,7 +402,7 @@ def _put_together(
         move = align_by_orientations(model.poses[views], extrinsics[views], scale=unit)
         extrinsics[views] = move.on_extrinsics(model.poses[views])
         lenses[views] = model.lenses[views]
-        rms[views] = reprojection_rms(scene, model, seen)[views]
+        rms[views] = reprojection_rms(seen, found, len(rms))[views]
         points = points.joined(
             seen, move.on_points(np.where(np.isfinite(found.places), found.places, 0.0)), found.angle
         )

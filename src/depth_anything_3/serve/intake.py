@@ -23,7 +23,8 @@ FORMATS = frozenset({"AVIF", "BMP", "GIF", "HEIF", "JPEG", "MPO", "PNG", "TIFF",
 
 SCENE_FILES = {"masks": None, "poses": 1, "intrinsics": 1}
 """What may come beside the images, and how many files of it; masks: one for each image, in order. ``poses`` and
-``intrinsics`` are camera files of the formats that the command line reads."""
+``intrinsics`` are camera files of the formats that the command line reads; intrinsics may also be a text file that says
+``exif`` or a field of view, such as ``60deg``."""
 
 _PIECE = 1 << 20
 

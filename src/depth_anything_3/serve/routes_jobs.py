@@ -39,6 +39,7 @@ _INLINE = {".jpg", ".jpeg", ".png", ".webp", ".mp4"}
 _TYPES = {".glb": "model/gltf-binary", ".npz": "application/octet-stream", ".npy": "application/octet-stream"}
 _SAFE_TYPES = {"image/jpeg", "image/png", "image/webp", "video/mp4", "application/json", "model/gltf-binary"}
 _PATHS = {"masks": "mask_paths", "poses": "poses_path", "intrinsics": "intrinsics_path"}
+_INTRINSICS = "a camera file with intrinsics, or a text file that says a field of view (60deg) or exif."
 MOST_JSON = 96 * MIB
 """Bytes of a JSON body: enough for images in base64."""
 
@@ -78,7 +79,7 @@ def _add_submission(routes: APIRouter, queue: JobQueue) -> None:
             limits = queue.settings.limits
             most = 2 * limits.images + 3  # images, masks, and one file more than there may be of others
             async with request.form(max_files=most, max_fields=8, max_part_size=16 * MIB) as form:
-                parts = _form_parts(form)
+                parts = await in_turn(partial(_form_parts, form))
                 check_priority(request, parts.get("priority"))
                 job = await in_turn(partial(queue.submit, **parts, **known))
         return JSONResponse(job_view(job), 202, headers={"Location": f"/v1/jobs/{job.id}"})
@@ -225,12 +226,25 @@ async def json_object(request: Request) -> dict[str, Any]:
             raise HttpError(413, "too_large", f"more than {MOST_JSON} bytes of JSON; upload images as a form instead")
         pieces.append(piece)
     try:
-        value = json.loads(b"".join(pieces), parse_constant=_no_constant)
+        value = await in_turn(lambda: _parsed(b"".join(pieces)))
     except (ValueError, RecursionError):
         raise HttpError(400, "invalid_json", "the body is not JSON") from None
     if not isinstance(value, dict):
         raise HttpError(400, "invalid_json", "the body is not a JSON object")
     return value
+
+
+def _parsed(text: str | bytes) -> Any:
+    """JSON, without constants that are none.
+
+    A parser in C keeps the interpreter to itself until it is done; where it asks Python for each number, the event loop
+    has its turns.
+    """
+    return json.loads(text, parse_constant=_no_constant, parse_float=_number)
+
+
+def _number(text: str) -> float:
+    return float(text)
 
 
 def _no_constant(name: str) -> float:
@@ -294,7 +308,7 @@ def _form_parts(form: FormData) -> dict[str, Any]:
             target.append(IncomingImage(value.filename or "", value.file))
         elif name == "options" and isinstance(value, str):
             try:
-                options = json.loads(value, parse_constant=_no_constant)
+                options = _parsed(value)
             except (ValueError, RecursionError):
                 raise InputError("options", repr(value)[:100], "a JSON object") from None
             if not isinstance(options, dict):
@@ -317,7 +331,7 @@ def submission_schema() -> dict[str, Any]:
         "image_paths": {**strings, "minItems": 1, "description": "Below a root: photos, or one video."},
         "mask_paths": {**strings, "description": "Below a root: one mask for each image, white where it counts."},
         "poses_path": {"type": "string", "description": "Below a root: a camera file with poses."},
-        "intrinsics_path": {"type": "string", "description": "Below a root: a camera file with intrinsics."},
+        "intrinsics_path": {"type": "string", "description": f"Below a root: {_INTRINSICS}"},
         "export_dir": {
             "anyOf": [{"type": "string"}, {"type": "null"}],
             "default": None,
@@ -334,7 +348,7 @@ def submission_schema() -> dict[str, Any]:
             "images": {**files_, "minItems": 1, "description": "Photos, or one video."},
             "masks": {**files_, "description": "One for each image, in order; white where it counts."},
             "poses": {"type": "string", "format": "binary", "description": "A camera file with poses."},
-            "intrinsics": {"type": "string", "format": "binary", "description": "A camera file with intrinsics."},
+            "intrinsics": {"type": "string", "format": "binary", "description": _INTRINSICS.capitalize()},
             "options": {"type": "string", "description": "JSON object of options, as in the JSON form."},
             "export_dir": {"type": "string"},
             "priority": turn,

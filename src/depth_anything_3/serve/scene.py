@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from depth_anything_3.errors import InputError
 from depth_anything_3.infer.preprocess import plan_resize
-from depth_anything_3.io.cameras.given import GivenViews, open_views
+from depth_anything_3.io.cameras.given import GivenViews, open_views, says_intrinsics
 from depth_anything_3.io.sources import VIEWS_OF_A_VIDEO, video_views
 from depth_anything_3.io.video import is_video, probe_video
 from depth_anything_3.serve.intake import TooLargeError
@@ -45,7 +45,7 @@ def open_scene(
     poses, intrinsics = (next(iter(files.get(kind, ())), None) for kind in ("poses", "intrinsics"))
     if poses is not None or intrinsics is not None:
         path = _in_one_folder(images) if video is None else images[0]
-        given = open_views(path, poses=poses, intrinsics=intrinsics, video=video, argument="images")
+        given = open_views(path, poses=poses, intrinsics=_stated(intrinsics), video=video, argument="images")
         views, known = _in_order(given, images)
     elif video is not None:
         views = list(video_views(images[0], video, argument="images"))
@@ -54,6 +54,15 @@ def open_scene(
     if masks := files.get("masks"):
         known["masks"] = list(masks)
     return views, known
+
+
+def _stated(intrinsics: Path | None) -> Path | str | None:
+    """What stands in a file of intrinsics in the place of cameras: a field of view, or ``exif``; else the file."""
+    if intrinsics is None:
+        return None
+    with intrinsics.open("rb") as file:
+        text = file.read(100).decode(errors="replace").strip()
+    return text if says_intrinsics(text) else intrinsics
 
 
 def _frames_within(path: Path, request: JobRequest, limits: Limits) -> VideoOptions:

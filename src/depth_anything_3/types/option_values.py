@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import reprlib
 import types
 from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
@@ -11,6 +12,10 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 from depth_anything_3.errors import InputError
 
 O = TypeVar("O")  # noqa: E741
+
+_BRIEF = reprlib.Repr()  # cameras of many views would fill pages
+_BRIEF.maxlist = _BRIEF.maxtuple = _BRIEF.maxdict = 20
+_BRIEF.maxstring = _BRIEF.maxother = _BRIEF.maxlong = 200
 
 
 def build_options(cls: type[O], sources: Mapping[str, Mapping[str, object]]) -> O:
@@ -46,7 +51,8 @@ def _converted(argument: str, value: object, hint: Any) -> Any:
     fits, result = _fit(value, hint)
     if not fits:
         choices = get_args(hint) if get_origin(hint) is Literal else ()
-        raise InputError(argument, repr(value), "one of the valid values" if choices else _spelling(hint), choices)
+        expected = "one of the valid values" if choices else _spelling(hint)
+        raise InputError(argument, _BRIEF.repr(value), expected, choices)
     return result
 
 

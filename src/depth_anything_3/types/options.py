@@ -67,10 +67,12 @@ def check_choice(argument: str, value: object, choices: Sequence[str]) -> None:
         raise InputError(argument, repr(value), "one of the valid names", choices)
 
 
-def check_count(argument: str, value: object) -> None:
-    """Raise :class:`InputError` unless ``value`` is None or a whole number, at least 1."""
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-        raise InputError(argument, repr(value), "a whole number, at least 1")
+def check_count(argument: str, value: object, *, least: int = 1, optional: bool = False) -> None:
+    """Raise :class:`InputError` unless ``value`` is a whole number, at least ``least``; or None, where ``optional``."""
+    if value is None and optional:
+        return
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise InputError(argument, repr(value), f"a whole number, at least {least}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,8 +123,8 @@ class FolderOptions:
     extensions: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("stride", "limit"):
-            check_count(name, getattr(self, name))
+        check_count("stride", self.stride)
+        check_count("limit", self.limit, optional=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,8 +154,8 @@ class VideoOptions:
             if value is not None and not (number and least <= value < float("inf")):
                 sign = "not negative" if name == "start" else "positive"
                 raise InputError(name, repr(value), f"a number of {what} that is {sign}")
-        for name in ("stride", "max_frames"):
-            check_count(name, getattr(self, name))
+        check_count("stride", self.stride, optional=True)
+        check_count("max_frames", self.max_frames, optional=True)
         if self.end is not None and self.end <= (self.start or 0.0):
             raise InputError(
                 "end", f"{self.end:g} with start {self.start or 0:g}", "a time after the start, in seconds"
@@ -225,11 +227,9 @@ class InferOptions:
         check_count("key_pooling", self.key_pooling)
         if self.max_memory is not None and not 0 < self.max_memory < float("inf"):
             raise InputError("max_memory", repr(self.max_memory), "a positive number of gigabytes, or None")
-        check_count("metric_res", self.metric_res)
+        check_count("metric_res", self.metric_res, optional=True)
         check_choice("gs_source", self.gs_source, GAUSSIAN_SOURCES)
-        steps: object = self.gs_refine
-        if isinstance(steps, bool) or not isinstance(steps, int) or steps < 0:
-            raise InputError("gs_refine", repr(steps), "a number of steps, 0 or more")
+        check_count("gs_refine", self.gs_refine, least=0)
         check_choice("metric_focal", self.metric_focal, METRIC_FOCALS)
         check_choice("output_size", self.output_size, OUTPUT_SIZES)
         check_choice("refine", self.refine, REFINE_MODES)
@@ -398,10 +398,8 @@ class StreamOptions:
     when_full: WhenFull = "block"
 
     def __post_init__(self) -> None:
-        for name, low in (("window", 2), ("overlap", 1), ("queue", 1)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < low:
-                raise InputError(name, repr(value), f"a whole number, at least {low}")
+        for name, least in (("window", 2), ("overlap", 1), ("queue", 1)):
+            check_count(name, getattr(self, name), least=least)
         if self.overlap > self.window // 2:
             raise InputError("overlap", str(self.overlap), f"at most half of the window, {self.window // 2}")
         check_choice("loops", self.loops, LOOP_SEARCHES)

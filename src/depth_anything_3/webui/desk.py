@@ -13,7 +13,7 @@ from depth_anything_3.serve.intake import IncomingImage
 from depth_anything_3.serve.jobs import JobQueue
 from depth_anything_3.serve.store import FINISHED, Job
 from depth_anything_3.webui.choices import ModelChoice
-from depth_anything_3.webui.intake import Uploads, photos, pictures, video_frames, with_cameras
+from depth_anything_3.webui.intake import Uploads, camera_files, photos, pictures, video_frames
 from depth_anything_3.webui.jobs import Form, gallery_name, options_of
 from depth_anything_3.webui.queues import ModelQueues
 from depth_anything_3.webui.results import ARRAYS, Arrays, read_arrays
@@ -45,9 +45,22 @@ class Desk:
         self._lock = threading.Lock()
 
     def submit(
-        self, images: Sequence[IncomingImage], model: str, form: Form, cameras: dict[str, Any], keep_as: str = ""
+        self,
+        images: Sequence[IncomingImage],
+        model: str,
+        form: Form,
+        *,
+        cameras: Mapping[str, Sequence[IncomingImage]],
+        keep_as: str = "",
     ) -> Session:
         """Queue a job; the session that watches it.
+
+        Args:
+            images: photos.
+            model: one of the models of the list.
+            form: what else was filled in.
+            cameras: files of cameras, see :func:`~depth_anything_3.webui.intake.camera_files`.
+            keep_as: name in the gallery; empty for none.
 
         Raises:
             InputError: anything about the form or the images that can be seen before the network runs.
@@ -62,7 +75,7 @@ class Desk:
                 raise InputError("name in the gallery", repr(keep_as), "nothing: this server keeps no gallery")
             taken = [path.name for path in self._gallery_dir.iterdir()] if self._gallery_dir.is_dir() else []
             target = str(self._gallery_dir.resolve() / gallery_name(keep_as, taken))
-        job = self._queues.of(model).submit(images, {**options_of(form), **cameras}, export_dir=target)
+        job = self._queues.of(model).submit(images, options_of(form), files=cameras, export_dir=target)
         with self._lock:
             self._models[job.id] = model
         return Session(model=model, job=job.id)
@@ -122,11 +135,10 @@ def submit_form(desk: Desk, uploads: Uploads, given: Mapping[str, Any]) -> Sessi
     else:
         images = photos([uploads.check(path) for path in given["images"] or ()])
     poses, lens = (uploads.check(given[name]) if given[name] else None for name in ("poses", "lens"))
-    intrinsics: Path | str | None = lens or (given["fov"] or "").strip() or None
-    images, cameras = with_cameras(images, poses, intrinsics)
+    cameras = camera_files(poses, lens, (given["fov"] or "").strip())
     chosen = {name: given[name] for name in FORM_FIELDS}
     chosen |= {"process_res": int(chosen["process_res"] or 0), "formats": tuple(chosen["formats"] or ())}
-    return desk.submit(images, given["model"], Form(**chosen), cameras, given["keep_as"] or "")
+    return desk.submit(images, given["model"], Form(**chosen), cameras=cameras, keep_as=given["keep_as"] or "")
 
 
 def describe(job: Job, ahead: int = 0) -> str:

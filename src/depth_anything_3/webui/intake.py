@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import io
 import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from depth_anything_3.errors import InputError
-from depth_anything_3.io.images import ImageSource, decode_image
+from depth_anything_3.io.cameras.given import says_intrinsics
 from depth_anything_3.serve.intake import IncomingImage
-from depth_anything_3.serve.sandbox import safe_name
 
 MOST_FRAMES = 200
 _PREVIEWS = 24
@@ -74,44 +71,18 @@ def pictures(frames: Sequence[tuple[str, npt.NDArray[np.uint8]]]) -> list[Incomi
     return [IncomingImage(name, lambda image=image: _png(image)) for name, image in frames]  # type: ignore[misc]
 
 
-def with_cameras(
-    images: Sequence[IncomingImage], poses: Path | None, intrinsics: Path | str | None
-) -> tuple[list[IncomingImage], dict[str, Any]]:
-    """The images free of lens distortion, and the options ``extrinsics`` and ``intrinsics`` of a job.
+def camera_files(poses: Path | None, lens: Path | None, field_of_view: str) -> dict[str, list[IncomingImage]]:
+    """Uploaded files of cameras as files of a job; a field of view, or ``exif``, stands in the place of one of lenses.
 
     Raises:
-        InputError: the files cannot be read or do not name the photos.
+        InputError: the field of view is none.
     """
-    if poses is None and not intrinsics:
-        return list(images), {}
-    from depth_anything_3.io.cameras.given import open_views
-
-    with tempfile.TemporaryDirectory(prefix="da3-") as name:
-        folder = Path(name)
-        for image in images:
-            if (folder / safe_name(image.name)).exists():
-                raise InputError("photos", f"two called {image.name!r}", "a name for each, so that cameras find them")
-            with image.stream() if callable(image.stream) else image.stream as stream:
-                (folder / safe_name(image.name)).write_bytes(stream.read())
-        views = open_views(folder, poses=poses, intrinsics=intrinsics or None)
-        named = zip(views.photos, views.images, strict=True)
-        taken = [_as_incoming(photo.name, image, index) for index, (photo, image) in enumerate(named)]
-    options: dict[str, Any] = {}
-    if views.extrinsics is not None:
-        known = [bool(np.isfinite(pose).all()) for pose in views.extrinsics]
-        options["extrinsics"] = [
-            pose.tolist() if there else None for pose, there in zip(views.extrinsics, known, strict=True)
-        ]
-    if views.intrinsics is not None:
-        options["intrinsics"] = views.intrinsics.tolist()
-    return taken, options
-
-
-def _as_incoming(name: str, image: ImageSource, index: int) -> IncomingImage:
-    """A file as it is; a photo through a lens freed from it."""
-    if isinstance(image, str | Path):
-        return IncomingImage(name, io.BytesIO(Path(image).read_bytes()))
-    return IncomingImage(f"{name}.png", _png(decode_image(image, index=index, alpha="composite").pixels))
+    files = {kind: photos([path]) for kind, path in (("poses", poses), ("intrinsics", lens)) if path is not None}
+    if field_of_view and lens is None:
+        if not says_intrinsics(field_of_view):
+            raise InputError("field of view", repr(field_of_view), "degrees, such as 60deg, or exif")
+        files["intrinsics"] = [IncomingImage("field_of_view.txt", io.BytesIO(field_of_view.encode()))]
+    return files
 
 
 def _png(image: npt.NDArray[np.uint8]) -> io.BytesIO:

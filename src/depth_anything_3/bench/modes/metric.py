@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from depth_anything_3.bench.modes.base import Column, Mode, Scores
-from depth_anything_3.bench.modes.mono import mean_over_images, scored_pixels
+from depth_anything_3.bench.modes.mono import mean_over_images, single_depths
 from depth_anything_3.bench.task import Task
 from depth_anything_3.errors import InputError
-from depth_anything_3.metrics.depth import abs_rel, delta, log_rmse, resized_nearest, rmse, scale_factor, sq_rel
+from depth_anything_3.metrics.depth import abs_rel, delta, log_rmse, rmse, scale_factor, sq_rel
 
 
 def _score(task: Task) -> Scores:
     if not task.dataset.metric:
         raise InputError("data", f"{task.dataset.name}, which is not in metres", "a data set in metres")
-    rows = []
-    for i in range(len(task.frames)):
-        view = task.view(i)
-        mask = scored_pixels(view, task.dataset)
-        if mask is None or view.depth is None:
-            continue
-        depth = task.predict([i], given_intrinsics=True).depth
-        if depth is None:
-            raise InputError("model", "no depth", "a predictor that gives depth")
-        true = view.depth.astype(np.float64)
-        predicted = resized_nearest(np.asarray(depth, np.float64), *true.shape)[0]
-        low, high = task.dataset.depth_range
+    rows, (low, high) = [], task.dataset.depth_range
+    for predicted, true, mask in single_depths(task, given_intrinsics=True):
         kept = predicted.clip(max(low, 1e-6), high)
         rows.append(
             {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -78,19 +79,29 @@ def mean_over_images(rows: list[Scores]) -> Scores:
     return {name: float(np.mean(v)) for name, v in values.items()} | {"images": float(len(rows))}
 
 
-def _score(task: Task) -> Scores:
-    rows = []
+def single_depths(task: Task, *, given_intrinsics: bool = False) -> Iterator[tuple[Array, Array, Mask]]:
+    """Predicted and true depth and the scored pixels of each picture, seen by itself, that has enough of them.
+
+    Args:
+        given_intrinsics: hand the true camera matrices in.
+
+    Raises:
+        InputError: the predictor gives no depth.
+    """
     for i in range(len(task.frames)):
         view = task.view(i)
         mask = scored_pixels(view, task.dataset)
         if mask is None or view.depth is None:
             continue
-        depth = task.predict([i]).depth
+        depth = task.predict([i], given_intrinsics=given_intrinsics).depth
         if depth is None:
             raise InputError("model", "no depth", "a predictor that gives depth")
         predicted = resized_nearest(np.asarray(depth, np.float64), *view.depth.shape)[0]
-        rows.append(mono_scores(predicted, view.depth.astype(np.float64), mask, task.dataset.depth_range))
-    return mean_over_images(rows)
+        yield predicted, view.depth.astype(np.float64), mask
+
+
+def _score(task: Task) -> Scores:
+    return mean_over_images([mono_scores(*depths, task.dataset.depth_range) for depths in single_depths(task)])
 
 
 def _columns() -> dict[str, Column]:

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Shaped
 
 from depth_anything_3._optional import require
 from depth_anything_3.datasets._folder import folders
-from depth_anything_3.datasets._reading import damage_in, read_mask, read_mvsnet_camera
+from depth_anything_3.datasets._reading import damage_in, read_mask
 from depth_anything_3.datasets.base import CorruptSample
 from depth_anything_3.datasets.benchmark._listed import Listed, ListedDataset, nearest, read_surface
 from depth_anything_3.datasets.benchmark.base import ObservedVolume, Surface
@@ -44,16 +44,8 @@ class Dtu49(ListedDataset):
                 yield folder.name, folder
 
     def _open(self, scene: str, place: Path) -> Listed:
-        pictures = reference_first(sorted(place.glob("*.png")))
-        cameras = [read_mvsnet_camera(self._above(place) / "Cameras" / f"{_camera(p):08d}_cam.txt") for p in pictures]
-        return Listed(
-            place=place,
-            frames=tuple(p.stem for p in pictures),
-            images=tuple(pictures),
-            depths=(None,) * len(pictures),
-            intrinsics=np.stack([k for k, _ in cameras]),
-            extrinsics=np.stack([pose for _, pose in cameras]),
-        )
+        cameras = self._above(place) / "Cameras"
+        return reference_first(place, sorted(place.glob("*.png")), lambda p: cameras / f"{_camera(p):08d}_cam.txt")
 
     def _above(self, place: Path) -> Path:
         return place.parent.parent

@@ -6,7 +6,7 @@ world-to-camera pose in four lines, after ``intrinsic`` the camera matrix in thr
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -40,26 +40,32 @@ class Dtu64(ListedDataset):
                 yield folder.name, folder
 
     def _open(self, scene: str, place: Path) -> Listed:
-        pictures = reference_first(sorted((place / "image").glob("*.png")))
-        cameras = [read_mvsnet_camera(place.parent / "Cameras" / f"{_number(p.stem):08d}_cam.txt") for p in pictures]
-        return Listed(
-            place=place,
-            frames=tuple(p.stem for p in pictures),
-            images=tuple(pictures),
-            depths=(None,) * len(pictures),
-            intrinsics=np.stack([k for k, _ in cameras]),
-            extrinsics=np.stack([pose for _, pose in cameras]),
-        )
+        pictures = sorted((place / "image").glob("*.png"))
+        return reference_first(place, pictures, lambda p: place.parent / "Cameras" / f"{_number(p.stem):08d}_cam.txt")
 
     def _read_depth(self, file: Path, size: tuple[int, int]) -> Shaped[np.ndarray, "h w"]:
         raise CorruptSample(file, "DTU-64 has no depth")
 
 
-def reference_first(pictures: list[Path]) -> list[Path]:
-    """The pictures with the reference view moved to the front, where there are so many."""
-    if len(pictures) <= REFERENCE:
-        return pictures
-    return [pictures[REFERENCE], *pictures[:REFERENCE], *pictures[REFERENCE + 1 :]]
+def reference_first(place: Path, pictures: list[Path], camera_of: Callable[[Path], Path]) -> Listed:
+    """A scene of pictures without depth; the reference view comes first, where there are so many.
+
+    Args:
+        place: of the scene.
+        pictures: in the order of their numbers.
+        camera_of: the file of the camera of a picture.
+    """
+    if len(pictures) > REFERENCE:
+        pictures = [pictures[REFERENCE], *pictures[:REFERENCE], *pictures[REFERENCE + 1 :]]
+    cameras = [read_mvsnet_camera(camera_of(picture)) for picture in pictures]
+    return Listed(
+        place=place,
+        frames=tuple(p.stem for p in pictures),
+        images=tuple(pictures),
+        depths=(None,) * len(pictures),
+        intrinsics=np.reshape([k for k, _ in cameras], (-1, 3, 3)),
+        extrinsics=np.reshape([pose for _, pose in cameras], (-1, 3, 4)),
+    )
 
 
 def _number(text: str) -> int:

@@ -15,7 +15,7 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Bool, Shaped
 
-from depth_anything_3.datasets._folder import folders
+from depth_anything_3.datasets._folder import folders_holding
 from depth_anything_3.datasets._reading import damage_in, read_mask
 from depth_anything_3.datasets.base import CorruptSample
 from depth_anything_3.datasets.benchmark._listed import Listed, ListedDataset, read_surface
@@ -61,10 +61,8 @@ class Eth3d(ListedDataset):
     wanted: ClassVar[tuple[str, ...]] = SCENES
 
     def _find(self) -> Iterator[tuple[str, Path]]:
-        for folder, inner, _ in folders(self.root, depth=3):
-            if _CALIBRATION in inner and "images" in inner:
-                inner.clear()
-                yield folder.name, folder
+        for folder in folders_holding(self.root, _CALIBRATION, "images", depth=3):
+            yield folder.name, folder
 
     def _unwanted(self, scene: str) -> str | None:
         return None if scene in self.wanted else "not in the published evaluation"
@@ -82,8 +80,8 @@ class Eth3d(ListedDataset):
             skipped={"cleaning: wrong depth": len(images) - len(kept)},
             images=tuple(place / "images" / name for name in names),
             depths=tuple(self._depth_file(place, name) for name in names),
-            intrinsics=np.stack(matrices) if matrices else np.zeros((0, 3, 3)),
-            extrinsics=np.stack([image.extrinsics for image in kept]) if kept else np.zeros((0, 3, 4)),
+            intrinsics=np.reshape(matrices, (-1, 3, 3)),
+            extrinsics=np.reshape([image.extrinsics for image in kept], (-1, 3, 4)),
         )
 
     def _depth_file(self, place: Path, name: str) -> Path | None:

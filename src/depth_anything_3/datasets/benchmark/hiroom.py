@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Shaped
 
-from depth_anything_3.datasets._folder import folders
+from depth_anything_3.datasets._folder import folders_holding
 from depth_anything_3.datasets._reading import damage_in, read_grey_16, read_mask
 from depth_anything_3.datasets.base import CorruptSample
 from depth_anything_3.datasets.benchmark._listed import Listed, ListedDataset, read_surface, same_camera
@@ -36,12 +36,10 @@ class HiRoom(ListedDataset):
     layout = f"a folder data/ of scenes with image/ and cam_K.npy, fused_pcd/ and {LIST}"
 
     def _find(self) -> Iterator[tuple[str, Path]]:
-        for folder, inner, files in folders(self.root, depth=8):
-            if "cam_K.npy" in files and "image" in inner:
-                inner.clear()
-                parts = folder.relative_to(self.root).parts
-                start = parts.index("data") + 1 if "data" in parts else 0
-                yield "/".join(parts[start:]), folder
+        for folder in folders_holding(self.root, "cam_K.npy", "image", depth=8):
+            parts = folder.relative_to(self.root).parts
+            start = parts.index("data") + 1 if "data" in parts else 0
+            yield "/".join(parts[start:]), folder
 
     def _unwanted(self, scene: str) -> str | None:
         listed = self._listed_scenes()
@@ -67,7 +65,7 @@ class HiRoom(ListedDataset):
             images=tuple(posed),
             depths=tuple(place / "depth" / f"{p.stem}.png" for p in posed),
             intrinsics=same_camera(k, len(posed)),
-            extrinsics=np.stack(poses) if poses else np.zeros((0, 3, 4)),
+            extrinsics=np.reshape(poses, (-1, 3, 4)),
         )
 
     def _pose(self, file: Path) -> np.ndarray:

@@ -55,7 +55,7 @@ class KittiOdometry(ListedDataset):
             images=tuple(place / "image_2" / f"{name}.png" for name in names),
             depths=(None,) * len(names),
             intrinsics=same_camera(k, len(names)),
-            extrinsics=np.stack(chosen) + shift if chosen else np.zeros((0, 3, 4)),
+            extrinsics=np.reshape(chosen, (-1, 3, 4)) + shift,
         )
 
     def _read_depth(self, file: Path, size: tuple[int, int]) -> Shaped[np.ndarray, "h w"]:

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float32, Shaped
 
-from depth_anything_3.datasets._folder import folders
+from depth_anything_3.datasets._folder import folders_holding
 from depth_anything_3.datasets._reading import damage_in, millimetres
 from depth_anything_3.datasets.base import View
 from depth_anything_3.datasets.benchmark._listed import Listed, ListedDataset, nearest, read_surface
@@ -71,10 +71,8 @@ class ScanNetPP(ListedDataset):
     layout = f"folders SCENE/{_MERGED}/ with {_MODEL.as_posix()}/, images/ and render_depth/"
 
     def _find(self) -> Iterator[tuple[str, Path]]:
-        for folder, inner, _ in folders(self.root, depth=3):
-            if _MERGED in inner:
-                inner.clear()
-                yield folder.name, folder / _MERGED
+        for folder in folders_holding(self.root, _MERGED, depth=3):
+            yield folder.name, folder / _MERGED
 
     def _unwanted(self, scene: str) -> str | None:
         return None if scene in SCENES else "not in the published evaluation"
@@ -90,8 +88,8 @@ class ScanNetPP(ListedDataset):
             skipped={"not of the phone": len(images) - len(kept)},
             images=tuple(place / "images" / image.name for image in kept),
             depths=tuple(place / "render_depth" / f"{Path(image.name).stem}.png" for image in kept),
-            intrinsics=np.stack([_all_pixels(camera) for camera in taken]) if taken else np.zeros((0, 3, 3)),
-            extrinsics=np.stack([image.extrinsics for image in kept]) if kept else np.zeros((0, 3, 4)),
+            intrinsics=np.reshape([_all_pixels(camera) for camera in taken], (-1, 3, 3)),
+            extrinsics=np.reshape([image.extrinsics for image in kept], (-1, 3, 4)),
             taken=taken,
         )
 

@@ -54,7 +54,7 @@ class SevenScenes(ListedDataset):
             images=tuple(place / f"frame-{n}.color.png" for n in names),
             depths=tuple(place / f"frame-{n}.depth.png" for n in names),
             intrinsics=same_camera(INTRINSICS, len(names)),
-            extrinsics=np.stack(poses) if poses else np.zeros((0, 3, 4)),
+            extrinsics=np.reshape(poses, (-1, 3, 4)),
         )
 
     def _read_depth(self, file: Path, size: tuple[int, int]) -> Shaped[np.ndarray, "h w"]:

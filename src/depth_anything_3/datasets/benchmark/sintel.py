@@ -51,8 +51,8 @@ class Sintel(ListedDataset):
             skipped={"no depth": len(pictures) - len(names)},
             images=tuple(place / f"{name}.png" for name in names),
             depths=tuple(depth / f"{name}.dpt" for name in names),
-            intrinsics=np.stack([k for k, _ in read]) if read else np.zeros((0, 3, 3)),
-            extrinsics=np.stack([pose for _, pose in read]) if read else np.zeros((0, 3, 4)),
+            intrinsics=np.reshape([k for k, _ in read], (-1, 3, 3)),
+            extrinsics=np.reshape([pose for _, pose in read], (-1, 3, 4)),
         )
 
     def _read_depth(self, file: Path, size: tuple[int, int]) -> Shaped[np.ndarray, "h w"]:

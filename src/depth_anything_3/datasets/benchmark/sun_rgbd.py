@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from depth_anything_3._optional import require
-from depth_anything_3.datasets._folder import folders
+from depth_anything_3.datasets._folder import folders_holding
 from depth_anything_3.datasets._reading import damage_in, read_grey_16, read_numbers
 from depth_anything_3.datasets.base import CorruptSample
 from depth_anything_3.datasets.benchmark._listed import Listed, ListedDataset
@@ -36,10 +36,9 @@ class SunRgbd(ListedDataset):
     def _find(self) -> Iterator[tuple[str, Path]]:
         if self._list_file is None:
             return
-        for folder, inner, files in folders(self.root, depth=8):
+        for folder in folders_holding(self.root, "intrinsics.txt", "image", "depth", depth=8):
             sensor = next((part for part in _SENSORS if part in folder.parts), None)
-            if sensor is not None and "intrinsics.txt" in files and {"image", "depth"} <= set(inner):
-                inner.clear()
+            if sensor is not None:
                 yield "/".join(folder.parts[folder.parts.index(sensor) :]), folder
 
     def _unwanted(self, scene: str) -> str | None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Shaped
 
-from depth_anything_3.datasets._folder import folders
+from depth_anything_3.datasets._folder import folders_holding
 from depth_anything_3.datasets._reading import damage_in, read_grey_16
 from depth_anything_3.datasets.base import CorruptSample
 from depth_anything_3.datasets.benchmark._listed import Listed, ListedDataset, same_camera
@@ -43,10 +43,8 @@ class TumRgbd(ListedDataset):
     layout = "folders rgbd_dataset_freiburg1_NAME/ with rgb.txt, depth.txt, groundtruth.txt, rgb/ and depth/"
 
     def _find(self) -> Iterator[tuple[str, Path]]:
-        for folder, inner, files in folders(self.root, depth=3):
-            match = re.fullmatch(r"rgbd_dataset_(freiburg[123]_.+)", folder.name)
-            if match and {"rgb.txt", "groundtruth.txt"} <= set(files):
-                inner.clear()
+        for folder in folders_holding(self.root, "rgb.txt", "groundtruth.txt", depth=3):
+            if match := re.fullmatch(r"rgbd_dataset_(freiburg[123]_.+)", folder.name):
                 yield match[1], folder
 
     def _open(self, scene: str, place: Path) -> Listed:
@@ -62,7 +60,7 @@ class TumRgbd(ListedDataset):
             images=tuple(place / row[1] for row, _ in found),
             depths=tuple(None if at is None else place / depths[at][1] for at in beside),
             intrinsics=same_camera(_intrinsics(place.name), len(found)),
-            extrinsics=np.stack([_pose(poses[at]) for _, at in found]) if found else np.zeros((0, 3, 4)),
+            extrinsics=np.reshape([_pose(poses[at]) for _, at in found], (-1, 3, 4)),
         )
 
     def _read_depth(self, file: Path, size: tuple[int, int]) -> Shaped[np.ndarray, "h w"]:

@@ -108,6 +108,11 @@ def open_views(
 _WAYS = ("a file", "a field of view such as 60deg", "exif")
 
 
+def says_intrinsics(text: str) -> bool:
+    """Whether ``intrinsics`` of :func:`open_views` is no file: a field of view, or ``exif``."""
+    return text == "exif" or _FIELD_OF_VIEW.fullmatch(text) is not None
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Taken:
     """N views: what is decoded, the files it is in, the names cameras go by, all names among which order counts."""

@@ -65,6 +65,7 @@ from depth_anything_3.types.panorama import Panorama
 from depth_anything_3.types.prediction import Prediction
 from depth_anything_3.types.progress import ProgressCallback
 from depth_anything_3.types.rig import Rig
+from depth_anything_3.zoo.bundled import bundled_with_gaussians
 from depth_anything_3.zoo.cards import CARDS, warn_on_load
 from depth_anything_3.zoo.checkpoints import build_network, resolve, save
 
@@ -754,7 +755,7 @@ class DepthAnything3(nn.Module):
                 "infer_gs",
                 "True",
                 f"False: {self.model_name} has no Gaussian head. gs_source='depth' makes plain Gaussians of its depth",
-                with_head,
+                [*with_head, *bundled_with_gaussians()],
             )
 
     def _check_lens_options(self, options: InferOptions, with_intrinsics: bool) -> None:

@@ -42,5 +42,6 @@ def test_every_model_says_its_licence_and_abilities() -> None:
     assert "CC BY-NC 4.0" in choices["depth-anything/DA3-GIANT-1.1"]
     assert "no commercial use" in choices["depth-anything/DA3-GIANT-1.1"]
     heads = {choice.source: choice.gaussians for choice in model_choices()}
-    assert heads["bundled/da3-tiny"] == ["none", "from depth"] and "from the model's head" in heads[WITH_HEAD]
+    assert heads["bundled/da3-tiny"] == ["none", "from depth"]
+    assert all("from the model's head" in heads[name] for name in (WITH_HEAD, "bundled/da3-gs-tiny"))
     assert "metric depth" in choices["depth-anything/DA3METRIC-LARGE"]

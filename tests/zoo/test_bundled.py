@@ -16,15 +16,16 @@ from depth_anything_3.zoo import bundled
 from depth_anything_3.zoo.bundled import SHARD_BYTES, bundled_folder, bundled_names, write_shards
 from depth_anything_3.zoo.checkpoints import build_network, resolve, save
 
-NAMES = ("da3-tiny", "da3metric-tiny", "da3nested-tiny")
+NAMES = ("da3-gs-tiny", "da3-tiny", "da3metric-tiny", "da3nested-tiny")
 ABILITIES = {
+    "da3-gs-tiny": {"cameras", "conf", "gaussians", "pose_conditioning", "rays"},
     "da3-tiny": {"cameras", "conf", "pose_conditioning", "rays"},
     "da3metric-tiny": {"sky"},
     "da3nested-tiny": {"cameras", "conf", "metric", "pose_conditioning", "rays", "sky"},
 }
 
 
-def test_all_three_are_there() -> None:
+def test_all_are_there() -> None:
     assert bundled_names() == NAMES
 
 
@@ -47,6 +48,17 @@ def test_the_nested_one_is_made_of_the_other_two() -> None:
         for key, tensor in build_network(resolve(f"bundled/{name}")).state_dict().items():
             assert torch.equal(nested[f"{prefix}.{key}"], tensor)
     assert not list((bundled.FOLDER / "da3nested-tiny").glob("*.safetensors"))
+
+
+def test_the_one_with_gaussians_is_the_default_one_and_a_head() -> None:
+    checkpoint, base = resolve("bundled/da3-gs-tiny"), resolve("bundled")
+    assert (checkpoint.process_res, checkpoint.camera_sigma) == (base.process_res, base.camera_sigma)
+    assert checkpoint.confidence_maps == base.confidence_maps
+    whole = build_network(checkpoint).state_dict()
+    for key, tensor in build_network(base).state_dict().items():
+        assert torch.equal(whole.pop(key), tensor)
+    assert {key.split(".")[0] for key in whole} == {"gs_head"}
+    assert sum(path.stat().st_size for path in (bundled.FOLDER / "da3-gs-tiny").iterdir()) < 10_000_000
 
 
 def test_files_are_small_and_in_half_precision() -> None:

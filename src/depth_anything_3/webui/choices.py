@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from depth_anything_3.webui.jobs import GAUSSIANS
-from depth_anything_3.zoo.bundled import PREFIX, bundled_names
+from depth_anything_3.zoo.bundled import DEFAULT, PREFIX, bundled_names, bundled_with_gaussians
 from depth_anything_3.zoo.cards import ABILITIES, CARDS, describe_licence, find_card
 
 _DEMONSTRATION = "Comes with the package, needs no download; small, for demonstration."
@@ -36,9 +36,11 @@ class ModelChoice:
 
 def model_choices(extra: str | None = None) -> list[ModelChoice]:
     """The bundled models, the published ones that were not replaced, and ``extra``, first, if it is none of these."""
+    with_head = bundled_with_gaussians()
+    names = sorted(bundled_names(), key=lambda name: name != DEFAULT)  # the default one first
     bundled = [
-        ModelChoice(f"{PREFIX}/{name}", f"{name} (bundled)", _DEMONSTRATION, gaussian_head=False)
-        for name in bundled_names()
+        ModelChoice(f"{PREFIX}/{n}", f"{n} (bundled)", _DEMONSTRATION, gaussian_head=f"{PREFIX}/{n}" in with_head)
+        for n in names
     ]
     published = [_published(card.hub_id) for card in CARDS if not card.deprecated]
     known = [*bundled, *published]

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from depth_anything_3._files import atomic_path
+from depth_anything_3.cfg import load_config
 from depth_anything_3.errors import UnknownNameError
+from depth_anything_3.registry import MODEL_REGISTRY
 from depth_anything_3.zoo.cache import CONFIG, INDEX
 
 if TYPE_CHECKING:
@@ -30,6 +32,12 @@ SHARD_BYTES = 15_000_000
 def bundled_names() -> tuple[str, ...]:
     """Names of the checkpoints that are in this installation."""
     return tuple(sorted(path.parent.name for path in FOLDER.glob(f"*/{CONFIG}")))
+
+
+def bundled_with_gaussians() -> tuple[str, ...]:
+    """Those that have a head for 3D Gaussians, as :func:`bundled_folder` takes them."""
+    names = (name for name in bundled_names() if "gs_head" in load_config(MODEL_REGISTRY[name]))
+    return tuple(f"{PREFIX}/{name}" for name in names)
 
 
 def bundled_folder(source: str) -> Path | None:

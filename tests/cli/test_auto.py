@@ -304,6 +304,7 @@ PUBLISHED = {
     "max_memory": None,
     "key_pooling": 1,
     "rig": None,
+    "intrinsics_origin": "given",
 }
 HOW_TO_LOAD = {"revision": None, "local_files_only": False, "device": "auto", "dtype": "auto"}
 

@@ -84,6 +84,7 @@ def run(job: Job, model: DepthAnything3, progress: ProgressCallback | None) -> P
         list(views.images),
         extrinsics=views.extrinsics,
         intrinsics=views.intrinsics,
+        intrinsics_origin=views.intrinsics_origin,
         masks=scene.views.masks,
         rig=job.rig,
         **asdict(scene.preprocessing) | inference_options(scene, several=several),

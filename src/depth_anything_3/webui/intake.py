@@ -77,7 +77,7 @@ def pictures(frames: Sequence[tuple[str, npt.NDArray[np.uint8]]]) -> list[Incomi
 def with_cameras(
     images: Sequence[IncomingImage], poses: Path | None, intrinsics: Path | str | None
 ) -> tuple[list[IncomingImage], dict[str, Any]]:
-    """The images free of lens distortion, and the options ``extrinsics`` and ``intrinsics`` of a job.
+    """The images free of lens distortion, and the options of a job that say what they are.
 
     Raises:
         InputError: the files cannot be read or do not name the photos.
@@ -103,7 +103,7 @@ def with_cameras(
             pose.tolist() if there else None for pose, there in zip(views.extrinsics, known, strict=True)
         ]
     if views.intrinsics is not None:
-        options["intrinsics"] = views.intrinsics.tolist()
+        options |= {"intrinsics": views.intrinsics.tolist(), "intrinsics_origin": views.intrinsics_origin}
     return taken, options
 
 

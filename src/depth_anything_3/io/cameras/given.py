@@ -21,7 +21,7 @@ from depth_anything_3.io.images import ImageHeader, ImageSource, LensPhoto
 from depth_anything_3.io.sources import list_images, natural_key, take_photos, video_views
 from depth_anything_3.io.video import VideoFrame, is_video
 from depth_anything_3.types.cameras import Cameras
-from depth_anything_3.types.options import FolderOptions, VideoOptions
+from depth_anything_3.types.options import FolderOptions, IntrinsicsOrigin, VideoOptions
 
 _FIELD_OF_VIEW = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?deg")
 
@@ -35,6 +35,7 @@ class GivenViews:
         images: what to give to :meth:`depth_anything_3.api.DepthAnything3.inference`: the files, or files through a
             lens, which come out as a pinhole would have taken them.
         intrinsics: (N, 3, 3) in pixels of the upright photos without distortion; None where not known.
+        intrinsics_origin: whether these come from a file, a field of view or the tags of the photos.
         extrinsics: (N, 3, 4) world-to-camera, OpenCV axes, in the world of the file; None where not known.
         times: N times in seconds: of the frames of a video, or those of the trajectory that the poses came from; empty
             where not known.
@@ -43,6 +44,7 @@ class GivenViews:
     photos: tuple[Path, ...]
     images: tuple[ImageSource, ...]
     intrinsics: npt.NDArray[np.float64] | None = None
+    intrinsics_origin: IntrinsicsOrigin = "given"
     extrinsics: npt.NDArray[np.float64] | None = None
     times: tuple[float, ...] = ()
 
@@ -102,7 +104,7 @@ def open_views(
         cameras = _with_intrinsics(cameras, str(intrinsics), taken, headers)
     if cameras.intrinsics is None:
         raise InputError("--intrinsics", f"nothing, and {cameras.source} has none", "intrinsics beside poses", _WAYS)
-    return _through_lenses(taken, cameras)
+    return replace(_through_lenses(taken, cameras), intrinsics_origin=_origin(intrinsics))
 
 
 _WAYS = ("a file", "a field of view such as 60deg", "exif")
@@ -155,6 +157,12 @@ def _with_intrinsics(cameras: Cameras, given: str, taken: _Taken, headers: Seque
     if found.intrinsics is None:
         raise CameraFileError("--intrinsics", found.source, "no intrinsics in it", "one of", _WAYS)
     return replace(found, extrinsics=cameras.extrinsics, times=cameras.times)
+
+
+def _origin(intrinsics: str | os.PathLike[str] | None) -> IntrinsicsOrigin:
+    if _FIELD_OF_VIEW.fullmatch(str(intrinsics)):
+        return "fov"
+    return "exif" if str(intrinsics) == "exif" else "given"
 
 
 def _through_lenses(taken: _Taken, cameras: Cameras) -> GivenViews:

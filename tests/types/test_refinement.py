@@ -11,7 +11,7 @@ from depth_anything_3.types.refinement import PoseSource, Refinement
     ("sources", "observations", "told"),
     [
         (("matches", "matches", "network"), (90, 90, 0), "2 of 3 cameras from 180 observations, view 2 keeps the"),
-        (("network", "matches", "matches", "network"), (0, 9, 9, 0), "2 of 4 cameras from 18 observations, views 0, 3 k"),
+        (("network", "matches", "matches", "network"), (0, 9, 9, 0), "2 of 4 cameras from 18 observations, views 0, 3"),
         (("rotation", "rotation"), (0, 0), "2 of 2 cameras turned in one place"),
         (("given", "given"), (0, 0), "2 of 2 cameras from 0 observations"),
         (("network", "network"), (0, 0), "nothing connects the 2 views"),

@@ -323,6 +323,13 @@ def test_without_switches_the_defaults_reach_the_model(spy: type[Spy], photo: Pa
     assert result.stdout.splitlines()[0].endswith(", metric scale")
 
 
+def test_options_of_a_format_that_is_not_written_are_told_once(spy: type[Spy], photo: Path) -> None:
+    typed = ("--export-format", "npz", "--export-kwargs", "glb:camera_size:0.1")
+    result = invoke(photo, "--model-dir", "someone/model", *typed)
+    assert result.stderr == "warning: --export-kwargs glb has no effect: the formats exported are npz\n"
+    assert spy.asked["export_kwargs"] is None, "or the model would say it again"
+
+
 CHOICES = {
     "in the cache": DefaultModel("depth-anything/DA3-BASE", cached=True),
     "on the hub": DefaultModel("depth-anything/DA3-BASE", cached=False),
@@ -697,12 +704,6 @@ def make_text(path: Path) -> Path:
     return path.with_suffix(".txt")
 
 
-def make_colmap(path: Path) -> Path:
-    for name in ("images", "sparse"):
-        (path / name).mkdir(parents=True)
-    return path
-
-
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -713,7 +714,6 @@ def make_colmap(path: Path) -> Path:
         ),
         (make_video, r"no video stream that can be decoded"),
         (make_text, r"\(not an image\); .* \(\.jpg, .* more extensions\)$"),
-        (make_colmap, r"COLMAP reconstruction"),
     ],
 )
 def test_input_that_holds_no_photos(spy: type[Spy], tmp_path: Path, make: Callable[[Path], Path], message: str) -> None:

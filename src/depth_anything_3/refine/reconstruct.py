@@ -8,6 +8,7 @@ Letters: N views, P points, O observations.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -225,11 +226,21 @@ def triangulate_matches(
     Args:
         features, sizes, also, seed: as in :func:`reconstruct`.
         prior: with the true cameras.
+
+    Warns:
+        UserWarning: what matches say of the rotations is far from these.
     """
     longer = float(max(max(size) for size in sizes))
     lenses = np.array(prior.intrinsics, np.float64)
     known = replace(prior, rotation_sigma=_KNOWN_ROTATION)
-    pairs, _ = _posed(connect_views(features, sizes, also=also), features, sizes, lenses, known, seed)
+    pairs, error = _posed(connect_views(features, sizes, also=also), features, sizes, lenses, known, seed)
+    if error > _TRUSTED_ROTATION:
+        warnings.warn(
+            f"extrinsics: the rotations between the views are {np.degrees(error):.0f} degrees off what matches between "
+            "the pictures say, in the median. World-to-camera poses with OpenCV axes, in the order of the pictures, "
+            "are expected; others have a name in extrinsics_convention, for example 'opencv_c2w'",
+            stacklevel=6,
+        )
     scene = Scene.of(features, pairs, lenses, longer, prior.share_focal)
     poses = np.array(prior.extrinsics, np.float64)
     model = Model(poses=poses, lenses=lenses, joined=tuple(range(len(poses))))

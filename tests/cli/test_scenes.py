@@ -82,6 +82,12 @@ def test_a_command_names_the_one_that_was_meant(tmp_path: Path) -> None:
     expected = (
         "expected a folder with images/ and sparse/ (the model: cameras and images, .bin or .txt, there or in sparse/0)"
     )
+    (tmp_path / "e" / "images").mkdir(parents=True)
+    (tmp_path / "e" / "sparse" / "0").mkdir(parents=True)
+    for command, argument in (("colmap", "COLMAP_DIR"), ("auto", "INPUT")):
+        line = error(command, tmp_path / "e")
+        assert line.startswith(f"{argument}: got {tmp_path / 'e' / 'sparse'} (no COLMAP model in it); expected cameras")
+        assert line.endswith(f"photos alone: {tmp_path / 'e' / 'images'}")
     for there, told in (
         ((), f"(without images/ and sparse/); {expected}; a model elsewhere: da3 images PHOTOS --poses MODEL"),
         (("images",), f"(without sparse/); {expected}; without cameras: da3 images {tmp_path / 'c' / 'images'}"),

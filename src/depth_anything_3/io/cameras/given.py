@@ -152,6 +152,8 @@ def _with_intrinsics(cameras: Cameras, given: str, taken: _Taken, headers: Seque
         found = Cameras(source=given, intrinsics=intrinsics_from_exif(taken.files, headers))
     elif angle is not None:
         found = Cameras(source=given, intrinsics=intrinsics_from_fov(float(angle[1]), [h.size for h in headers]))
+    elif not os.path.exists(given):  # noqa: PTH110 - see sources
+        raise InputError("--intrinsics", f"{given} (no such file)", "one of", _WAYS)
     else:
         found = _read(given, taken, headers, "--intrinsics")
     if found.intrinsics is None:
@@ -201,6 +203,9 @@ def _scene_in(
 ) -> tuple[Cameras | None, list[Path]]:
     """The cameras that lie in a folder with their photos, in natural order; where there are none, all photos."""
     if model is None and (not os.path.isdir(folder) or find_reader(folder) is None):  # noqa: PTH112 - see sources
+        if all((folder / name).is_dir() for name in ("images", "sparse")):
+            expected = f"cameras and images (.bin or .txt), there or in sparse/0; photos alone: {folder / 'images'}"
+            raise CameraFileError(argument, folder / "sparse", "no COLMAP model in it", expected)
         return None, list_images(folder, recursive=options.recursive, argument=argument)
     cameras = read_cameras(folder if model is None else model, argument=argument)
     assert cameras.names is not None

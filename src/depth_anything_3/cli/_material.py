@@ -115,6 +115,7 @@ def photos_in(
     """
     from depth_anything_3.io.cameras.given import open_views
 
-    known = {"poses": cameras.poses, "intrinsics": cameras.intrinsics}
-    views = open_views(path, **known, options=options, model=model, argument=argument)
+    views = open_views(
+        path, poses=cameras.poses, intrinsics=cameras.intrinsics, options=options, model=model, argument=argument
+    )
     return Photos(path, views)

@@ -89,7 +89,8 @@ def test_everything_that_tells_the_scale_tells_whose_focal_length_made_it(tmp_pa
     ):
         assert run("auto", *common, "--intrinsics", typed).splitlines()[0].endswith(words)
         assert json.loads((out / "exports.json").read_text())["metric_focal"] == focal
-        run("convert", out, "--export-format", "depth_raw", "--export-dir", tmp_path / focal)
+        told = run("convert", out, "--export-format", "depth_raw", "--export-dir", tmp_path / focal)
+        assert told.splitlines()[0].endswith(words)
         assert json.loads((tmp_path / focal / "exports.json").read_text())["metric_focal"] == focal
         told = json.loads(run("depth", *common, "--intrinsics", typed, "--json"))["results"][0]
         assert (told["scale"], told["metric_focal"]) == ("metric", focal)

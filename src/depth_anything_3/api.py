@@ -51,6 +51,7 @@ from depth_anything_3.types.options import (
     ExtrinsicsConvention,
     GaussianSource,
     InferOptions,
+    IntrinsicsOrigin,
     MetricFocal,
     MixedSizes,
     OutputSize,
@@ -263,6 +264,7 @@ class DepthAnything3(nn.Module):
         export_kwargs: Mapping[str, Mapping[str, Any]] | None = None,
         *,
         extrinsics_convention: ExtrinsicsConvention = "opencv_w2c",
+        intrinsics_origin: IntrinsicsOrigin = "given",
         anchors: Anchors | None = None,
         gs_source: GaussianSource = "head",
         gs_refine: int = 0,
@@ -300,6 +302,8 @@ class DepthAnything3(nn.Module):
                 alone they do not influence the network, except for its metres, and are returned at processed size.
             extrinsics_convention: what ``extrinsics`` mean, if not world-to-camera with OpenCV axes; see
                 :data:`~depth_anything_3.types.options.ExtrinsicsConvention`.
+            intrinsics_origin: where ``intrinsics`` come from, for :attr:`Prediction.metric_focal`; what
+                :func:`~depth_anything_3.io.cameras.given.open_views` read says it of itself.
             anchors: cameras of the first views that the network is told, and nothing else is done with: cameras and
                 depth come as it says them, in a world of its own. No published network was trained on some views with
                 and some without cameras: compare what it says of the first ones with what it was told.
@@ -393,6 +397,7 @@ class DepthAnything3(nn.Module):
             extrinsics=extrinsics,
             intrinsics=intrinsics,
             extrinsics_convention=extrinsics_convention,
+            intrinsics_origin=intrinsics_origin,
             masks=given_masks,
             options=preprocessing,
             on_image=lambda done, total: report("preprocess", done, total),
@@ -473,6 +478,7 @@ class DepthAnything3(nn.Module):
         image: ImageSource,
         *,
         intrinsics: npt.ArrayLike | None = None,
+        intrinsics_origin: IntrinsicsOrigin = "given",
         tile: int | None = None,
         overlap: float = 0.25,
         process_res: int | None = None,
@@ -484,6 +490,7 @@ class DepthAnything3(nn.Module):
         Args:
             image: the picture.
             intrinsics: 3x3 camera matrix in its pixels.
+            intrinsics_origin: as for :meth:`inference`.
             tile: side of a tile in pixels of the picture; ``process_res`` if None, so that tiles are not made smaller.
             overlap: share of a tile that its neighbour shows too, up to a half.
             process_res, progress, cancel: as in :meth:`inference`.
@@ -496,7 +503,14 @@ class DepthAnything3(nn.Module):
 
         def predict(pixels: npt.NDArray[np.uint8], matrix: npt.NDArray[np.float64] | None) -> Prediction:
             known = None if matrix is None else matrix[None]
-            return self.inference([pixels], intrinsics=known, process_res=process_res, progress=progress, cancel=cancel)
+            return self.inference(
+                [pixels],
+                intrinsics=known,
+                intrinsics_origin=intrinsics_origin,
+                process_res=process_res,
+                progress=progress,
+                cancel=cancel,
+            )
 
         matrix = None if intrinsics is None else check_cameras(None, [intrinsics], 1)[1]
         pixels = decode_image(image, index=0, alpha="composite").pixels
@@ -563,6 +577,7 @@ class DepthAnything3(nn.Module):
         image: Images,
         *,
         intrinsics: npt.ArrayLike | None = None,
+        intrinsics_origin: IntrinsicsOrigin = "given",
         masks: Masks = None,
         batch_size: int = 8,
         process_res: int | None = None,
@@ -583,6 +598,7 @@ class DepthAnything3(nn.Module):
         Args:
             image, masks, video, progress, cancel: as for :meth:`inference`, but nested lists.
             intrinsics: (N, 3, 3) in pixels of the upright source images.
+            intrinsics_origin: as for :meth:`inference`.
             batch_size: at most so many images of equal size go through the network at once.
             process_res, process_res_method, alpha, metric_focal, metric_res, output_size: as for
                 :meth:`inference`.
@@ -608,7 +624,14 @@ class DepthAnything3(nn.Module):
 
         def prepared(i: int) -> ModelInputs:
             lens = None if calibrations is None else calibrations[i : i + 1]
-            return preprocess([sources[i]], intrinsics=lens, masks=[given_masks[i]], options=preprocessing, first=i)
+            return preprocess(
+                [sources[i]],
+                intrinsics=lens,
+                intrinsics_origin=intrinsics_origin,
+                masks=[given_masks[i]],
+                options=preprocessing,
+                first=i,
+            )
 
         found: list[Prediction] = []
         with ThreadPoolExecutor(min(8, batch_size), thread_name_prefix="preprocess") as workers:

@@ -58,6 +58,7 @@ OWN_ARGUMENTS = {
     "refine",
     "matcher",
     "extrinsics_convention",
+    "intrinsics_origin",
     "metric_focal",
     "metric_res",
     "output_size",

@@ -304,6 +304,7 @@ PUBLISHED = {
     "max_memory": None,
     "key_pooling": 1,
     "rig": None,
+    "intrinsics_origin": "given",
 }
 HOW_TO_LOAD = {"revision": None, "local_files_only": False, "device": "auto", "dtype": "auto"}
 
@@ -320,6 +321,13 @@ def test_without_switches_the_defaults_reach_the_model(spy: type[Spy], photo: Pa
     assert asked == PUBLISHED
     assert result.stdout.splitlines()[0].startswith("1 view(s) at 28 x 14, spy in float32 on cpu, ")
     assert result.stdout.splitlines()[0].endswith(", metric scale")
+
+
+def test_options_of_a_format_that_is_not_written_are_told_once(spy: type[Spy], photo: Path) -> None:
+    typed = ("--export-format", "npz", "--export-kwargs", "glb:camera_size:0.1")
+    result = invoke(photo, "--model-dir", "someone/model", *typed)
+    assert result.stderr == "warning: --export-kwargs glb has no effect: the formats exported are npz\n"
+    assert spy.asked["export_kwargs"] is None, "or the model would say it again"
 
 
 CHOICES = {
@@ -696,20 +704,16 @@ def make_text(path: Path) -> Path:
     return path.with_suffix(".txt")
 
 
-def make_colmap(path: Path) -> Path:
-    for name in ("images", "sparse"):
-        (path / name).mkdir(parents=True)
-    return path
-
-
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (make_empty_folder, r"\(an empty folder\); expected a photo, or a folder of photos \(valid: .*\.jpg.*\.png"),
-        (make_folder_of_text, r"none of them a photo, for example notes\.txt\)"),
+        (make_empty_folder, r"\(an empty folder\); expected a photo, or a folder of photos$"),
+        (
+            make_folder_of_text,
+            r"none of them a photo, for example notes\.txt\); .* \(\.jpg, \.png, .* and [0-9]+ more extensions\)$",
+        ),
         (make_video, r"no video stream that can be decoded"),
-        (make_text, r"\(not an image\); .*\(valid: .*\.jpg"),
-        (make_colmap, r"COLMAP reconstruction"),
+        (make_text, r"\(not an image\); .* \(\.jpg, .* more extensions\)$"),
     ],
 )
 def test_input_that_holds_no_photos(spy: type[Spy], tmp_path: Path, make: Callable[[Path], Path], message: str) -> None:

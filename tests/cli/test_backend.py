@@ -134,7 +134,13 @@ def test_all_that_was_typed_reaches_the_server(url: str, tmp_path: Path) -> None
         "export_feat_layers": [1, 2], "show_cameras": False, "intrinsics": [[[70, 0, 40], [0, 70, 30], [0, 0, 1]]] * 2,
     }  # fmt: skip
     assert {name: options[name] for name in expected} == expected
-    general = set(FileOptions().general) | {"extrinsics", "export_format", "export_kwargs", "intrinsics"}
+    general = set(FileOptions().general) | {
+        "extrinsics",
+        "export_format",
+        "export_kwargs",
+        "intrinsics",
+        "intrinsics_origin",
+    }
     fields = {field.name for cls in (PreprocessOptions, InferOptions) for field in dataclasses.fields(cls)}
     assert set(options) == fields | general
 

@@ -90,6 +90,7 @@ WORDS = {"export_dir": "--export-dir", "stride": "--stride", "image_path": "IMAG
             "IMAGE_PATH: got a stride of --export-dir; expected b",
         ),
         (InputError("export_kwargs[glb].clean", "1", "2"), "--export-kwargs glb:clean: got 1; expected 2"),
+        (InputError("export_kwargs[glb]", "1", "2"), "--export-kwargs glb: got 1; expected 2"),
         (InputError("image[2]", "x/export_dir/y", "z"), "image[2]: got x/export_dir/y; expected z"),
         (CheckpointError("export_dir is full"), "--export-dir is full"),
     ],

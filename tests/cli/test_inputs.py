@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 from support.command_line import invoke
 from support.videos import write_video
 
@@ -73,6 +73,30 @@ def test_large_photos_by_tiles_at_their_own_size(tmp_path: Path) -> None:
     out = tmp_path / "out"
     told = json.loads(run("depth", source, *MODEL, "--tiled", "--export-format", "npz", "--export-dir", out, "--json"))
     assert not told["failures"] and arrays(out / "large")["depth"].shape == (1, 90, 120)
+
+
+def test_everything_that_tells_the_scale_tells_whose_focal_length_made_it(tmp_path: Path) -> None:
+    image, exif, out = Image.new("RGB", (80, 60)), Image.Exif(), tmp_path / "out"
+    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.FocalLengthIn35mmFilm] = 26
+    image.save(tmp_path / "a.jpg", exif=exif)
+    metric = ("--model-dir", "bundled/da3metric-tiny", "--device", "cpu", "--process-res", "56", "--overwrite")
+    common = (tmp_path / "a.jpg", *metric, "--export-format", "npz", "--export-dir", out)
+    (given := tmp_path / "k.txt").write_text("60 60 40 30\n")
+    for typed, focal, words in (
+        ("exif", "exif", "metric scale (focal length from the photos' EXIF tags)"),
+        ("60deg", "fov", "metric scale (focal length from the field of view)"),
+        (given, "given", "metric scale (focal length given)"),
+    ):
+        assert run("auto", *common, "--intrinsics", typed).splitlines()[0].endswith(words)
+        assert json.loads((out / "exports.json").read_text())["metric_focal"] == focal
+        told = run("convert", out, "--export-format", "depth_raw", "--export-dir", tmp_path / focal)
+        assert told.splitlines()[0].endswith(words)
+        assert json.loads((tmp_path / focal / "exports.json").read_text())["metric_focal"] == focal
+        told = json.loads(run("depth", *common, "--intrinsics", typed, "--json"))["results"][0]
+        assert (told["scale"], told["metric_focal"]) == ("metric", focal)
+    hint = "relative scale (metres need a focal length: --intrinsics exif, 60deg or a file)"
+    assert run("image", *common).splitlines()[0].endswith(hint)
+    assert run("depth", *common).splitlines()[0].endswith(hint)
 
 
 def test_a_video_becomes_one_steady_clip(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -78,7 +79,26 @@ def test_a_command_names_the_one_that_was_meant(tmp_path: Path) -> None:
     photos = write_photos(tmp_path / "photos", ["a.png"])
     assert "'da3 images' takes folders" in error("image", photos)
     assert "'da3 image' takes one photo" in error("images", photos / "a.png")
-    assert error("colmap", photos) == f"COLMAP_DIR: got {photos}; expected a folder of COLMAP: images/ and sparse/"
+    expected = (
+        "expected a folder with images/ and sparse/ (the model: cameras and images, .bin or .txt, there or in sparse/0)"
+    )
+    (tmp_path / "e" / "images").mkdir(parents=True)
+    (tmp_path / "e" / "sparse" / "0").mkdir(parents=True)
+    for command, argument in (("colmap", "COLMAP_DIR"), ("auto", "INPUT")):
+        line = error(command, tmp_path / "e")
+        assert line.startswith(f"{argument}: got {tmp_path / 'e' / 'sparse'} (no COLMAP model in it); expected cameras")
+        assert line.endswith(f"photos alone: {tmp_path / 'e' / 'images'}")
+    for there, told in (
+        ((), f"(without images/ and sparse/); {expected}; a model elsewhere: da3 images PHOTOS --poses MODEL"),
+        (("images",), f"(without sparse/); {expected}; without cameras: da3 images {tmp_path / 'c' / 'images'}"),
+        (("sparse",), f"(without images/); {expected}; photos elsewhere: da3 images PHOTOS --poses {tmp_path / 'c'}"),
+    ):
+        shutil.rmtree(tmp_path / "c", ignore_errors=True)
+        for name in there:
+            (tmp_path / "c" / name).mkdir(parents=True)
+        (tmp_path / "c").mkdir(exist_ok=True)
+        assert error("colmap", tmp_path / "c") == f"COLMAP_DIR: got {tmp_path / 'c'} {told}"
+    assert error("colmap", tmp_path / "d") == f"COLMAP_DIR: got {tmp_path / 'd'} (no such folder); {expected}"
     assert error("video", photos).startswith(f"INPUT: got {photos}")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,16 @@ def test_a_folder_and_once_more(photos: Path, tmp_path: Path) -> None:
     again = _stream(photos, tmp_path / "out", "--export-format", "tum", "--json")
     assert json.loads(again.stdout)["resumed_at"] == 9
     assert (tmp_path / "out" / "tum.txt").read_text() == poses
+    other = shutil.copytree(photos, tmp_path / "other")
+    for source, more, told in (
+        (other, (), f'source "{photos}", not "{other}"'),
+        (photos, ("--stride", "2"), "stride 1, not 2"),
+        (photos, ("--intrinsics", "60deg"), 'intrinsics null, not "60deg"'),
+    ):
+        refused = _stream(source, tmp_path / "out", *more)
+        assert refused.exit_code == 2
+        state = tmp_path / "out" / "state"
+        assert refused.stderr.startswith(f"error: --export-dir: got {state}, which was made with {told}")
 
 
 def test_photos_in_no_order(photos: Path, tmp_path: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Literal
+
 import numpy as np
 import pytest
 import torch
@@ -132,10 +135,14 @@ def test_the_nested_network_uses_either_focal_length() -> None:
         assert float(nested(lens).scale_factor[0]) == pytest.approx(3 * focal / 300, rel=1e-5)  # type: ignore[index]
 
 
-@pytest.mark.parametrize(("with_k", "choice", "used"), [
-    (False, "given", "predicted"), (True, "given", "given"), (True, "predicted", "predicted"),
+@pytest.mark.parametrize(("origin", "choice", "used"), [
+    (None, "given", "predicted"), ("given", "given", "given"), ("given", "predicted", "predicted"),
+    ("fov", "given", "fov"), ("exif", "given", "exif"), ("exif", "predicted", "predicted"),
 ])  # fmt: skip
-def test_the_result_says_which_focal_length_was_used(with_k: bool, choice: str, used: str) -> None:
-    inputs = inputs_with(intrinsics=lenses() if with_k else None)
+def test_the_result_says_which_focal_length_was_used(
+    origin: Literal["given", "fov", "exif"] | None, choice: str, used: str
+) -> None:
+    inputs = inputs_with(intrinsics=None if origin is None else lenses())
+    inputs = replace(inputs, intrinsics_origin=origin or "given")
     options = InferOptions(metric_focal=choice)  # type: ignore[arg-type]
     assert to_prediction(nested(None), inputs, options, "da3nested-giant-large").metric_focal == used

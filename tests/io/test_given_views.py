@@ -40,6 +40,7 @@ def test_by_name_and_never_by_order(photos: Path, tmp_path: Path) -> None:
     assert views.images == views.photos
     np.testing.assert_allclose(views.extrinsics, FLAT.extrinsics[IN_ORDER], atol=1e-9)
     np.testing.assert_array_equal(views.intrinsics, [FLAT.intrinsics] * 3)
+    assert views.intrinsics_origin == "given"
     part = open_views(photos, poses=tmp_path / "model", options=FolderOptions(stride=2))
     np.testing.assert_allclose(part.extrinsics, FLAT.extrinsics[[2, 1]], atol=1e-9)
 
@@ -217,10 +218,10 @@ def test_cameras_without_their_photos(tmp_path: Path) -> None:
 def test_field_of_view(photos: Path) -> None:
     views = open_views(photos, intrinsics="90deg")
     np.testing.assert_allclose(views.intrinsics, [[[40, 0, 40], [0, 40, 30], [0, 0, 1]]] * 3)
-    assert views.extrinsics is None
+    assert views.extrinsics is None and views.intrinsics_origin == "fov"
     with pytest.raises(InputError, match="intrinsics: got 180deg; expected a field of view between 0 and 180"):
         open_views(photos, intrinsics="180deg")
-    with pytest.raises(CameraFileError, match=r"--intrinsics: got 60 .*no such file"):
+    with pytest.raises(InputError, match=r"--intrinsics: got 60 \(no such file\).*\(valid: a file, .* 60deg, exif\)"):
         open_views(photos, intrinsics="60")
 
 
@@ -247,6 +248,7 @@ def test_exif(orientation: int, tmp_path: Path) -> None:
     width, height = (80, 60) if orientation == 1 else (60, 80)
     focal = 26 / np.hypot(36, 24) * 100
     views = open_views(photo, intrinsics="exif")
+    assert views.intrinsics_origin == "exif"
     np.testing.assert_allclose(views.intrinsics[0], [[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
     silent = exif_photo(tmp_path / "b.jpg", FocalLength=4.2)
     with pytest.raises(InputError, match=r"b.jpg tells no focal length"):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from support.synthetic_views import SIZE, Views, random_views
@@ -144,6 +147,18 @@ def test_known_cameras_stay_and_give_points() -> None:
     np.testing.assert_array_equal(found.extrinsics, views.extrinsics)
     assert found.source == ("given",) * 6
     assert len(np.unique(found.observations.point)) > 200 and np.nanmax(found.rms_px) < 1.5
+
+
+def test_matches_tell_that_known_cameras_are_the_other_way_round() -> None:
+    views = random_views(9, wrong=0.2)
+    prior = views.prior(np.random.default_rng(0))
+    poses = np.concatenate([prior.extrinsics, np.tile([[[0.0, 0, 0, 1]]], (6, 1, 1))], axis=1)
+    inverted = replace(prior, extrinsics=np.linalg.inv(poses)[:, :3])
+    with pytest.warns(UserWarning, match=r"degrees off what matches .* after inversion they are 0\.[0-9] degrees off"):
+        triangulate_matches(views.features, [SIZE] * 6, inverted)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        triangulate_matches(views.features, [SIZE] * 6, prior)
 
 
 def test_views_and_prior_have_to_fit() -> None:

@@ -27,7 +27,7 @@ GIVEN: dict[str, Any] = {
     "metric_focal": "predicted", "shared_intrinsics": True, "square_pixels": True, "derive_confidence": True,
     "max_memory": 4.0, "key_pooling": 2, "gs_refine": 3, "output_size": "input", "metric_res": 168,
     "extrinsics": (POSE, None), "intrinsics": (LENS, LENS),
-    "extrinsics_convention": "opengl_c2w",
+    "extrinsics_convention": "opengl_c2w", "intrinsics_origin": "exif",
     "export_format": "glb", "rig": 2, "conf_thresh_percentile": 7.0, "num_max_points": 9, "show_cameras": False,
     "feat_vis_fps": 3.0, "clean": "strict", "export_kwargs": {"glb": {"num_max_points": 5}},
     "render_exts": (POSE,), "render_ixts": (LENS,), "render_hw": (28, 42), "video": {"fps": 2.0},
@@ -78,6 +78,7 @@ def test_a_file_may_say_a_field_of_view(tmp_path: Path) -> None:
     (tmp_path / "fov.txt").write_text("90deg\n")
     _, known = open_scene(images, {"intrinsics": [tmp_path / "fov.txt"]}, parse_request({}, images=2), Limits())
     assert np.allclose(known["intrinsics"], [[40, 0, 40], [0, 40, 30], [0, 0, 1]]) and "extrinsics" not in known
+    assert known["intrinsics_origin"] == "fov"
     (tmp_path / "fov.txt").write_text("wide")
     with pytest.raises(InputError, match=r"--intrinsics.*fov\.txt"):
         open_scene(images, {"intrinsics": [tmp_path / "fov.txt"]}, parse_request({}, images=2), Limits())

@@ -74,7 +74,7 @@ def test_damage_is_not_taken_for_a_torn_end(tmp_path: Path) -> None:
 
 def test_a_store_of_something_else_is_refused(tmp_path: Path) -> None:
     _filled(tmp_path).close()
-    with pytest.raises(InputError, match="another window"):
+    with pytest.raises(InputError, match="which was made with window 3, not 4; expected the same"):
         Store(tmp_path, {"window": 4})
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "notes.txt").write_text("mine")

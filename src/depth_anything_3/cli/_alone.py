@@ -19,6 +19,7 @@ def run_tiled(job: Job, model: DepthAnything3, tiles: TileOptions, progress: Pro
     prediction = model.tiled(
         views.images[0],
         intrinsics=None if views.intrinsics is None else views.intrinsics[0],
+        intrinsics_origin=views.intrinsics_origin,
         tile=tiles.tile,
         overlap=tiles.tile_overlap,
         process_res=_process_res(job),

@@ -27,7 +27,7 @@ _STAGES = {
     "export": "Writing",
 }
 
-_OPTION = re.compile(r"export_kwargs\[(\w+)\]\.(\w+)")
+_OPTION = re.compile(r"export_kwargs\[(\w+)\](?:\.(\w+))?")
 
 
 @contextmanager
@@ -64,7 +64,7 @@ def _in_words(error: InputError, words: Mapping[str, str]) -> tuple[str, dict[st
 
 def _respelled(text: str, words: Mapping[str, str]) -> str:
     """A text with the names of Python as the command line spells them: those that no sentence could mean."""
-    text = _OPTION.sub(r"--export-kwargs \1:\2", text)
+    text = _OPTION.sub(lambda found: f"--export-kwargs {':'.join(filter(None, found.groups()))}", text)
     for name, flag in words.items():
         if "_" in name:
             text = re.sub(rf"(?<![\w/.-]){name}(?![\w/.-]|\[)", flag, text)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from depth_anything_3._files import atomic_path
+from depth_anything_3.errors import InputError
 from depth_anything_3.types.options import VideoOptions
 from depth_anything_3.types.progress import Progress
 
@@ -95,13 +96,16 @@ def film_of(path: Path, options: VideoOptions, cameras: KnownCameras) -> Film:
     """The video at a path.
 
     Raises:
-        InputError: no such file, or no video.
+        InputError: no such file, no video, or a start behind its end.
     """
     from depth_anything_3.io.video import probe_video
 
     if options.fps is None and options.stride is None:
         options = replace(options, fps=DEFAULT_FPS)
-    return Film(path, options, cameras, probe_video(path, argument="INPUT"))
+    info = probe_video(path, argument="INPUT")
+    if options.start is not None and info.duration is not None and options.start >= info.duration:
+        raise InputError("--start", f"{options.start:g}", f"a time within the video ({info.duration:.2f} seconds)")
+    return Film(path, options, cameras, info)
 
 
 def _renamed(image: Any, number: int) -> Any:

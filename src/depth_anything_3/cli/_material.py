@@ -98,7 +98,9 @@ class Photos:
         return self.views
 
 
-def photos_in(path: Path, options: FolderOptions, cameras: KnownCameras, *, model: Path | None = None) -> Photos:
+def photos_in(
+    path: Path, options: FolderOptions, cameras: KnownCameras, *, model: Path | None = None, argument: str = "INPUT"
+) -> Photos:
     """The photos of a path, with what is known of their cameras.
 
     Args:
@@ -106,11 +108,14 @@ def photos_in(path: Path, options: FolderOptions, cameras: KnownCameras, *, mode
         options: which photos of a folder.
         cameras: files of cameras.
         model: which of the cameras in the folder.
+        argument: what the command calls the path.
 
     Raises:
         InputError: no photos, or cameras that do not fit them.
     """
     from depth_anything_3.io.cameras.given import open_views
 
-    views = open_views(path, poses=cameras.poses, intrinsics=cameras.intrinsics, options=options, model=model)
+    views = open_views(
+        path, poses=cameras.poses, intrinsics=cameras.intrinsics, options=options, model=model, argument=argument
+    )
     return Photos(path, views)

@@ -94,6 +94,7 @@ def _arguments(job: Job, views: GivenViews) -> dict[str, Any]:
         **options,
         "extrinsics": views.extrinsics,
         "intrinsics": views.intrinsics,
+        "intrinsics_origin": views.intrinsics_origin,
         "export_format": scene.files.export_format,
         **scene.files.general,
         "export_kwargs": scene.files.export_kwargs or None,

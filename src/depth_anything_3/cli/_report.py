@@ -16,6 +16,7 @@ from depth_anything_3.cli._scene import Job, Outcome, processed_size
 if TYPE_CHECKING:
     from depth_anything_3.cli._material import Size
     from depth_anything_3.cli._remote import RemoteResult
+    from depth_anything_3.types.prediction import Prediction
 
 
 def show_plan(job: Job, model: dict[str, object], read: Size, returned: Size) -> None:
@@ -76,7 +77,7 @@ def show_result(outcome: Outcome) -> None:
         return
     typer.echo(
         f"{views} view(s) at {width} x {height}, {prediction.model_name} in {dtype} on {model.device}, "
-        f"{outcome.seconds:.1f} s, {prediction.scale} scale"
+        f"{outcome.seconds:.1f} s, {told_scale(prediction, with_intrinsics=job.material.with_intrinsics)}"
     )
     if prediction.refinement is not None:
         typer.echo(prediction.refinement.summary())
@@ -99,6 +100,7 @@ def show_remote(job: Job, result: RemoteResult, seconds: float) -> None:
             "model_name": summary.get("model_name"),
             "map_size": summary.get("processed_size"),
             "scale": summary.get("scale"),
+            "metric_focal": summary.get("metric_focal"),
             "seconds": round(seconds, 3),
             "export_dir": str(job.folder) if result.files else None,
             "files": [str(path) for path in result.files],
@@ -112,6 +114,26 @@ def show_remote(job: Job, result: RemoteResult, seconds: float) -> None:
             f"{seconds:.1f} s, {summary.get('scale', 'unknown')} scale"
         )
         show_files(result.files)
+
+
+_FOCALS = {
+    "given": "given",
+    "fov": "from the field of view",
+    "exif": "from the photos' EXIF tags",
+    "predicted": "predicted",
+}
+
+
+def told_scale(prediction: Prediction, *, with_intrinsics: bool) -> str:
+    """The scale, and whose focal length made the metres, or that a metric model lacks one."""
+    from depth_anything_3.infer.postprocess import CANONICAL_PRESETS
+
+    focal, note = prediction.metric_focal, ""
+    if focal is not None:
+        note = f" (focal length {_FOCALS[focal]})"
+    elif prediction.model_name in CANONICAL_PRESETS and not with_intrinsics:
+        note = " (metres need a focal length: --intrinsics exif, 60deg or a file)"
+    return f"{prediction.scale} scale{note}"
 
 
 def show_files(files: Sequence[Path], *, most: int = 40) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,15 +84,21 @@ def run(job: Job, model: DepthAnything3, progress: ProgressCallback | None) -> P
         list(views.images),
         extrinsics=views.extrinsics,
         intrinsics=views.intrinsics,
+        intrinsics_origin=views.intrinsics_origin,
         masks=scene.views.masks,
         rig=job.rig,
         **asdict(scene.preprocessing) | inference_options(scene, several=several),
         export_dir=job.folder,
         export_format=scene.files.export_format,
         **scene.files.general,
-        export_kwargs=scene.files.export_kwargs or None,
+        export_kwargs=_of_formats(scene.files.export_kwargs, job.formats),
         progress=progress,
     )
+
+
+def _of_formats(export_kwargs: Mapping[str, Any], formats: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What formats are given that are written; of others the plan has warned."""
+    return {name: options for name, options in export_kwargs.items() if name in formats} or None
 
 
 def inference_options(scene: Scene, *, several: bool) -> dict[str, Any]:

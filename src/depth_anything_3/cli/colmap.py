@@ -24,4 +24,4 @@ def colmap(
     from depth_anything_3.cli._scene import reconstruct
 
     model = model_of(colmap_dir, sparse_subdir, scene.cameras, argument="COLMAP_DIR")
-    reconstruct(photos_in(colmap_dir, photos, scene.cameras, model=model), scene)
+    reconstruct(photos_in(colmap_dir, photos, scene.cameras, model=model, argument="COLMAP_DIR"), scene)

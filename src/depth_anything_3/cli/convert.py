@@ -60,6 +60,7 @@ def convert_result(
         judge: what else is to be said of the result: for JSON, and in a line.
     """
     from depth_anything_3.cli._folders import check_folder, gallery_folder
+    from depth_anything_3.cli._report import told_scale
     from depth_anything_3.cli._scene import chosen_formats, warn_unused
     from depth_anything_3.export._saved import load_result
     from depth_anything_3.export.base import available_fields, check_exportable, export_all, planned_files
@@ -82,7 +83,8 @@ def convert_result(
             export_all(prediction, folder, formats, on_format=told)
     views, height, width = prediction.depth.shape
     facts: dict[str, object] = {"views": views, "map_size": [width, height], "scale": prediction.scale}
-    summary = f"{views} view(s) at {width} x {height}, {prediction.scale} scale"
+    facts["metric_focal"] = prediction.metric_focal
+    summary = f"{views} view(s) at {width} x {height}, {told_scale(prediction, with_intrinsics=True)}"
     if judge is not None:
         more, line = judge(prediction)
         facts, summary = facts | more, f"{summary}\n{line}"

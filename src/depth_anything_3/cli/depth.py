@@ -29,6 +29,7 @@ from depth_anything_3.types.options import FolderOptions, InferOptions, VideoOpt
 
 if TYPE_CHECKING:
     from depth_anything_3.cli._scene import Job
+    from depth_anything_3.types.prediction import Prediction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,23 +70,25 @@ def depth(
         return
     source, local = choose_model(scene.model, ask=True)
     started, failures = time.perf_counter(), []
+    scales: dict[str, dict[str, str | None]] = {}
     with progress_bars(quiet=scene.report.quiet or scene.report.as_json) as progress:
         model = load_model(scene.model, source, local=local)
         for index, job in enumerate(jobs):
             try:
                 if isinstance(job.material, Film):
-                    run_clip(job, model, job.material, None)
+                    found = run_clip(job, model, job.material, None)
                 elif tiles.tiled:
-                    run_tiled(job, model, tiles, None)
+                    found = run_tiled(job, model, tiles, None)
                 else:
-                    run(job, model, None)
+                    found = run(job, model, None)
+                scales[job.material.inputs[0]] = _scale_of(found, job)
             except Cancelled:
                 raise
             except DA3Error as error:
                 failures.append({"input": job.material.inputs[0], "type": type(error).__name__, "message": str(error)})
             if progress is not None:
                 progress(Progress("network", index + 1, len(jobs)))
-    _show_results(jobs, failures, scene, source, time.perf_counter() - started)
+    _show_results(jobs, failures, scales, scene, source, time.perf_counter() - started)
     if failures:
         raise typer.Exit(EXIT_FAILED)
 
@@ -160,14 +163,32 @@ def _show_plan(jobs: list[Job], scene: Scene) -> None:
         typer.echo(f"  {name} -> {', '.join(files)}")
 
 
-def _show_results(jobs: list[Job], failures: list[dict[str, str]], scene: Scene, source: str, seconds: float) -> None:
+def _scale_of(prediction: Prediction, job: Job) -> dict[str, str | None]:
+    from depth_anything_3.cli._report import told_scale
+
+    told = told_scale(prediction, with_intrinsics=job.material.with_intrinsics)
+    return {"scale": prediction.scale, "metric_focal": prediction.metric_focal, "told": told}
+
+
+def _show_results(
+    jobs: list[Job],
+    failures: list[dict[str, str]],
+    scales: dict[str, dict[str, str | None]],
+    scene: Scene,
+    source: str,
+    seconds: float,
+) -> None:
     from depth_anything_3.cli._report import show_files
 
-    wrong = {failure["input"] for failure in failures}
-    done = [job for job in jobs if job.material.inputs[0] not in wrong]
+    done = [job for job in jobs if job.material.inputs[0] in scales]
     if scene.report.as_json:
         results: list[dict[str, Any]] = [
-            {"input": job.material.inputs[0], "files": [str(path) for path in _files(job)]} for job in done
+            {
+                "input": job.material.inputs[0],
+                **{name: scales[job.material.inputs[0]][name] for name in ("scale", "metric_focal")},
+                "files": [str(path) for path in _files(job)],
+            }
+            for job in done
         ]
         summary = {"model": source, "results": results, "failures": failures, "seconds": round(seconds, 3)}
         typer.echo(json.dumps(summary))
@@ -175,5 +196,6 @@ def _show_results(jobs: list[Job], failures: list[dict[str, str]], scene: Scene,
     for failure in failures:
         typer.echo(f"error: {failure['input']}: {' '.join(failure['message'].split())}", err=True)
     if not scene.report.quiet:
-        typer.echo(f"{len(done)} of {len(jobs)} photo(s), {seconds:.1f} s")
+        told = sorted({str(entry["told"]) for entry in scales.values()})
+        typer.echo(", ".join([f"{len(done)} of {len(jobs)} photo(s)", f"{seconds:.1f} s", *told]))
         show_files([path for job in done for path in _files(job)])

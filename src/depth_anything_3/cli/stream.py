@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -112,14 +114,18 @@ def stream(
 
     if memory is not None:
         sequence = _fitting(sequence, loaded, frames, preprocessing, memory)
-    with StreamingReconstructor(
-        loaded,
-        sequence,
-        preprocessing=preprocessing,
-        inference=inference,
-        store=_state(folder),
-        total=None if unordered else frames.total,
-    ) as reconstruction:
+    with (
+        _of_folder(),
+        StreamingReconstructor(
+            loaded,
+            sequence,
+            preprocessing=preprocessing,
+            inference=inference,
+            store=_state(folder),
+            total=None if unordered else frames.total,
+            origin=_origin(source, chosen, model.revision, unordered, photos, clip, cameras, views),
+        ) as reconstruction,
+    ):
         came = reconstruction.received
         events = collect(reconstruction, listed) if listed is not None else feed(reconstruction, frames.frames(came))
         silent = report.quiet or report.as_json
@@ -127,6 +133,24 @@ def stream(
         written = write_results(reconstruction, folder, formats, voxel=voxel, most_views=most_views)
         if report.as_json or not report.quiet:
             _show(reconstruction, came, accepted, written, time.perf_counter() - started, report.as_json)
+
+
+def _origin(source: Path, model: str, revision: str | None, unordered: bool, *choices: Any) -> dict[str, Any]:
+    """What decides the frames and what is said of them: called again with anything else, a run does not go on."""
+    found: dict[str, Any] = {"source": source.resolve(), "model": model, "revision": revision, "unordered": unordered}
+    plain: dict[str, Any] = json.loads(json.dumps(found | {type(c).__name__: asdict(c) for c in choices}, default=str))
+    return plain
+
+
+@contextmanager
+def _of_folder() -> Iterator[None]:
+    """What is wrong with the state of a run is wrong with the folder that was typed."""
+    try:
+        yield
+    except InputError as error:
+        if error.argument != "store":
+            raise
+        raise InputError("--export-dir", error.got, error.expected) from error
 
 
 def _state(folder: Path) -> Path:

@@ -38,9 +38,9 @@ def manifest(
 
     Returns:
         ``inputs`` (name, size, orientation and resizing of every view), ``model``, ``formats`` (options and files),
-        ``scale``, ``unit`` (``"metre"`` or None), ``scale_factor``, ``convention`` of poses and pixels, ``refinement``
-        and ``gaussian_refinement`` (None where there was none), ``versions``, and the ``format`` and ``version`` of the
-        manifest itself.
+        ``scale``, ``unit`` (``"metre"`` or None), ``metric_focal`` (whose focal length made metres), ``scale_factor``,
+        ``convention`` of poses and pixels, ``refinement`` and ``gaussian_refinement`` (None where there was none),
+        ``versions``, and the ``format`` and ``version`` of the manifest itself.
     """
     _, height, width = prediction.depth.shape
     return {
@@ -55,6 +55,7 @@ def manifest(
         },
         "scale": prediction.scale,
         "unit": "metre" if prediction.is_metric else None,
+        "metric_focal": prediction.metric_focal,
         "scale_factor": _plain(prediction.scale_factor),
         "convention": {"extrinsics": "world-to-camera", "axes": "opencv", "first_pixel_centre": 0.5},
         "refinement": None if prediction.refinement is None else _plain(prediction.refinement.as_dict()),

@@ -17,6 +17,7 @@ from depth_anything_3.export import mini_npz, npz
 from depth_anything_3.export.base import MANIFEST
 from depth_anything_3.types.inputs import ResizeRecord
 from depth_anything_3.types.observations import Observations
+from depth_anything_3.types.options import FOCAL_ORIGINS
 from depth_anything_3.types.prediction import Prediction
 
 _EXPECTED = "a file of Prediction.save, a results.npz, or a folder that da3 wrote with the format npz or mini_npz"
@@ -33,7 +34,8 @@ def saved_result(path: str | os.PathLike[str]) -> Path | None:
 def load_result(path: str | os.PathLike[str], *, argument: str = "path") -> Prediction:
     """A saved prediction: without loss from ``Prediction.save``, else what the formats ``npz`` and ``mini_npz`` keep.
 
-    Sizes and orientation of the inputs, which these do not hold, are taken from the ``exports.json`` of the folder.
+    Sizes and orientation of the inputs, the name of the model and whose focal length made metres, which these do not
+    hold, are taken from the ``exports.json`` of the folder.
 
     Args:
         path: see :func:`saved_result`.
@@ -72,6 +74,7 @@ def _from_arrays(arrays: Mapping[str, Any], manifest: Mapping[str, Any]) -> Pred
         observations=Observations.from_arrays(arrays),
         records=_records(manifest, len(arrays["depth"])),
         model_name=str(manifest.get("model", {}).get("model_name", "")),
+        metric_focal=focal if (focal := manifest.get("metric_focal")) in FOCAL_ORIGINS else None,
     )
 
 

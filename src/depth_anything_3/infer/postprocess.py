@@ -20,7 +20,7 @@ from depth_anything_3.model.readout import CANONICAL_FOCAL
 from depth_anything_3.types.alignment import Alignment
 from depth_anything_3.types.gaussians import Gaussians
 from depth_anything_3.types.inputs import ModelInputs
-from depth_anything_3.types.options import InferOptions, MetricFocal
+from depth_anything_3.types.options import FocalOrigin, InferOptions
 from depth_anything_3.types.output import NetOutput
 from depth_anything_3.types.prediction import Prediction
 
@@ -160,17 +160,17 @@ def _aligned(
 
 def _metric(
     placed: _Placed, inputs: ModelInputs, options: InferOptions, model_name: str
-) -> tuple[npt.NDArray[np.float32], bool, MetricFocal | None]:
+) -> tuple[npt.NDArray[np.float32], bool, FocalOrigin | None]:
     """Metres from a network that predicts depth for a focal length of 300 pixels, and whose focal length made them."""
     given = inputs.intrinsics is not None and options.metric_focal == "given"
     if model_name not in CANONICAL_PRESETS:
         made = placed.is_metric and placed.scale_factor is not None
-        return placed.depth, placed.is_metric, ("given" if given else "predicted") if made else None
+        return placed.depth, placed.is_metric, (inputs.intrinsics_origin if given else "predicted") if made else None
     if inputs.intrinsics is None or not given:
         return placed.depth, placed.is_metric, None
     focal = inputs.intrinsics[:, [0, 1], [0, 1]].mean(1)
     metres = placed.depth * (focal / CANONICAL_FOCAL)[:, None, None]
-    return metres.astype(np.float32), True, "given"
+    return metres.astype(np.float32), True, inputs.intrinsics_origin
 
 
 def _array(tensor: Tensor) -> npt.NDArray[np.float32]:

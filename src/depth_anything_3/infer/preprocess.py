@@ -25,7 +25,13 @@ from depth_anything_3.io.images import ImageSource, LensPhoto, decode_image, und
 from depth_anything_3.io.masks import MaskSource, as_mask_list, decode_mask
 from depth_anything_3.io.sources import as_image_list
 from depth_anything_3.types.inputs import Anchors, ModelInputs, ResizeRecord
-from depth_anything_3.types.options import PATCH_SIZE, PreprocessOptions
+from depth_anything_3.types.options import (
+    INTRINSICS_ORIGINS,
+    PATCH_SIZE,
+    IntrinsicsOrigin,
+    PreprocessOptions,
+    check_choice,
+)
 
 MAX_ASPECT_RATIO = 20
 """Longest side over shortest side of an image that is still accepted."""
@@ -71,6 +77,7 @@ def preprocess(
     extrinsics: object = None,
     intrinsics: object = None,
     extrinsics_convention: str = "opencv_w2c",
+    intrinsics_origin: IntrinsicsOrigin = "given",
     masks: object = None,
     options: PreprocessOptions,
     on_image: Callable[[int, int], None] | None = None,
@@ -85,6 +92,7 @@ def preprocess(
             arrays or nested lists; checked by :func:`check_cameras`.
         extrinsics_convention: what they mean.
         intrinsics: (N, 3, 3) in pixels of the upright source images, the centre of the top-left pixel at (0.5, 0.5).
+        intrinsics_origin: where they come from.
         masks: of the upright photos, see :func:`depth_anything_3.io.masks.as_mask_list`. They are resized, cropped and
             padded with them; where ``alpha="mask"`` finds transparency, both must keep a pixel.
         options: target size, method, treatment of transparency and of mixed sizes.
@@ -106,6 +114,7 @@ def preprocess(
     """
     sources = as_image_list(images)
     poses, calibrations = check_cameras(extrinsics, intrinsics, len(sources), convention=extrinsics_convention)
+    check_choice("intrinsics_origin", intrinsics_origin, INTRINSICS_ORIGINS)
     if max_workers < 1:
         raise InputError("max_workers", str(max_workers), "at least 1")
     given = as_mask_list(masks, sources)
@@ -125,6 +134,7 @@ def preprocess(
         records=records,
         extrinsics=poses,
         intrinsics=calibrations,
+        intrinsics_origin=intrinsics_origin,
         masks=_stacked_masks(resized),
         timestamps=_timestamps(resized),
     )

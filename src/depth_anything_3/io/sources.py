@@ -32,6 +32,8 @@ VIEWS_OF_A_VIDEO = 32
 
 _SUPPORTED = "a photo, or a folder of photos"
 
+_USUAL = (".jpg", ".png", ".tif", ".webp", ".heic")
+
 # PFM holds float maps (depth, disparity); beside photos it is not one of them.
 _NOT_PHOTOS = frozenset({".pfm"})
 
@@ -45,6 +47,12 @@ def image_extensions() -> frozenset[str]:
     formats = set(readable_formats())
     known = {ext for ext, name in Image.registered_extensions().items() if name in formats}
     return frozenset(known | HEIF_EXTENSIONS) - _NOT_PHOTOS
+
+
+def _supported() -> str:
+    """What is expected where a file is of another kind: the usual extensions; all of them would fill the screen."""
+    usual = [extension for extension in _USUAL if extension in image_extensions()]
+    return f"{_SUPPORTED} ({', '.join(usual)} and {len(image_extensions()) - len(usual)} more extensions)"
 
 
 def list_images(path: str | os.PathLike[str], *, recursive: bool = False, argument: str = "INPUT") -> list[Path]:
@@ -71,7 +79,7 @@ def list_images(path: str | os.PathLike[str], *, recursive: bool = False, argume
     if root.suffix.lower() in VIDEO_EXTENSIONS:
         raise InputError(argument, f"{root} (a video)", _SUPPORTED)
     if root.suffix.lower() not in image_extensions() and not _looks_like_image(root):
-        raise InputError(argument, f"{root} (not an image)", _SUPPORTED, sorted(image_extensions()))
+        raise InputError(argument, f"{root} (not an image)", _supported())
     return [root]
 
 
@@ -126,9 +134,7 @@ def _images_in(folder: Path, recursive: bool, argument: str) -> list[Path]:
     files = [file for file in folder.glob("**/*" if recursive else "*") if _is_visible_file(file, folder)]
     images = [file for file in files if file.suffix.lower() in image_extensions()]
     if not images:
-        raise InputError(
-            argument, f"{folder} ({_what_is_there(folder, files)})", _SUPPORTED, sorted(image_extensions())
-        )
+        raise InputError(argument, f"{folder} ({_what_is_there(folder, files)})", _supported() if files else _SUPPORTED)
     return sorted(images, key=lambda file: natural_key(file.relative_to(folder)))
 
 

@@ -8,6 +8,7 @@ Letters: N views, P points, O observations.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -60,6 +61,7 @@ _FOUND_ROTATION, _FOUND_SEARCH, _FOUND_ENOUGH = (
     300,
 )  # radians; of the longer side: where a first look says to look again
 _ERROR_OF_ONE = 3.5  # radians: k points tell the orientation of a view to about this over k, as it turned out
+_WRONG_ROTATION = 0.07  # radians between cameras that are given and what the matches say: 4 degrees
 _TRUSTED_ROTATION = 0.35  # radians: a prior that errs by more does not know where to look
 _IMPOSSIBLE_SIGMAS, _UNLIKELY_SIGMAS = 4.0, 2.5  # a pair that is farther from a prior is wrong; one of few matches
 _FOCAL_ROUNDS, _FOCAL_MOVED = 3, 0.02  # what the first views say of the lens can let more views be placed
@@ -225,11 +227,16 @@ def triangulate_matches(
     Args:
         features, sizes, also, seed: as in :func:`reconstruct`.
         prior: with the true cameras.
+
+    Warns:
+        UserWarning: what matches say of the rotations is far from these.
     """
     longer = float(max(max(size) for size in sizes))
     lenses = np.array(prior.intrinsics, np.float64)
     known = replace(prior, rotation_sigma=_KNOWN_ROTATION)
-    pairs, _ = _posed(connect_views(features, sizes, also=also), features, sizes, lenses, known, seed)
+    pairs, error = _posed(connect_views(features, sizes, also=also), features, sizes, lenses, known, seed)
+    if error > _WRONG_ROTATION:
+        _warn_of_rotations(pairs, error, np.asarray(prior.extrinsics, np.float64)[..., :3])
     scene = Scene.of(features, pairs, lenses, longer, prior.share_focal)
     poses = np.array(prior.extrinsics, np.float64)
     model = Model(poses=poses, lenses=lenses, joined=tuple(range(len(poses))))
@@ -244,6 +251,21 @@ def triangulate_matches(
         rms_px=reprojection_rms(seen, found, len(poses)),
         pairs=tuple(pairs),
     )
+
+
+def _warn_of_rotations(pairs: Sequence[ViewPair], error: float, given: Array) -> None:
+    """Say how far given rotations are from those of the matches, and whether they fit the other way round."""
+    inverted = rotation_error(pairs, given.swapaxes(-1, -2))
+    text = (
+        f"extrinsics: the rotations between the views are {np.degrees(error):.1f} degrees off what matches between the "
+        "pictures say. World-to-camera poses with OpenCV axes, in the order of the pictures, are expected"
+    )
+    if inverted is not None and inverted < error / 4:
+        text += (
+            f"; after inversion they are {np.degrees(inverted):.1f} degrees off. For camera-to-world ones pass "
+            "extrinsics_convention='opencv_c2w' (or 'opengl_c2w'); files of TUM and KITTI hold camera-to-world poses"
+        )
+    warnings.warn(text, stacklevel=7)
 
 
 def _posed(

@@ -16,8 +16,10 @@ from depth_anything_3.export.glb import Options as GlbOptions
 from depth_anything_3.types.option_values import build_options
 from depth_anything_3.types.options import (
     EXTRINSICS_CONVENTIONS,
+    INTRINSICS_ORIGINS,
     ExtrinsicsConvention,
     InferOptions,
+    IntrinsicsOrigin,
     PreprocessOptions,
     VideoOptions,
     check_choice,
@@ -38,6 +40,7 @@ class SceneOptions:
             place of a pose that is not known.
         intrinsics: (N, 3, 3) in pixels of the upright images.
         extrinsics_convention: what ``extrinsics`` mean.
+        intrinsics_origin: where ``intrinsics`` come from.
         export_format: format names joined by ``-``; by default ``mini_npz-glb``, or ``mini_npz-depth_vis`` of a model
             without cameras.
         rig: the number of fixed cameras whose pictures these are, or the cameras themselves: an object with
@@ -53,6 +56,7 @@ class SceneOptions:
     extrinsics: tuple[Matrix | None, ...] | None = None
     intrinsics: tuple[Matrix, ...] | None = None
     extrinsics_convention: ExtrinsicsConvention = "opencv_w2c"
+    intrinsics_origin: IntrinsicsOrigin = "given"
     rig: dict | int | None = None  # type: ignore[type-arg] # build_options checks classes, not their parameters
     export_format: str | None = None
     conf_thresh_percentile: float = GlbOptions.conf_thresh_percentile
@@ -68,6 +72,7 @@ class SceneOptions:
 
     def __post_init__(self) -> None:
         check_choice("extrinsics_convention", self.extrinsics_convention, EXTRINSICS_CONVENTIONS)
+        check_choice("intrinsics_origin", self.intrinsics_origin, INTRINSICS_ORIGINS)
         if isinstance(self.rig, dict):
             _rig_of(self.rig)
         if self.video is not None:

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 def open_scene(
     images: Sequence[Path], files: Mapping[str, Sequence[Path]], request: JobRequest, limits: Limits
 ) -> tuple[list[ImageSource], dict[str, Any]]:
-    """What ``DepthAnything3.inference`` is given: the views, and the arguments ``masks``, ``extrinsics`` and
-    ``intrinsics`` as far as files say what they are.
+    """What ``DepthAnything3.inference`` is given: the views, and the arguments ``masks``, ``extrinsics``,
+    ``intrinsics`` and ``intrinsics_origin`` as far as files say what they are.
 
     Args:
         images: photos, or one video.
@@ -99,5 +99,7 @@ def _in_order(given: GivenViews, images: Sequence[Path]) -> tuple[list[ImageSour
         place = {image.name: index for index, image in enumerate(images)}
         order.sort(key=lambda index: place[given.photos[index].name])
     matrices = {"extrinsics": given.extrinsics, "intrinsics": given.intrinsics}
-    known = {name: values[order] for name, values in matrices.items() if values is not None}
+    known: dict[str, Any] = {name: values[order] for name, values in matrices.items() if values is not None}
+    if "intrinsics" in known:
+        known["intrinsics_origin"] = given.intrinsics_origin
     return [given.images[index] for index in order], known

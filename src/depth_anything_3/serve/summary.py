@@ -18,17 +18,18 @@ def summarise(prediction: Prediction) -> dict[str, Any]:
     """Scale, model and, per view, size, depth and cameras, as plain data.
 
     Returns:
-        ``model_name``, ``scale`` (``"metric"`` or ``"relative"``), ``unit`` (``"metre"`` or None), ``processed_size``
-        ``[width, height]`` and ``views``. A view has ``name``, ``source_size`` ``[width, height]``, ``depth``
-        (``min``, ``median``, ``max`` and ``grid``: the medians of 8 x 8 cells, rows from the top), ``confidence``
-        (``median``), ``extrinsics`` (3 x 4, world to camera, OpenCV axes) and ``intrinsics`` (3 x 3, pixels of the
-        processed image); what a model does not predict is None.
+        ``model_name``, ``scale`` (``"metric"`` or ``"relative"``), ``unit`` (``"metre"`` or None), ``metric_focal``
+        (whose focal length made metres), ``processed_size`` ``[width, height]`` and ``views``. A view has ``name``,
+        ``source_size`` ``[width, height]``, ``depth`` (``min``, ``median``, ``max`` and ``grid``: the medians of 8 x 8
+        cells, rows from the top), ``confidence`` (``median``), ``extrinsics`` (3 x 4, world to camera, OpenCV axes) and
+        ``intrinsics`` (3 x 3, pixels of the processed image); what a model does not predict is None.
     """
     _, height, width = prediction.depth.shape
     return {
         "model_name": prediction.model_name,
         "scale": prediction.scale,
         "unit": "metre" if prediction.is_metric else None,
+        "metric_focal": prediction.metric_focal,
         "processed_size": [width, height],
         "views": [_view(prediction, index) for index in range(len(prediction.depth))],
     }

@@ -19,7 +19,7 @@ import dataclasses
 import os
 import tempfile
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -118,6 +118,8 @@ class StreamingReconstructor:
         store: folder for the state, new or to be gone on with: :attr:`received` says which frame comes next. None
             takes a temporary one that goes with this object.
         total: length of the sequence where it is known; the windows are then equally long.
+        origin: where the frames and the weights come from, as plain data; a state of another origin is not gone on
+            with.
 
     Attributes:
         conditioned: of each window, whether the network was told where the shared frames are and kept to it.
@@ -138,6 +140,7 @@ class StreamingReconstructor:
         mapper: MapperOptions | None = None,
         store: str | os.PathLike[str] | None = None,
         total: int | None = None,
+        origin: Mapping[str, Any] | None = None,
     ) -> None:
         self.options = options or StreamOptions()
         self.preprocessing = preprocessing or PreprocessOptions(process_res=model.process_res)
@@ -153,6 +156,7 @@ class StreamingReconstructor:
             "inference": dataclasses.asdict(self.inference),
             "mapper": dataclasses.asdict(mapping),
             "window_size": self._size,
+            "origin": dict(origin or {}),
         }
         for name in ("queue", "when_full", "shared_intrinsics"):  # change nothing in the store
             del manifest["options"][name]  # type: ignore[attr-defined]

@@ -144,8 +144,8 @@ class Store:
         if path.exists():
             found = _read_json(path)
             if found != manifest:
-                differ = [k for k in {**found, **manifest} if found.get(k) != manifest.get(k)]
-                raise InputError("store", f"{self.folder}, which was made with another {differ[0]}", "a store of this")
+                got = f"{self.folder}, which was made with {', '.join(_differences(found, manifest))}"
+                raise InputError("store", got, f"the same, another folder, or {self.folder} removed")
             return
         if self.folder.is_dir() and any(not entry.name.startswith(".") for entry in self.folder.iterdir()):
             raise InputError("store", f"{self.folder}, which holds other files", "an empty or new folder, or a store")
@@ -222,3 +222,15 @@ def unpack(content: bytes) -> dict[str, npt.NDArray[Any]]:
             return {name: file[name] for name in file.files}
     except (OSError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError("store", f"a record that cannot be read ({error})", "an undamaged store") from error
+
+
+def _differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """What differs between two manifests, by the name of the innermost entry: ``window 10, not 12``."""
+    told = []
+    for name in {**found, **wanted}:
+        old, new = found.get(name), wanted.get(name)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            told += _differences(old, new)
+        elif old != new:
+            told.append(f"{name} {json.dumps(old)}, not {json.dumps(new)}")
+    return told

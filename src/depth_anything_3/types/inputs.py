@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from depth_anything_3.types.options import IntrinsicsOrigin
+
 
 @dataclass(frozen=True, kw_only=True)
 class ResizeRecord:
@@ -69,6 +71,7 @@ class ModelInputs:
         records: N resize records.
         extrinsics: (N, 4, 4) float64 world-to-camera, OpenCV axes, as given; or None.
         intrinsics: (N, 3, 3) float64 in pixels of the processed images; or None.
+        intrinsics_origin: where these come from.
         masks: (N, H, W) bool, False where a view is masked out or padded; or None where none is.
         timestamps: N times in seconds from the start of the video that the views come from; empty where they come from
             no video.
@@ -81,6 +84,7 @@ class ModelInputs:
     records: tuple[ResizeRecord, ...]
     extrinsics: npt.NDArray[np.float64] | None = None
     intrinsics: npt.NDArray[np.float64] | None = None
+    intrinsics_origin: IntrinsicsOrigin = "given"
     masks: npt.NDArray[np.bool_] | None = None
     timestamps: tuple[float, ...] = ()
     anchors: Anchors | None = None

@@ -34,6 +34,12 @@ GaussianSource = Literal["head", "depth"]
 MetricFocal = Literal["given", "predicted"]
 """Which focal length makes metres of what a metric network says."""
 
+IntrinsicsOrigin = Literal["given", "fov", "exif"]
+"""Where camera matrices come from: a calibration, a field of view that somebody named, or the tags of the photos."""
+
+FocalOrigin = Literal["given", "fov", "exif", "predicted"]
+"""Whose focal length made metres: that of given matrices, by their origin, or the network's own."""
+
 OutputSize = Literal["processed", "input"]
 """Whose pixels the maps of a prediction have: the processed pictures', or those of the pictures as they were given."""
 
@@ -45,6 +51,8 @@ REFINE_MODES: tuple[str, ...] = get_args(RefineMode)
 EXTRINSICS_CONVENTIONS: tuple[str, ...] = get_args(ExtrinsicsConvention)
 GAUSSIAN_SOURCES: tuple[str, ...] = get_args(GaussianSource)
 METRIC_FOCALS: tuple[str, ...] = get_args(MetricFocal)
+INTRINSICS_ORIGINS: tuple[str, ...] = get_args(IntrinsicsOrigin)
+FOCAL_ORIGINS: tuple[str, ...] = get_args(FocalOrigin)
 OUTPUT_SIZES: tuple[str, ...] = get_args(OutputSize)
 LOOP_SEARCHES: tuple[str, ...] = get_args(LoopSearch)
 STREAM_CONDITIONINGS: tuple[str, ...] = get_args(StreamConditioning)

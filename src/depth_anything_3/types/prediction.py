@@ -23,7 +23,7 @@ from depth_anything_3.types.confidence import ConfidenceMap
 from depth_anything_3.types.gaussians import Gaussians
 from depth_anything_3.types.inputs import ResizeRecord
 from depth_anything_3.types.observations import Observations
-from depth_anything_3.types.options import MetricFocal
+from depth_anything_3.types.options import FocalOrigin
 from depth_anything_3.types.refinement import GaussianRefinement, Refinement
 from depth_anything_3.types.rig import Rig
 
@@ -59,8 +59,9 @@ class Prediction:
         model_name: the preset that made the prediction, or "" where unknown.
         refinement: what refinement did, or None where there was none.
         alignment: what given poses or lengths did to frame and unit, or None where there were none.
-        metric_focal: whether the ``given`` or the ``predicted`` focal length made metres of a metric network's depth;
-            None for other networks, and where neither is known.
+        metric_focal: whose focal length made metres of a metric network's depth: that of ``given`` matrices, of a field
+            of view (``fov``), of the tags of the photos (``exif``), or the ``predicted`` one; None for other networks,
+            and where none is known.
         rig: the given or estimated rig that the poses are those of, or None.
         confidence_map: what ``conf`` is worth, or None where that was not measured; see :func:`probability_right`.
         ray_residual_deg: by view, the median angle in degrees between the predicted rays and those of the cameras that
@@ -91,7 +92,7 @@ class Prediction:
     model_name: str = ""
     refinement: Refinement | None = None
     alignment: Alignment | None = None
-    metric_focal: MetricFocal | None = None
+    metric_focal: FocalOrigin | None = None
     timestamps: tuple[float, ...] = ()
     sky_prob: npt.NDArray[np.float32] | None = None
     valid: npt.NDArray[np.bool_] | None = None

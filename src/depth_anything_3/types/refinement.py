@@ -66,7 +66,9 @@ class Refinement:
         if not placed:
             return f"refinement: nothing connects the {count} views; the network's answer stands"
         errors = [e for e in self.reprojection_px if e is not None]
-        parts = [f"{placed} of {count} cameras from {sum(self.observations)} observations"]
+        seen, only_turned = sum(self.observations), "rotation" in self.pose_source
+        how = "turned in one place" if only_turned and not seen else f"from {seen} observations"
+        parts = [f"{placed} of {count} cameras {how}"]
         if errors:
             parts[0] += f" ({sum(errors) / len(errors):.2f} px)"
         if abs(self.focal_factor - 1) >= 0.005:
@@ -74,7 +76,8 @@ class Refinement:
         if self.mode == "full":
             parts.append(f"depth measured at {sum(self.measured) / count:.0%} of the pixels")
         if self.unsupported:
-            parts.append(f"views {', '.join(map(str, self.unsupported))} keep the network's answer")
+            views = "view {} keeps" if len(self.unsupported) == 1 else "views {} keep"
+            parts.append(f"{views.format(', '.join(map(str, self.unsupported)))} the network's answer")
         return "refinement: " + ", ".join(parts)
 
 

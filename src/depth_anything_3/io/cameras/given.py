@@ -21,7 +21,7 @@ from depth_anything_3.io.images import ImageHeader, ImageSource, LensPhoto
 from depth_anything_3.io.sources import list_images, natural_key, take_photos, video_views
 from depth_anything_3.io.video import VideoFrame, is_video
 from depth_anything_3.types.cameras import Cameras
-from depth_anything_3.types.options import FolderOptions, VideoOptions
+from depth_anything_3.types.options import FolderOptions, IntrinsicsOrigin, VideoOptions
 
 _FIELD_OF_VIEW = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?deg")
 
@@ -35,6 +35,7 @@ class GivenViews:
         images: what to give to :meth:`depth_anything_3.api.DepthAnything3.inference`: the files, or files through a
             lens, which come out as a pinhole would have taken them.
         intrinsics: (N, 3, 3) in pixels of the upright photos without distortion; None where not known.
+        intrinsics_origin: whether these come from a file, a field of view or the tags of the photos.
         extrinsics: (N, 3, 4) world-to-camera, OpenCV axes, in the world of the file; None where not known.
         times: N times in seconds: of the frames of a video, or those of the trajectory that the poses came from; empty
             where not known.
@@ -43,6 +44,7 @@ class GivenViews:
     photos: tuple[Path, ...]
     images: tuple[ImageSource, ...]
     intrinsics: npt.NDArray[np.float64] | None = None
+    intrinsics_origin: IntrinsicsOrigin = "given"
     extrinsics: npt.NDArray[np.float64] | None = None
     times: tuple[float, ...] = ()
 
@@ -102,7 +104,7 @@ def open_views(
         cameras = _with_intrinsics(cameras, str(intrinsics), taken, headers)
     if cameras.intrinsics is None:
         raise InputError("--intrinsics", f"nothing, and {cameras.source} has none", "intrinsics beside poses", _WAYS)
-    return _through_lenses(taken, cameras)
+    return replace(_through_lenses(taken, cameras), intrinsics_origin=_origin(intrinsics))
 
 
 _WAYS = ("a file", "a field of view such as 60deg", "exif")
@@ -155,11 +157,19 @@ def _with_intrinsics(cameras: Cameras, given: str, taken: _Taken, headers: Seque
         found = Cameras(source=given, intrinsics=intrinsics_from_exif(taken.files, headers))
     elif angle is not None:
         found = Cameras(source=given, intrinsics=intrinsics_from_fov(float(angle[1]), [h.size for h in headers]))
+    elif not os.path.exists(given):  # noqa: PTH110 - see sources
+        raise InputError("--intrinsics", f"{given} (no such file)", "one of", _WAYS)
     else:
         found = _read(given, taken, headers, "--intrinsics")
     if found.intrinsics is None:
         raise CameraFileError("--intrinsics", found.source, "no intrinsics in it", "one of", _WAYS)
     return replace(found, extrinsics=cameras.extrinsics, times=cameras.times)
+
+
+def _origin(intrinsics: str | os.PathLike[str] | None) -> IntrinsicsOrigin:
+    if _FIELD_OF_VIEW.fullmatch(str(intrinsics)):
+        return "fov"
+    return "exif" if str(intrinsics) == "exif" else "given"
 
 
 def _through_lenses(taken: _Taken, cameras: Cameras) -> GivenViews:
@@ -198,6 +208,9 @@ def _scene_in(
 ) -> tuple[Cameras | None, list[Path]]:
     """The cameras that lie in a folder with their photos, in natural order; where there are none, all photos."""
     if model is None and (not os.path.isdir(folder) or find_reader(folder) is None):  # noqa: PTH112 - see sources
+        if all((folder / name).is_dir() for name in ("images", "sparse")):
+            expected = f"cameras and images (.bin or .txt), there or in sparse/0; photos alone: {folder / 'images'}"
+            raise CameraFileError(argument, folder / "sparse", "no COLMAP model in it", expected)
         return None, list_images(folder, recursive=options.recursive, argument=argument)
     cameras = read_cameras(folder if model is None else model, argument=argument)
     assert cameras.names is not None

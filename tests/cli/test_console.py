@@ -322,3 +322,8 @@ def test_the_module_has_the_names_that_scripts_use() -> None:
 
     assert type(cli.app) is typer.Typer
     assert callable(cli.main)
+
+
+def test_the_package_runs_as_a_module() -> None:
+    ran = subprocess.run([sys.executable, "-m", "depth_anything_3", "--version"], capture_output=True, text=True)
+    assert (ran.returncode, ran.stdout) == (0, f"da3 {depth_anything_3.__version__}\n")

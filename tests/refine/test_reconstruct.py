@@ -39,6 +39,17 @@ def test_a_prior_with_known_errors_is_corrected(seed: int) -> None:
     assert found.source == ("matches",) * 6
     assert rotation < 0.3 and direction < 1.0 and focal < 0.01
     assert np.nanmax(found.rms_px) < 1.0
+    np.testing.assert_array_equal(found.intrinsics[:, :2, 2], views.intrinsics[:, :2, 2])  # nothing speaks against it
+
+
+def test_a_principal_point_off_the_middle_is_found() -> None:
+    views = random_views(1)
+    shift = np.array([-8.0, 18.0])
+    features = [replace(one, xy=one.xy + shift) for one in views.features]
+    found = reconstruct(features, [SIZE] * 6, views.prior(np.random.default_rng(1), turn=np.radians(5), focal=0.15))
+    rotation, direction, focal = _errors(found, views)
+    assert rotation < 0.3 and direction < 1.0 and focal < 0.01
+    np.testing.assert_allclose(found.intrinsics[:, :2, 2], np.tile([312.0, 258.0], (6, 1)), atol=3)
 
 
 def test_a_plane_under_next_to_no_parallax_is_left_to_the_prior() -> None:

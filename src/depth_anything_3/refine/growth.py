@@ -218,11 +218,11 @@ def finished(scene: Scene, model: Model) -> Model:
         model = _adjusted(scene, model, limit, _THOROUGH)
     if len(model.joined) < 3 or not scene.share_focal:
         return model
-    moved = _bundle(scene, model, LIMITS_PX[-1], _THOROUGH, middle=True)
-    if moved is None:
+    plain, moved = (_bundle(scene, model, LIMITS_PX[-1], _THOROUGH, middle=middle) for middle in (False, True))
+    if plain is None or moved is None:
         return model
-    gain = moved.report.cost_before - moved.report.cost_after
-    if gain < max(_MIDDLE_GAIN * moved.report.cost_before, _MIDDLE_LEAST):
+    before, after = plain.report.cost_after, moved.report.cost_after
+    if before - after < max(_MIDDLE_GAIN * before, _MIDDLE_LEAST):
         return model
     model = replace(model, poses=moved.extrinsics, lenses=moved.intrinsics)
     for limit in LIMITS_PX:

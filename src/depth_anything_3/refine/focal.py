@@ -23,10 +23,10 @@ from depth_anything_3.refine.view_graph import EPIPOLAR_PX, SAFE_MATCHES, ViewPa
 
 Array = npt.NDArray[np.float64]
 
-_CANDIDATES, _BETWEEN = 17, 12  # poses are found for the first; between them the cost is interpolated
+_CANDIDATES, _BETWEEN = 21, 10  # poses are found for the first; between them the cost is interpolated
 _SIGMAS = 3.0  # of the prior, within which they lie
 _ORDINARY = (1.0, 0.4)  # focal lengths of cameras at large: of the longer side, standard deviation of the logarithm
-_ASKED = 10  # pairs
+_ASKED = 8  # pairs
 _TRUSTED = 4.0  # nats: what a pair says beyond counts as a logarithm, as all of its matches may be wrong together
 
 

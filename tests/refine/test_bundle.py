@@ -419,6 +419,33 @@ def test_a_start_behind_a_camera_breaks_nothing() -> None:
 # Algebra
 
 
+@pytest.mark.parametrize("shift", [(0.0, 0.0), (-9.0, 16.0)])
+def test_the_principal_point(shift: tuple[float, float]) -> None:
+    """Found where cameras turn about all axes; where there is nothing to find, it stays."""
+    turned = rotation_from_vector(np.array([0.0, 0.6, -0.9, 1.5, 0.3, -0.4])[:, None] * np.eye(3)[2])
+    poses = turned @ cameras(6)
+    observations, _ = seen(cloud(80), poses, noise=0.2)
+    moved = replace(observations, xy=observations.xy + shift)
+    priors = Priors(middle_px=np.tile(K[:2, 2], (6, 1)), middle_sigma=15.0)
+    options = BundleOptions(middle=True, noise_px=0.2, cauchy_px=1.0)
+    start = shaken(poses)
+    result = adjust_bundle(moved, start, lenses(6, 1.05), cloud(80), priors=priors, options=options)
+    np.testing.assert_allclose(result.intrinsics[:, :2, 2] - K[:2, 2], np.tile(shift, (6, 1)), atol=0.5)
+    np.testing.assert_array_equal(adjust_bundle(moved, start, lenses(6), cloud(80)).intrinsics[0, :2, 2], K[:2, 2])
+
+
+def test_a_principal_point_that_nothing_tells_stays_at_its_prior() -> None:
+    """Without observations the N values count as one measurement."""
+    none = np.zeros(0, np.int64)
+    empty = Observations(point=none, view=none, xy=np.zeros((0, 2)), weight=np.zeros(0))
+    said = np.array([[310.0, 250], [314, 246]])
+    priors = Priors(middle_px=said, middle_sigma=10.0)
+    result = adjust_bundle(
+        empty, cameras(2), lenses(2), np.zeros((0, 3)), priors=priors, options=BundleOptions(middle=True)
+    )
+    np.testing.assert_allclose(result.intrinsics[:, :2, 2], np.tile([312.0, 248], (2, 1)), atol=1e-6)
+
+
 def problem_of_everything() -> tuple[Problem, State]:
     """Every kind of term, with noise, not at the optimum."""
     poses, points = cameras(4), cloud(12)
@@ -431,6 +458,8 @@ def problem_of_everything() -> tuple[Problem, State]:
         centre_sigma=np.array([0.1, np.inf, 0.2, 0.3]),
         focal_px=np.array([480.0, 490, 500, 510]),
         focal_sigma=0.1,
+        middle_px=np.array([[318.0, 243], [322, 239], [321, 240], [300, 250]]),
+        middle_sigma=5.0,
         depth=depth,
         depth_sigma=0.1,
         scale_sigma=0.2,
@@ -443,7 +472,8 @@ def problem_of_everything() -> tuple[Problem, State]:
         points=homogeneous_points(points),
         log_scale=np.array([0, 0.1, -0.1, 0.05]),
     )
-    return build_problem(observations, start, priors, BundleOptions(focal="per view", distortion=True)), start
+    options = BundleOptions(focal="per view", distortion=True, middle=True)
+    return build_problem(observations, start, priors, options), start
 
 
 def test_derivatives_of_observations_and_priors() -> None:
@@ -488,7 +518,7 @@ def dense(problem: Problem, state: State) -> tuple[np.ndarray, np.ndarray, Norma
         begin = views * PER_VIEW + 3 * point
         jacobian[o, :, begin : begin + 3] = weight[o, :, None] * rows.by_point[o]
     prior, slope = problem.prior_rows(state)
-    below = np.zeros((views, 8, jacobian.shape[2]))
+    below = np.zeros((views, prior.shape[1], jacobian.shape[2]))
     for view in range(views):
         below[view, :, view * PER_VIEW : (view + 1) * PER_VIEW] = slope[view]
     whole = np.concatenate([jacobian.reshape(-1, jacobian.shape[2]), below.reshape(-1, jacobian.shape[2])])
@@ -509,7 +539,7 @@ def test_the_schur_complement_solves_the_whole_system(kept: bool) -> None:
         problem = replace(problem, gauge=gauge, log_depth=nothing, free_scale=np.zeros(4, bool))
     normal, gradient, equations = dense(problem, state)
     free = equations.free.shape[1]
-    assert free == 3 * 6 + 4 + 1 + (-1 if kept else 4)
+    assert free == 3 * 6 + 4 + 1 + 2 + (-1 if kept else 4)
     damped = normal.copy()
     damped[:free, :free] += 1e-3 * np.diag(np.diagonal(normal)[:free])
     damped[free:, free:] *= 1 + 1e-3
@@ -520,7 +550,8 @@ def test_the_schur_complement_solves_the_whole_system(kept: bool) -> None:
     np.testing.assert_allclose(by_view.ravel(), equations.free @ expected[:free], atol=1e-6 * scale)
     np.testing.assert_allclose(by_point.ravel(), expected[free:], atol=1e-6 * scale)
     covariance = equations.free @ np.linalg.inv(normal)[:free, :free] @ equations.free.T
-    expected_blocks = np.stack([covariance[9 * v : 9 * v + 9, 9 * v : 9 * v + 9] for v in range(4)])
+    blocks = covariance.reshape(4, PER_VIEW, 4, PER_VIEW)
+    expected_blocks = np.stack([blocks[v, :, v] for v in range(4)])
     np.testing.assert_allclose(equations.covariance_by_view(), expected_blocks, rtol=1e-4, atol=1e-9)
 
 

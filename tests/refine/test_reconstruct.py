@@ -39,6 +39,24 @@ def test_a_prior_with_known_errors_is_corrected(seed: int) -> None:
     assert found.source == ("matches",) * 6
     assert rotation < 0.3 and direction < 1.0 and focal < 0.01
     assert np.nanmax(found.rms_px) < 1.0
+    np.testing.assert_array_equal(found.intrinsics[:, :2, 2], views.intrinsics[:, :2, 2])  # nothing speaks against it
+
+
+def test_a_principal_point_off_the_middle_is_found() -> None:
+    """Where cameras roll, it cannot pass for another rotation."""
+    views = random_views(1)
+    middle, off = np.array([320.0, 240.0]), np.array([312.0, 258.0])
+    rolls = rotation_from_vector(np.array([0.0, 0.6, -0.9, 1.5, 0.3, -0.4])[:, None] * np.eye(3)[2])
+    features = [
+        replace(one, xy=(one.xy - middle) @ roll[:2, :2].T + off)
+        for one, roll in zip(views.features, rolls, strict=True)
+    ]
+    rolled = replace(views, extrinsics=rolls @ views.extrinsics, features=features)
+    prior = rolled.prior(np.random.default_rng(1), turn=np.radians(5), focal=0.15)
+    found = reconstruct(features, [SIZE] * 6, prior)
+    rotation, direction, focal = _errors(found, rolled)
+    assert rotation < 0.3 and direction < 1.0 and focal < 0.01
+    np.testing.assert_allclose(found.intrinsics[:, :2, 2], np.tile(off, (6, 1)), atol=3)
 
 
 def test_a_plane_under_next_to_no_parallax_is_left_to_the_prior() -> None:

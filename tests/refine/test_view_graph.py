@@ -10,27 +10,11 @@ from depth_anything_3.refine.features import Features
 from depth_anything_3.refine.reconstruct import expected_pixels
 from depth_anything_3.refine.view_graph import (
     _best_partners,
-    common_focal,
     connect_more,
     connect_views,
     rotation_error,
     with_poses,
 )
-
-
-@pytest.mark.parametrize("wrong", [0.5, 0.75, 1.4, 2.2])
-def test_the_pairs_find_the_focal_length_whatever_the_prior_says(wrong: float) -> None:
-    views = random_views(0)
-    lenses = views.intrinsics.copy()
-    lenses[:, [0, 1], [0, 1]] *= wrong
-    factor = common_focal(connect_views(views.features, [SIZE] * len(views.features)), lenses, 640, sigma=0.5)
-    assert factor * wrong == pytest.approx(1.0, abs=0.06)
-
-
-def test_without_pairs_a_sure_prior_stands_and_an_unsure_one_moves_to_ordinary_lenses() -> None:
-    lenses = np.tile(np.array([[1800.0, 0, 320], [0, 1800, 240], [0, 0, 1]]), (2, 1, 1))
-    assert common_focal([], lenses, 640, sigma=0.01) == pytest.approx(1.0, abs=0.03)
-    assert 640 < 1800 * common_focal([], lenses, 640, sigma=2.0) < 900
 
 
 def test_expectations_find_matches_that_alikeness_alone_does_not() -> None:

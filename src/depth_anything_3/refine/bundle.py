@@ -1,10 +1,10 @@
-"""Sparse bundle adjustment: poses, focal lengths, one radial distortion and points that explain where points were seen,
-with what is known beforehand as priors.
+"""Sparse bundle adjustment: poses, focal lengths, principal point, one radial distortion and points that explain where
+points were seen, with what is known beforehand as priors.
 
     cost = sum w rho(|seen - projected|^2 / noise^2)                 Cauchy: rho(s) = c^2 log(1 + s / c^2), in pixels
          + sum rho_d((log z - log depth - scale_v)^2 / sigma^2)      depth of a point in a view, and that view's scale
          + |log(R R_prior^T)|^2 / sigma^2 + |centre - centre_prior|^2 / sigma^2
-         + (log f - log f_prior)^2 / sigma^2 + scale_v^2 / sigma^2
+         + (log f - log f_prior)^2 / sigma^2 + |middle - middle_prior|^2 / sigma^2 + scale_v^2 / sigma^2
 
 It is minimised (half of it) by Levenberg-Marquardt with iterated reweighting; points are eliminated from the normal
 equations (Schur complement; Triggs et al., "Bundle adjustment - a modern synthesis", 2000, sections 6 and 9).
@@ -14,8 +14,8 @@ view of each keeps its pose (in groups without view 0, unless priors hold it), a
 how large the group is, the view that is farthest from the first keeps its distance. A parameter that nothing depends
 on stays as it came.
 
-Letters: N views, P points, O observations, C = 9 parameters per view (rotation, translation, log focal, k1, log depth
-scale), G parameters that are free once views share them and the gauge is fixed.
+Letters: N views, P points, O observations, C = 11 parameters per view (rotation, translation, log focal, k1, log depth
+scale, principal point), G parameters that are free once views share them and the gauge is fixed.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class BundleResult:
 
     Attributes:
         extrinsics: world-to-camera.
-        intrinsics: with refined focal lengths.
+        intrinsics: with refined focal lengths and principal points.
         distortion: k1.
         points: unit 4-vectors (x, w).
         log_scale: ``depth * exp(log_scale)`` is a view's given depth in the unit of this world.
@@ -138,7 +138,7 @@ def adjust_bundle(
     Args:
         observations: of the points. Those of a point that is seen once, without a depth, change nothing but the point.
         extrinsics: world-to-camera, where the search starts.
-        intrinsics: camera matrices; the focal lengths start here, everything else stays.
+        intrinsics: camera matrices; focal lengths and principal points start here, everything else stays.
         points: places in the world, or 4-vectors (x, w) for points that may be at infinity.
         priors: None for none.
         options: None for the defaults.

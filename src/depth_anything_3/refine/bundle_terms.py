@@ -33,10 +33,10 @@ Indices = npt.NDArray[np.int64]
 
 Focal = Literal["fixed", "shared", "per view"]
 
-PER_VIEW = 9
-"""Parameters of a view: rotation vector, translation, log focal length, k1, log depth scale."""
+PER_VIEW = 11
+"""Parameters of a view: rotation vector, translation, log focal length, k1, log depth scale, principal point."""
 
-FOCAL, DISTORTION, SCALE = 6, 7, 8
+FOCAL, DISTORTION, SCALE, MIDDLE = 6, 7, 8, slice(9, 11)
 _BEHIND = 1e3  # residual, in standard deviations, of a point behind its camera: bad, and the same everywhere
 
 
@@ -47,6 +47,7 @@ class BundleOptions:
     Attributes:
         focal: which focal lengths are refined; "shared" is one factor on those of all views.
         distortion: refine k1, one for all views.
+        middle: refine the principal points, by one shift of those of all views.
         noise_px: standard deviation of the observations, in pixels.
         cauchy_px: errors larger than about this count as wrong; inf for least squares.
         depth_cauchy: the same for depths, in their standard deviations.
@@ -56,6 +57,7 @@ class BundleOptions:
 
     focal: Focal = "shared"
     distortion: bool = False
+    middle: bool = False
     noise_px: float = 1.0
     cauchy_px: float = 2.0
     depth_cauchy: float = 3.0
@@ -83,6 +85,8 @@ class Priors:
         centre_sigma: in the unit of the world, along each axis.
         focal_px: fx in pixels.
         focal_sigma: of its logarithm. With a shared focal length the N values count as one measurement.
+        middle_px: principal points.
+        middle_sigma: in pixels, along each axis. The N values count as one measurement.
         depth: z-depth of the point of each observation in its view; what is not finite and positive is not known.
         depth_sigma: of its logarithm. Depths of neighbouring points that err together should say so by a larger one.
         scale_sigma: of the logarithm of the factor that each view's depth is off by; 0 for depths of known scale.
@@ -94,6 +98,8 @@ class Priors:
     centre_sigma: Float[np.ndarray, " n"] | float = np.inf
     focal_px: Float[np.ndarray, " n"] | None = None
     focal_sigma: Float[np.ndarray, " n"] | float = np.inf
+    middle_px: Float[np.ndarray, "n 2"] | None = None
+    middle_sigma: Float[np.ndarray, " n"] | float = np.inf
     depth: Float[np.ndarray, " o"] | None = None
     depth_sigma: Float[np.ndarray, " o"] | float = np.inf
     scale_sigma: Float[np.ndarray, " n"] | float = 0.1
@@ -115,12 +121,13 @@ class State:
         found: Array = -np.einsum("nji,nj->ni", self.poses[..., :3], self.poses[..., 3])
         return found
 
-    def moved(self, by_view: Float[np.ndarray, "n 9"], by_point: Float[np.ndarray, "p 3"]) -> State:
+    def moved(self, by_view: Float[np.ndarray, "n 11"], by_point: Float[np.ndarray, "p 3"]) -> State:
         """The state after a step: poses move from the left, points along their tangents."""
         turn = rotation_from_vector(by_view[:, :3])
         shift = turn @ self.poses[..., 3:] + by_view[:, 3:6, None]
         lenses = self.lenses.copy()
         lenses[:, :2, :2] *= np.exp(by_view[:, FOCAL])[:, None, None]
+        lenses[:, :2, 2] += by_view[:, MIDDLE]
         return State(
             poses=np.concatenate([nearest_rotation(turn @ self.poses[..., :3]), shift], -1),
             lenses=lenses,
@@ -138,7 +145,7 @@ class Rows:
     """
 
     residual: Float[np.ndarray, "o 3"]
-    by_view: Float[np.ndarray, "o 3 9"]
+    by_view: Float[np.ndarray, "o 3 11"]
     by_point: Float[np.ndarray, "o 3 3"]
 
 
@@ -168,6 +175,8 @@ class PriorTerms:
     centre_weight: Float[np.ndarray, " n"]
     log_focal: Float[np.ndarray, " n"]
     focal_weight: Float[np.ndarray, " n"]
+    middle: Float[np.ndarray, "n 2"]
+    middle_weight: Float[np.ndarray, " n"]
     scale_weight: Float[np.ndarray, " n"]
 
 
@@ -208,6 +217,7 @@ class Problem:
         by_view[:, :2, :6] = noise * seen.by_pose
         by_view[:, :2, FOCAL] = noise * seen.by_focal
         by_view[:, :2, DISTORTION] = noise * seen.by_distortion
+        by_view[:, :2, MIDDLE] = noise * np.eye(2)
         by_view[:, 2, :6] = sharp[:, None] * seen.depth_by_pose
         by_view[:, 2, SCALE] = -sharp
         by_point = np.concatenate([noise * seen.by_point, sharp[:, None, None] * seen.depth_by_point[:, None]], 1)
@@ -240,34 +250,41 @@ class Problem:
         residual, _ = self.prior_rows(state)
         return 0.5 * float(seen + (residual**2).sum())
 
-    def prior_rows(self, state: State) -> tuple[Float[np.ndarray, "n 8"], Float[np.ndarray, "n 8 9"]]:
-        """Residuals of the priors of each view (rotation 3, centre 3, focal length, depth scale), with derivatives."""
+    def prior_rows(self, state: State) -> tuple[Float[np.ndarray, "n 10"], Float[np.ndarray, "n 10 11"]]:
+        """Residuals of the priors of each view with derivatives: rotation 3, centre 3, focal length, depth scale,
+        principal point 2.
+        """
         p, views = self.priors, len(state.poses)
         away = vector_from_rotation(state.poses[..., :3] @ p.rotation.swapaxes(1, 2))
         apart = state.centres - p.centre
         log_focal = np.log(state.lenses[:, 0, 0]) - p.log_focal
-        residual = np.concatenate([away, apart, log_focal[:, None], state.log_scale[:, None]], 1)
-        slope = np.zeros((views, 8, PER_VIEW))
+        off = state.lenses[:, :2, 2] - p.middle
+        residual = np.concatenate([away, apart, log_focal[:, None], state.log_scale[:, None], off], 1)
+        slope = np.zeros((views, 10, PER_VIEW))
         slope[:, :3, :3] = left_jacobian_inverse(away)
         slope[:, 3:6, 3:6] = -state.poses[..., :3].swapaxes(1, 2)
         slope[:, 6, FOCAL] = slope[:, 7, SCALE] = 1
+        slope[:, 8:, MIDDLE] = np.eye(2)
         weights = [p.rotation_weight] * 3 + [p.centre_weight] * 3 + [p.focal_weight, p.scale_weight]
+        weights += [p.middle_weight] * 2
         root = np.sqrt(np.stack(weights, 1))
         return root * residual, root[..., None] * slope
 
-    def free_directions(self, state: State) -> Float[np.ndarray, "n9 g"]:
+    def free_directions(self, state: State) -> Float[np.ndarray, "n11 g"]:
         """Columns: how the parameters of all views follow from those that are free."""
         views = len(state.poses)
         free = np.ones((views, PER_VIEW), np.bool_)
         free[list(self.gauge.turn_fixed), :3] = False
         free[list(self.gauge.shift_fixed), 3:6] = False
         free[:, FOCAL] = self.options.focal == "per view"
-        free[:, DISTORTION] = False
+        free[:, DISTORTION] = free[:, MIDDLE] = False
         free[:, SCALE] = self.free_scale
         columns = [np.eye(views * PER_VIEW)[:, free.ravel()]]
-        for parameter, shared in ((FOCAL, self.options.focal == "shared"), (DISTORTION, self.options.distortion)):
-            if shared:
-                columns.append((np.arange(views * PER_VIEW) % PER_VIEW == parameter).astype(np.float64)[:, None])
+        shared = [FOCAL] if self.options.focal == "shared" else []
+        shared += [DISTORTION] if self.options.distortion else []
+        shared += list(range(PER_VIEW)[MIDDLE]) if self.options.middle else []
+        for parameter in shared:
+            columns.append((np.arange(views * PER_VIEW) % PER_VIEW == parameter).astype(np.float64)[:, None])
         found = np.concatenate(columns, 1)
         for group, view in zip(self.gauge.groups, self.gauge.kept, strict=True):
             if view >= 0:
@@ -357,6 +374,7 @@ def _prior_terms(priors: Priors, views: int, *, shared: bool) -> tuple[PriorTerm
     rotation, rotation_weight = _prior("rotation", priors.rotation, priors.rotation_sigma, (views, 3, 3))
     centre, centre_weight = _prior("centre", priors.centre, priors.centre_sigma, (views, 3))
     focal, focal_weight = _prior("focal_px", priors.focal_px, priors.focal_sigma, (views,))
+    middle, middle_weight = _prior("middle_px", priors.middle_px, priors.middle_sigma, (views, 2))
     if (focal[focal_weight > 0] <= 0).any():
         raise InputError("focal_px", "a value that is not positive", "positive focal lengths")
     if shared:
@@ -368,6 +386,8 @@ def _prior_terms(priors: Priors, views: int, *, shared: bool) -> tuple[PriorTerm
         centre_weight=centre_weight,
         log_focal=np.log(np.where(focal_weight > 0, focal, 1.0)),
         focal_weight=focal_weight,
+        middle=np.where((middle_weight > 0)[:, None], middle, 0.0),
+        middle_weight=middle_weight / max(int(np.count_nonzero(middle_weight)), 1),
         scale_weight=_weights(scale_sigma),
     )
     return terms, scale_sigma

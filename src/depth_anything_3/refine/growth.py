@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from jaxtyping import Float
 
-from depth_anything_3.refine.bundle import BundleOptions, Priors, adjust_bundle
+from depth_anything_3.refine.bundle import BundleOptions, BundleResult, Priors, adjust_bundle
 from depth_anything_3.refine.features import Features
 from depth_anything_3.refine.tracks import Observations, Tracks, build_tracks, pairwise
 from depth_anything_3.refine.triangulate import Triangulated, triangulate
@@ -34,6 +34,8 @@ _WIDE_ANGLE = 0.15  # radians: more parallax makes a first pair no better
 _LEAST_OF_PLANE = 0.035  # radians: a plane seen under less could as well be turned about, and its depth be anything
 _STARTS = 3  # pairs that are tried as the first
 _FOCAL_SIGMA = 0.1  # of what the pairs agree on
+_MIDDLE_SIGMA = 20.0  # of principal points about those that lenses start with; per 1000 pixels of the longer side
+_MIDDLE_GAIN, _MIDDLE_LEAST = 0.03, 10.0  # share of the cost, and nats, that moving them has to save
 _TOLERANCE = 1e-4  # relative change of the cost at which an adjustment ends
 _NOISE_PX, _CAUCHY_PX = 0.5, 1.0  # of keypoints that agree, and where they begin not to
 _QUICK, _THOROUGH = 8, 15  # rounds of adjustment while views are added, and at the end
@@ -112,26 +114,36 @@ def agreeing(scene: Scene, model: Model, limit: float) -> tuple[Observations, Tr
     return seen.where(kept), replace(found, errors_px=found.errors_px[kept])
 
 
-def _adjusted(scene: Scene, model: Model, limit: float, rounds: int) -> Model:
+def _adjusted(scene: Scene, model: Model, limit: float, rounds: int, *, middle: bool = False) -> Model:
+    result = _bundle(scene, model, limit, rounds, middle=middle)
+    return model if result is None else replace(model, poses=result.extrinsics, lenses=result.intrinsics)
+
+
+def _bundle(scene: Scene, model: Model, limit: float, rounds: int, *, middle: bool) -> BundleResult | None:
     kept, found = agreeing(scene, model, limit)
     if not len(kept.point):
-        return model
+        return None
     shared: Literal["shared", "per view"] = "shared" if scene.share_focal else "per view"
-    result = adjust_bundle(
+    return adjust_bundle(
         kept,
         model.poses,
         model.lenses,
         np.where(np.any(found.points, axis=1)[:, None], found.points, [0.0, 0.0, 0.0, 1.0]),
-        priors=Priors(focal_px=scene.lenses[:, 0, 0], focal_sigma=_FOCAL_SIGMA),
+        priors=Priors(
+            focal_px=scene.lenses[:, 0, 0],
+            focal_sigma=_FOCAL_SIGMA,
+            middle_px=scene.lenses[:, :2, 2],
+            middle_sigma=_MIDDLE_SIGMA * scene.pixel,
+        ),
         options=BundleOptions(
             focal=shared if len(model.joined) > 2 else "fixed",
+            middle=middle,
             noise_px=_NOISE_PX,
             cauchy_px=_CAUCHY_PX,
             rounds=rounds,
             tolerance=_TOLERANCE,
         ),
     )
-    return replace(model, poses=result.extrinsics, lenses=result.intrinsics)
 
 
 def _grown(scene: Scene, start: ViewPair, free: frozenset[int]) -> Model:
@@ -198,9 +210,23 @@ def grow_models(scene: Scene) -> list[Model]:
 
 
 def finished(scene: Scene, model: Model) -> Model:
-    """A model adjusted with ever stricter limits."""
+    """A model adjusted with ever stricter limits; with another principal point where that explains clearly more.
+
+    A little more is always explained: bent rays and wrong matches move a free principal point too.
+    """
     for limit in LIMITS_PX:
         model = _adjusted(scene, model, limit, _THOROUGH)
+    if len(model.joined) < 3 or not scene.share_focal:
+        return model
+    plain, moved = (_bundle(scene, model, LIMITS_PX[-1], _THOROUGH, middle=middle) for middle in (False, True))
+    if plain is None or moved is None:
+        return model
+    before, after = plain.report.cost_after, moved.report.cost_after
+    if before - after < max(_MIDDLE_GAIN * before, _MIDDLE_LEAST):
+        return model
+    model = replace(model, poses=moved.extrinsics, lenses=moved.intrinsics)
+    for limit in LIMITS_PX:
+        model = _adjusted(scene, model, limit, _THOROUGH, middle=True)
     return model
 
 

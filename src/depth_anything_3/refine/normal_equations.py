@@ -30,9 +30,9 @@ class NormalEquations:
 
     Attributes:
         free: columns from the free parameters to those of all views.
-        u: normal matrix of the views' parameters, (9 N, 9 N), priors included.
+        u: normal matrix of the views' parameters, (11 N, 11 N), priors included.
         a: its gradient, (9 N,).
-        w: normal matrix between the view and the point of each observation, (O, 9, 3).
+        w: normal matrix between the view and the point of each observation, (O, 11, 3).
         v: of points that are observed, (Q, 3, 3).
         b: their gradient, (Q, 3).
         view: of each observation.
@@ -80,7 +80,7 @@ class NormalEquations:
         """Whether there is a parameter that something depends on."""
         return bool((self.free.T @ np.diagonal(self.u) != 0).any() or self.v.any())
 
-    def step(self, damping: float) -> tuple[Float[np.ndarray, "n 9"], Float[np.ndarray, "p 3"], float]:
+    def step(self, damping: float) -> tuple[Float[np.ndarray, "n 11"], Float[np.ndarray, "p 3"], float]:
         """Step of the views and of the points, and how much it is at most expected to lower the cost.
 
         Each parameter is damped by its own share of the normal matrix.
@@ -100,7 +100,7 @@ class NormalEquations:
         slope = float(self.a @ by_view.ravel() + (self.b * by_point[self.seen]).sum())
         return by_view, by_point, -slope
 
-    def covariance_by_view(self) -> Float[np.ndarray, "n 9 9"]:
+    def covariance_by_view(self) -> Float[np.ndarray, "n 11 11"]:
         """Of each view's parameters: zero for those that are fixed, inf on the diagonal where nothing is known."""
         views = len(self.u) // PER_VIEW
         _, reduced, _ = self._reduced(0.0)

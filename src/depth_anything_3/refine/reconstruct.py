@@ -22,6 +22,7 @@ from depth_anything_3.geometry.rotation_vectors import nearest_rotation, vector_
 from depth_anything_3.metrics.trajectory import align_by_orientations
 from depth_anything_3.refine.depth_alignment import SeenPoints, align_depth
 from depth_anything_3.refine.features import Features, PairMatches
+from depth_anything_3.refine.focal import common_focal
 from depth_anything_3.refine.growth import (
     LIMITS_PX,
     Model,
@@ -37,7 +38,6 @@ from depth_anything_3.refine.triangulate import Triangulated
 from depth_anything_3.refine.view_graph import (
     SAFE_MATCHES,
     ViewPair,
-    common_focal,
     connect_more,
     connect_views,
     rotation_away,
@@ -160,10 +160,10 @@ def reconstruct(
         raise InputError("prior", f"{len(prior.extrinsics)} views", f"{count}, one per view with keypoints")
     longer = float(max(max(size) for size in sizes))
     connected = connect_views(features, sizes, also=also)
-    factor = common_focal(connected, prior.intrinsics, longer, prior.focal_sigma)
-    lenses = _with_focal(prior.intrinsics, factor)
+    lenses = np.array(prior.intrinsics, np.float64)
     if prior.share_focal:
         lenses = _one_focal(lenses)
+    lenses[:, :2, :2] *= common_focal(connected, features, lenses, longer, prior.focal_sigma)
     for _ in range(_FOCAL_ROUNDS):
         pairs, sigma = _posed(connected, features, sizes, lenses, prior, seed)
         scene = Scene.of(features, pairs, lenses, longer, prior.share_focal)
@@ -362,12 +362,6 @@ def depth_at(
     columns = (xy[:, 0] * depth.shape[1] / size[1]).astype(int).clip(0, depth.shape[1] - 1)
     found: Array = np.asarray(depth, np.float64)[rows, columns]
     return found
-
-
-def _with_focal(intrinsics: Array, factor: float) -> Array:
-    scaled = np.array(intrinsics, np.float64)
-    scaled[:, :2, :2] *= factor
-    return scaled
 
 
 def _one_focal(intrinsics: Array) -> Array:

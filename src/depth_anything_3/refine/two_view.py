@@ -49,12 +49,13 @@ _SCORED = 500  # matches that judge hypotheses; all of them refine the best
 _CONFIDENCE = 0.9999
 _KEPT = 3  # hypotheses of a batch that are refined,
 _QUICK = 4  # with so many steps
+_ROUGHLY = 1e-4  # relative change of the cost that ends a search whose cost alone is wanted
 _PRIOR_WIDTH = 2.0  # standard deviations beyond which a prior is taken as wrong
 _LEAST_MEANING = -1.0  # logarithm to base 10 of the number of false alarms
 _WIDE = 8.0  # times the tolerance: what a prior is looked at with first
 _LOST = 1e6  # pixels, of what cannot be projected
 _VAGUE = 3.0  # matches that the tolerance counts for where the noise is estimated
-_ENOUGH_OF_PLANE = 0.8  # of the matches that agree with the best pose
+_ENOUGH_OF_SIMPLE = 0.8  # of the matches that agree with the best pose must agree with a plane or a rotation
 _SAME_LIKELIHOOD = 3.0  # difference of the cost under which two poses explain the matches alike
 
 
@@ -157,6 +158,40 @@ def relative_pose(
     plane = _best_homography(pair, rng)
     candidates = _candidates(pair, plane, rng)
     return _judged(pair, turned, plane, candidates)
+
+
+def costs_of_focal_lengths(
+    first: Float[np.ndarray, "m 2"],
+    second: Float[np.ndarray, "m 2"],
+    first_intrinsics: Float[np.ndarray, "3 3"],
+    second_intrinsics: Float[np.ndarray, "3 3"],
+    fundamental: Float[np.ndarray, "3 3"],
+    factors: Float[np.ndarray, " s"],
+    *,
+    tolerance_px: float,
+) -> Float[np.ndarray, " s"]:
+    """How badly the best relative pose explains matches if both focal lengths are multiplied by each of some factors.
+
+    Args:
+        first, second, first_intrinsics, second_intrinsics, tolerance_px: as of :func:`relative_pose`.
+        fundamental: that most of the matches agree with, ``second^T F first = 0``; the search starts there.
+        factors: on both focal lengths, in ascending order.
+
+    Returns:
+        the smooth robust cost of each, in nats.
+    """
+    pair = _Pair.of(first, second, first_intrinsics, second_intrinsics, None, None, tolerance_px, 0.0)
+    pair = _scored(pair, np.random.default_rng(0))
+    widened = [_with_focal(pair, float(np.log(factor))) for factor in factors]
+    found = [_refined(now, _of_fundamental(now, fundamental), (1,), tolerance=_ROUGHLY) for now in widened]
+    costs = [_terms(now, pose, 1)[2] for now, pose in zip(widened, found, strict=True)]
+    # What fits with one focal length is near what fits with the next: from both ends, where the search got stuck.
+    steps = range(1, len(factors))
+    for k, near in [*((k, k - 1) for k in steps), *((k - 1, k) for k in reversed(steps))]:
+        pose = _refined(widened[k], found[near], (1,), tolerance=_ROUGHLY)
+        if (cost := _terms(widened[k], pose, 1)[2]) < costs[k]:
+            found[k], costs[k] = pose, cost
+    return np.array(costs)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -373,6 +408,11 @@ def _in_front(pair: _Pair, essential: Array) -> _Pose:
     return max(poses, key=lambda pose: float(agreeing @ _front(pair, pose)))
 
 
+def _of_fundamental(pair: _Pair, fundamental: Array) -> _Pose:
+    lenses = np.linalg.inv(pair.inverse)
+    return _in_front(pair, lenses[1].T @ fundamental @ lenses[0])
+
+
 def _front(pair: _Pair, pose: _Pose) -> Mask:
     """Matches whose point is in front of both cameras, or so far that noise may put it behind."""
     first, second = pair.rays(pose.log_focal)
@@ -383,7 +423,7 @@ def _front(pair: _Pair, pose: _Pose) -> Mask:
     return front
 
 
-def _refined(pair: _Pair, pose: _Pose, widths: tuple[float, ...], rounds: int = 10) -> _Pose:
+def _refined(pair: _Pair, pose: _Pose, widths: tuple[float, ...], rounds: int = 10, tolerance: float = 1e-9) -> _Pose:
     """Levenberg-Marquardt on a smooth robust cost (Geman-McClure), from wide tolerances to the last."""
     for width in widths:
         damping = 1e-3
@@ -396,7 +436,7 @@ def _refined(pair: _Pair, pose: _Pose, widths: tuple[float, ...], rounds: int = 
             proposed = _terms(pair, proposal, width)
             if proposed[2] < smooth:
                 pose, terms, damping = proposal, proposed, damping / 10
-                if smooth - proposed[2] < 1e-9 * smooth:
+                if smooth - proposed[2] < tolerance * smooth:
                     break
             else:
                 damping *= 10
@@ -599,7 +639,7 @@ def _judged(pair: _Pair, turned: _Pose, plane: Array, candidates: list[_Pose]) -
     if kind == "planar":
         flat, wide = _on_plane(pair, plane, plane_errors, candidates)
         # Where cameras hardly moved, the poses that a plane allows can all have it behind a camera.
-        if _most_agreeing(pair, flat) < _ENOUGH_OF_PLANE * _most_agreeing(pair, [best]):
+        if _most_agreeing(pair, flat) < _ENOUGH_OF_SIMPLE * _most_agreeing(pair, [best]):
             kind = "general"
         else:
             candidates, slack = flat, wide
@@ -717,6 +757,9 @@ def _kind(pair: _Pair, best: _Pose, plane: Array, turned: Array) -> Kind:
         "planar": criterion(plane, 2, 8),
         "general": criterion(hidden, 3, 5),
     }
+    # Of few matches the criterion would rather give up half than pay for a direction.
+    if np.count_nonzero(some & (turned < pair.tolerance)) < _ENOUGH_OF_SIMPLE * np.count_nonzero(inliers):
+        del scores["rotation"]
     return min(scores, key=lambda kind: scores[kind])
 
 

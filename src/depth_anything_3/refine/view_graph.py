@@ -1,11 +1,6 @@
-"""Which views see the same things: matches between all pairs of views, the focal length that they agree on, and the
-relative poses that follow.
+"""Which views see the same things: matches between all pairs of views, and the relative poses that follow.
 
-Fundamental matrices need no focal length, and two of them rarely err in the same way: together they say what focal
-length makes them essential matrices (two equal singular values; Hartley and Zisserman, 9.6.1), far better than one
-pair can. A prior decides where they leave it open, as pictures of a rectified pair do.
-
-Letters: N views, M matches, S candidate focal lengths.
+Letters: N views, M matches.
 """
 
 from __future__ import annotations
@@ -39,7 +34,9 @@ FEWEST_MATCHES = 15
 SAFE_MATCHES = 60
 """Matches from which a pair of views is safe from chance and needs no help."""
 
-_EPIPOLAR_PX = 1.5  # distance from the epipolar line up to which a match agrees
+EPIPOLAR_PX = 1.5
+"""Distance from the epipolar line up to which a match agrees."""
+
 _LEAST_OVERLAY, _MOST_OVERLAY = 0.2, 0.5  # shares of the matches and of the area
 _CELLS = 16  # along the longer side, in which area is counted
 _POSE_TOLERANCE_PX = 3.0
@@ -47,11 +44,6 @@ _GLANCE, _GLANCE_LEAST, _GLANCE_FROM = 512, 6, 8  # strongest keypoints, matches
 _MANY, _PARTNERS = 60, 20  # views from which on each is matched only with so many others
 _USELESS_SIGMA = 0.7  # radians: a prior that is less sure costs time and decides nothing
 _FEWEST_AGREEING = 12  # with a relative pose
-_FOCAL_RANGE = (0.35, 3.5)  # of the longer side: 110 to 16 degrees
-_FOCAL_STEPS = 120
-_ORDINARY = (1.0, 0.4)  # focal lengths of cameras at large: of the longer side, standard deviation of the logarithm
-_SINGULAR_SPREAD = 0.01  # of the singular values of a good essential matrix from a hundred matches
-_FULL_SUPPORT = 100.0  # matches with which a pair counts in full
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -108,7 +100,7 @@ def connect_views(
 
     alike = set(_promising(features))
     pairs = [views for views in all_pairs(len(features)) if views in alike or views in known]
-    return [pair for pair in _in_threads(connect, pairs) if pair is not None]
+    return [pair for pair in in_threads(connect, pairs) if pair is not None]
 
 
 def _promising(features: Sequence[Features]) -> list[tuple[int, int]]:
@@ -117,7 +109,7 @@ def _promising(features: Sequence[Features]) -> list[tuple[int, int]]:
     if len(features) <= _GLANCE_FROM:
         return pairs
     few = [strongest(one, _GLANCE) for one in features]
-    common = _in_threads(lambda views: len(match_features(few[views[0]], few[views[1]])), pairs)
+    common = in_threads(lambda views: len(match_features(few[views[0]], few[views[1]])), pairs)
     seen = {views: count for views, count in zip(pairs, common, strict=True) if count >= _GLANCE_LEAST}
     return _best_partners(seen, len(features))
 
@@ -173,7 +165,7 @@ def connect_more(
     weak = [views for views in all_pairs(len(features)) if had.get(views, 0) < enough]
     shared = {views: count for views in weak if (count := inside(views)) >= FEWEST_MATCHES}
     weak = _best_partners(shared, len(features))
-    return [pair for pair in _in_threads(connect, weak) if pair is not None]
+    return [pair for pair in in_threads(connect, weak) if pair is not None]
 
 
 def _on_epipolar_lines(
@@ -203,7 +195,7 @@ def _without_overlay(
     if found is not None:
         line = np.c_[first[group], np.ones(np.count_nonzero(group))] @ found[0].T
         away = np.abs((line * np.c_[second[group], np.ones(len(line))]).sum(1)) / np.linalg.norm(line[:, :2], axis=1)
-        if np.median(away) < _EPIPOLAR_PX:
+        if np.median(away) < EPIPOLAR_PX:
             return indices
     return indices[~group]
 
@@ -222,7 +214,7 @@ def _fundamental(first: Array, second: Array) -> tuple[Array, npt.NDArray[np.boo
     if len(first) < FEWEST_MATCHES:
         return None
     try:
-        fundamental, inlier = cv2.findFundamentalMat(first, second, cv2.USAC_ACCURATE, _EPIPOLAR_PX, 0.999, 5000)
+        fundamental, inlier = cv2.findFundamentalMat(first, second, cv2.USAC_ACCURATE, EPIPOLAR_PX, 0.999, 5000)
     except cv2.error:  # its own assertion, where every sample is degenerate
         return None
     if np.shape(fundamental) != (3, 3) or int(inlier.sum()) < FEWEST_MATCHES:  # (0, 0), None or several
@@ -235,45 +227,6 @@ def _covered(xy: Array, size: tuple[int, int]) -> float:
     cell = max(size) / _CELLS
     cells = np.unique((xy // cell).astype(np.int64), axis=0)
     return len(cells) / (np.ceil(size[0] / cell) * np.ceil(size[1] / cell))
-
-
-def common_focal(
-    pairs: Sequence[ViewPair],
-    intrinsics: Float[np.ndarray, "n 3 3"],
-    longer_side: float,
-    sigma: float,
-) -> float:
-    """The factor on all focal lengths that the fundamental matrices and the prior agree on.
-
-    The cost of a pair is ``log(1 + (1 - s_2 / s_1)^2 / spread^2)`` for the first two singular values of its essential
-    matrix: a logarithm, since the fundamental matrix of a plane can be anything. Beside the prior stands that most
-    lenses are ordinary, which matters where the prior is unsure.
-
-    Args:
-        pairs: from :func:`connect_views`.
-        intrinsics: of the prior.
-        longer_side: of the images in pixels, which bounds the search.
-        sigma: standard deviation of the logarithm of the prior's focal lengths.
-    """
-    middle = float(np.exp(np.log(intrinsics[:, [0, 1], [0, 1]]).mean()))
-    low, high, ordinary = (np.log(share * longer_side / middle) for share in (*_FOCAL_RANGE, _ORDINARY[0]))
-    log_factor = np.append(np.linspace(min(low, 0.0), max(high, 0.0), _FOCAL_STEPS), 0.0)
-    cost = 0.5 * (log_factor / sigma) ** 2 + 0.5 * ((log_factor - ordinary) / _ORDINARY[1]) ** 2
-    scale = np.stack([np.diag([f, f, 1.0]) for f in np.exp(log_factor)])  # (S, 3, 3)
-    for pair in pairs:
-        i, j = pair.views
-        first, second = _scaled_lenses(intrinsics[i], scale), _scaled_lenses(intrinsics[j], scale)
-        singular = np.linalg.svd(second.swapaxes(1, 2) @ pair.fundamental @ first, compute_uv=False)
-        unequal = 1 - singular[:, 1] / singular[:, 0]
-        support = pair.support / _FULL_SUPPORT
-        cost += min(support, 1.0) * np.log1p(support * (unequal / _SINGULAR_SPREAD) ** 2)
-    return float(np.exp(log_factor[cost.argmin()]))
-
-
-def _scaled_lenses(lens: Array, scale: Array) -> Array:
-    centre = np.array([[0, 0, lens[0, 2]], [0, 0, lens[1, 2]], [0, 0, 1.0]])
-    focal = np.diag([lens[0, 0], lens[1, 1], 0.0])
-    return scale @ focal + centre
 
 
 def with_poses(
@@ -311,7 +264,7 @@ def with_poses(
         )
         return replace(pair, pose=pose)
 
-    found = _in_threads(posed, list(pairs))
+    found = in_threads(posed, list(pairs))
     return [pair for pair in found if pair.pose is not None and pair.support >= _FEWEST_AGREEING]
 
 
@@ -345,7 +298,7 @@ _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 
-def _in_threads(work: Callable[[_Item], _Result], items: Sequence[_Item]) -> list[_Result]:
+def in_threads(work: Callable[[_Item], _Result], items: Sequence[_Item]) -> list[_Result]:
     """Results in the order of the items; most of the work is done in libraries that let other threads run."""
     with ThreadPoolExecutor() as pool:
         return list(pool.map(work, items))

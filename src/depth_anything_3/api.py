@@ -712,6 +712,7 @@ class DepthAnything3(nn.Module):
             grid=pictures(PROCESS_RES) if small and options.refine == "full" and len(sources) > 1 else None,
             camera_sigma=self.camera_sigma,
             cameras_given=given,
+            lenses_from=None if inputs.intrinsics is None else inputs.intrinsics_origin,
             matcher=options.matcher,
             patches=lambda: best_patches_of(self.model, inputs, device=self.device, dtype=self.dtype),
             device=self.device,

@@ -17,6 +17,7 @@ from depth_anything_3.refine.prediction import Pictures, on_grid, refine_predict
 from depth_anything_3.splat.from_depth import plain_gaussians
 from depth_anything_3.synth.sample import Sample
 from depth_anything_3.types.inputs import ResizeRecord
+from depth_anything_3.types.options import IntrinsicsOrigin
 from depth_anything_3.types.prediction import Prediction
 
 SEED = 910_002  # textured, and without repetition that misleads
@@ -95,6 +96,19 @@ def test_the_report_says_what_happened() -> None:
 def test_a_refined_prediction_is_stored_with_its_report(tmp_path) -> None:
     path = _refined("full").save(tmp_path / "p.npz")
     assert Prediction.load(path).refinement == _refined("full").refinement
+
+
+@pytest.mark.parametrize(("origin", "off"), [("given", 1.2), ("exif", 1.04)])
+def test_lenses_of_a_calibration_stay_and_stated_ones_nearly(origin: IntrinsicsOrigin, off: float) -> None:
+    sample, prediction, pictures = _scene()
+    lenses = sample.intrinsics.astype(np.float32)
+    lenses[:, :2, :2] *= off
+    after = refine_prediction(replace(prediction, intrinsics=lenses), pictures, mode="poses", lenses_from=origin)
+    assert after.refinement.pose_source == ("matches",) * 6
+    if origin == "given":  # right or wrong
+        np.testing.assert_allclose(after.intrinsics, lenses, rtol=1e-5, atol=1e-4)
+    else:
+        np.testing.assert_allclose(after.intrinsics[:, 0, 0] / sample.intrinsics[:, 0, 0], 1, atol=0.02)
 
 
 def test_given_cameras_stay_bit_for_bit() -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import cv2
 import numpy as np
@@ -15,6 +14,7 @@ import numpy.typing as npt
 from jaxtyping import Float
 
 from depth_anything_3.refine.bundle import BundleOptions, BundleResult, Priors, adjust_bundle
+from depth_anything_3.refine.bundle_terms import Focal
 from depth_anything_3.refine.features import Features
 from depth_anything_3.refine.tracks import Observations, Tracks, build_tracks, pairwise
 from depth_anything_3.refine.triangulate import Triangulated, triangulate
@@ -50,18 +50,18 @@ class Scene:
         tracks: of their matches.
         lenses: camera matrices to start from.
         pixel: a thousandth of the longer side.
-        share_focal: whether all views have one focal length.
+        focal: how focal lengths are adjusted.
     """
 
     pairs: Sequence[ViewPair]
     tracks: Tracks
     lenses: Float[np.ndarray, "n 3 3"]
     pixel: float
-    share_focal: bool
+    focal: Focal
 
     @classmethod
     def of(
-        cls, features: Sequence[Features], pairs: Sequence[ViewPair], lenses: Array, longer: float, share_focal: bool
+        cls, features: Sequence[Features], pairs: Sequence[ViewPair], lenses: Array, longer: float, focal: Focal
     ) -> Scene:
         """Tracks of the matches that agree with the relative poses."""
         matches = [pair.agreeing for pair in pairs]
@@ -70,7 +70,7 @@ class Scene:
             for pair, m in zip(pairs, matches, strict=True)
         ]
         tracks = build_tracks(pairwise([pair.views for pair in pairs], [f.xy for f in features], matches, weights))
-        return cls(pairs=pairs, tracks=tracks, lenses=lenses, pixel=longer / 1000, share_focal=share_focal)
+        return cls(pairs=pairs, tracks=tracks, lenses=lenses, pixel=longer / 1000, focal=focal)
 
     @property
     def seen(self) -> Observations:
@@ -123,7 +123,6 @@ def _bundle(scene: Scene, model: Model, limit: float, rounds: int, *, middle: bo
     kept, found = agreeing(scene, model, limit)
     if not len(kept.point):
         return None
-    shared: Literal["shared", "per view"] = "shared" if scene.share_focal else "per view"
     return adjust_bundle(
         kept,
         model.poses,
@@ -136,7 +135,7 @@ def _bundle(scene: Scene, model: Model, limit: float, rounds: int, *, middle: bo
             middle_sigma=_MIDDLE_SIGMA * scene.pixel,
         ),
         options=BundleOptions(
-            focal=shared if len(model.joined) > 2 else "fixed",
+            focal=scene.focal if len(model.joined) > 2 else "fixed",
             middle=middle,
             noise_px=_NOISE_PX,
             cauchy_px=_CAUCHY_PX,
@@ -216,7 +215,7 @@ def finished(scene: Scene, model: Model) -> Model:
     """
     for limit in LIMITS_PX:
         model = _adjusted(scene, model, limit, _THOROUGH)
-    if len(model.joined) < 3 or not scene.share_focal:
+    if len(model.joined) < 3 or scene.focal != "shared":
         return model
     plain, moved = (_bundle(scene, model, LIMITS_PX[-1], _THOROUGH, middle=middle) for middle in (False, True))
     if plain is None or moved is None:

@@ -19,9 +19,11 @@ from depth_anything_3.refine.reconstruct import Prior
 from depth_anything_3.refine.scene import refine_scene
 from depth_anything_3.types.inputs import ResizeRecord
 from depth_anything_3.types.observations import Observations
-from depth_anything_3.types.options import CAMERA_SIGMA, PATCH_SIZE, RefineMode
+from depth_anything_3.types.options import CAMERA_SIGMA, PATCH_SIZE, IntrinsicsOrigin, RefineMode
 from depth_anything_3.types.prediction import Prediction, usable_pixels
 from depth_anything_3.types.refinement import Refinement
+
+_STATED_SIGMA = 0.05  # of the logarithm of focal lengths that are rounded to millimetres or degrees
 
 Maps = npt.NDArray[Any]
 
@@ -47,6 +49,7 @@ def refine_prediction(
     grid: Pictures | None = None,
     camera_sigma: tuple[float, float] = CAMERA_SIGMA,
     cameras_given: bool = False,
+    lenses_from: IntrinsicsOrigin | None = None,
     matcher: str = "sift",
     patches: PatchSource | None = None,
     device: torch.device | str = "cpu",
@@ -63,6 +66,8 @@ def refine_prediction(
         grid: the same views at the size that maps shall have; None keeps the prediction's.
         camera_sigma: how far off its cameras are, see :data:`~depth_anything_3.types.options.CAMERA_SIGMA`.
         cameras_given: the cameras are known and stay.
+        lenses_from: where the intrinsics of the prediction come from if they were given, and not the network's own:
+            those of a calibration stay as they are, those of EXIF tags or of a field of view move a little.
         matcher: see :func:`~depth_anything_3.refine.scene.refine_scene`.
         patches: runs the network for its best patches, on views of the prediction's size; None where it cannot.
         device: where depth is measured.
@@ -82,10 +87,10 @@ def refine_prediction(
     to_pictures = _changes(moved.records, pictures.records)
     prior = Prior(
         extrinsics=moved.extrinsics.astype(np.float64),
-        intrinsics=_lenses(moved, pictures.records, given=cameras_given),
+        intrinsics=_lenses(moved, pictures.records, given=cameras_given or lenses_from is not None),
         depth=moved.depth.astype(np.float64),
         rotation_sigma=camera_sigma[0],
-        focal_sigma=camera_sigma[1],
+        focal_sigma=camera_sigma[1] if lenses_from is None else 0.0 if lenses_from == "given" else _STATED_SIGMA,
         share_focal=_one_lens(pictures.records),
     )
     found = refine_scene(

@@ -20,6 +20,7 @@ from depth_anything_3.errors import InputError
 from depth_anything_3.geometry.pinhole import camera_centres
 from depth_anything_3.geometry.rotation_vectors import nearest_rotation, vector_from_rotation
 from depth_anything_3.metrics.trajectory import align_by_orientations
+from depth_anything_3.refine.bundle_terms import Focal
 from depth_anything_3.refine.depth_alignment import SeenPoints, align_depth
 from depth_anything_3.refine.features import Features, PairMatches
 from depth_anything_3.refine.focal import common_focal
@@ -77,7 +78,7 @@ class Prior:
         intrinsics: camera matrices.
         depth: z-depth maps in the unit of the translations, of any size.
         rotation_sigma: of relative rotations about each axis, in radians.
-        focal_sigma: of the logarithm of the focal lengths.
+        focal_sigma: of the logarithm of the focal lengths; 0 where the camera matrices are known, and stay.
         share_focal: whether all views were taken with one lens.
     """
 
@@ -87,6 +88,13 @@ class Prior:
     rotation_sigma: float = 0.25
     focal_sigma: float = 0.3
     share_focal: bool = True
+
+    @property
+    def focal(self) -> Focal:
+        """How focal lengths are adjusted."""
+        if self.focal_sigma == 0:
+            return "fixed"
+        return "shared" if self.share_focal else "per view"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -161,12 +169,13 @@ def reconstruct(
     longer = float(max(max(size) for size in sizes))
     connected = connect_views(features, sizes, also=also)
     lenses = np.array(prior.intrinsics, np.float64)
-    if prior.share_focal:
+    if prior.focal == "shared":
         lenses = _one_focal(lenses)
-    lenses[:, :2, :2] *= common_focal(connected, features, lenses, longer, prior.focal_sigma)
+    if prior.focal != "fixed":
+        lenses[:, :2, :2] *= common_focal(connected, features, lenses, longer, prior.focal_sigma)
     for _ in range(_FOCAL_ROUNDS):
         pairs, sigma = _posed(connected, features, sizes, lenses, prior, seed)
-        scene = Scene.of(features, pairs, lenses, longer, prior.share_focal)
+        scene = Scene.of(features, pairs, lenses, longer, prior.focal)
         models = [_believable(model, prior, sigma) for model in grow_models(scene)]
         if not models or len(models[0].joined) == count:
             break
@@ -181,7 +190,7 @@ def reconstruct(
 def _completed(scene: Scene, models: Sequence[Model], prior: Prior, sizes: Sequence[tuple[int, int]]) -> Reconstruction:
     models = [_surer(scene, finished(scene, model), prior.rotation_sigma) for model in models]
     models = [model for model in models if len(model.joined) > 1]
-    if models:
+    if models and prior.focal != "fixed":
         models[0] = replace(models[0], lenses=_with_offset(scene, models[0], prior, sizes))
     return _put_together(scene, models, prior, sizes)
 
@@ -202,7 +211,7 @@ def _second_look(
     )
     longer = float(max(max(size) for size in sizes))
     pairs = _guided(found.pairs, features, sizes, found.intrinsics, sure, _FOUND_SEARCH * longer, seed, _FOUND_ENOUGH)
-    scene = Scene.of(features, pairs, found.intrinsics, longer, prior.share_focal)
+    scene = Scene.of(features, pairs, found.intrinsics, longer, prior.focal)
     models = [_believable(model, prior, prior.rotation_sigma) for model in grow_models(scene)]
     again = _completed(scene, models, prior, sizes)
     return again if again.says_more_than(found) else found
@@ -237,7 +246,7 @@ def triangulate_matches(
     pairs, error = _posed(connect_views(features, sizes, also=also), features, sizes, lenses, known, seed)
     if error > _WRONG_ROTATION:
         _warn_of_rotations(pairs, error, np.asarray(prior.extrinsics, np.float64)[..., :3])
-    scene = Scene.of(features, pairs, lenses, longer, prior.share_focal)
+    scene = Scene.of(features, pairs, lenses, longer, prior.focal)
     poses = np.array(prior.extrinsics, np.float64)
     model = Model(poses=poses, lenses=lenses, joined=tuple(range(len(poses))))
     seen, found = agreeing(scene, model, LIMITS_PX[-1])

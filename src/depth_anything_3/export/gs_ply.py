@@ -37,3 +37,4 @@ def write(file: BufferedIOBase, gaussians: Gaussians, options: Options) -> None:
 
 
 EXPORTER = gaussian_exporter("gs_ply/0000.ply", Options, write)
+NEEDS = EXPORTER.needs

@@ -37,3 +37,4 @@ def write(file: BufferedIOBase, gaussians: Gaussians, options: Options) -> None:
 
 
 EXPORTER = gaussian_exporter("gs_splat/0000.splat", Options, write)
+NEEDS = EXPORTER.needs

@@ -42,3 +42,4 @@ def write(file: BufferedIOBase, gaussians: Gaussians, options: Options) -> None:
 
 
 EXPORTER = gaussian_exporter("gs_spz/0000.spz", Options, write)
+NEEDS = EXPORTER.needs

@@ -57,6 +57,10 @@ def test_a_principal_point_off_the_middle_is_found() -> None:
     rotation, direction, focal = _errors(found, rolled)
     assert rotation < 0.3 and direction < 1.0 and focal < 0.01
     np.testing.assert_allclose(found.intrinsics[:, :2, 2], np.tile(off, (6, 1)), atol=3)
+    lenses = prior.intrinsics.copy()
+    lenses[0, 0, 2] += 5  # a picture that was cut: no one shift suits all
+    found = reconstruct(features, [SIZE] * 6, replace(prior, intrinsics=lenses))
+    np.testing.assert_array_equal(found.intrinsics[:, :2, 2], lenses[:, :2, 2])
 
 
 def test_a_plane_under_next_to_no_parallax_is_left_to_the_prior() -> None:

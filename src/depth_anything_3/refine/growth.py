@@ -215,7 +215,9 @@ def finished(scene: Scene, model: Model) -> Model:
     """
     for limit in LIMITS_PX:
         model = _adjusted(scene, model, limit, _THOROUGH)
-    if len(model.joined) < 3 or scene.focal != "shared":
+    # One shift for all: not where some pictures were turned or cut, and their middles lie elsewhere.
+    alike = np.ptp(scene.lenses[:, :2, 2], axis=0).max() < scene.pixel
+    if len(model.joined) < 3 or scene.focal != "shared" or not alike:
         return model
     plain, moved = (_bundle(scene, model, LIMITS_PX[-1], _THOROUGH, middle=middle) for middle in (False, True))
     if plain is None or moved is None:

@@ -62,4 +62,9 @@ def test_watching(watched: Any, serve: Callable[[Any], Any]) -> None:
         page.check("#stereo")
         assert page.evaluate("(live.stage._draw(), live.stage.stereo !== null)")
         page.wait_for_timeout(100)
+        # A headset leaves its lens and its place in the camera.
+        page.evaluate("live.stage.camera.fov = 90, live.stage.camera.position.x = 0.4")
+        page.evaluate("live.stage.renderer.xr.dispatchEvent({ type: 'sessionend' })")
+        fov, x = page.evaluate("[live.stage.camera.fov, live.stage.camera.position.x]")
+        assert fov == pytest.approx(2 * np.degrees(np.arctan(35 / 110)), abs=0.01) and abs(x) < 1e-6
         watched.check()

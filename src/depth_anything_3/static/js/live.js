@@ -224,10 +224,12 @@ function arrange() {
   stage.invalidate();
 }
 
+// A headset has pixels and a field of view of its own.
 stage.beforeDraw.push((camera) => {
-  const height = stage.renderer.getDrawingBufferSize(new THREE.Vector2()).y;
+  const eye = (stage.renderer.xr.isPresenting && stage.renderer.xr.getCamera().cameras[0]) || camera;
+  const height = eye.viewport?.w ?? stage.renderer.getDrawingBufferSize(new THREE.Vector2()).y;
   screen.uniforms.pointSize.value = Number($('size').value);
-  screen.uniforms.pixelsPerUnit.value = height / 2 / Math.tan(THREE.MathUtils.degToRad(camera.fov) / 2);
+  screen.uniforms.pixelsPerUnit.value = (height / 2) * eye.projectionMatrix.elements[5];
 });
 for (const id of ['stereo', 'eyes', 'size', 'far', 'edges']) $(id).addEventListener('input', arrange);
 for (const radio of document.getElementsByName('move')) radio.addEventListener('change', () => stage.setMode(radio.value));
@@ -240,6 +242,7 @@ $('time').addEventListener('change', () => {
 });
 stage.renderer.xr.enabled = true;
 stage.renderer.xr.setReferenceSpaceType('local');
+stage.renderer.xr.addEventListener('sessionend', reset); // its place and lens are left in the camera
 $('vr').append(VRButton.createButton(stage.renderer));
 arrange();
 connect();

@@ -109,6 +109,27 @@ def test_from_photos_to_downloads(watched: Any, address: str, tmp_path: Path) ->
     page.get_by_text("a name that is not taken").wait_for()
 
 
+def test_known_cameras(watched: Any, address: str, tmp_path: Path) -> None:
+    page = opened(watched, address)
+    page.locator("#da3-photos input[type=file]").set_input_files(photos(tmp_path))
+    page.get_by_text("left.png").or_(page.get_by_text("left")).first.wait_for()
+    page.get_by_role("button", name="Known cameras").click()
+    page.get_by_label("Or a horizontal field of view").fill("60deg")
+    reconstruct(watched)
+    page.get_by_role("tab", name="Cameras").click()
+    focal = 140 / 2 / np.tan(np.radians(30))  # of pictures 140 pixels wide
+    cell = f"{focal:.1f}"
+    page.get_by_role("gridcell", name=cell).or_(page.get_by_role("cell", name=cell)).first.wait_for()
+    broken = tmp_path / "broken.json"
+    broken.write_text("{")
+    page.locator("#da3-poses input[type=file]").set_input_files(broken)
+    page.get_by_text("broken.json").or_(page.get_by_text("broken")).first.wait_for()
+    page.get_by_role("button", name="Reconstruct").click()
+    said(watched, "failed")
+    assert "broken.json" in page.get_by_label("State").input_value()
+    watched.check()
+
+
 def test_a_video_with_the_frames_that_are_taken(watched: Any, address: str, tmp_path: Path) -> None:
     film = write_video(tmp_path / "clip.mp4", 8, fps=4, size=(96, 128))
     page = opened(watched, address)

@@ -128,8 +128,14 @@ def _input_panel(desk: Desk, choices: list[ModelChoice], examples: Examples, gal
 
 def _settings(gallery: bool, gaussian_choices: list[str]) -> dict[str, Any]:
     with gr.Accordion("Known cameras", open=False):
-        poses = gr.File(label="Poses: a file of COLMAP, transforms.json, cameras.json, TUM or KITTI", type="filepath")
-        lens = gr.File(label="Intrinsics: a file as for poses, or rows of fx fy cx cy", type="filepath")
+        poses = gr.File(
+            label="Poses: a file of COLMAP, transforms.json, cameras.json, TUM or KITTI",
+            type="filepath",
+            elem_id="da3-poses",
+        )
+        lens = gr.File(
+            label="Intrinsics: a file as for poses, or rows of fx fy cx cy", type="filepath", elem_id="da3-lens"
+        )
         fov = gr.Textbox(label="Or a horizontal field of view, such as 60deg, or exif")
     with gr.Accordion("Settings", open=False):
         resolution = gr.Number(

@@ -75,8 +75,7 @@ def _cost(pair: ViewPair, features: Sequence[Features], intrinsics: Array, facto
     """(S,) what each factor costs over the best, in nats."""
     i, j = pair.views
     cost = costs_of_focal_lengths(
-        features[i].xy[pair.indices[:, 0]],
-        features[j].xy[pair.indices[:, 1]],
+        *pair.matched(features),
         intrinsics[i],
         intrinsics[j],
         pair.fundamental,

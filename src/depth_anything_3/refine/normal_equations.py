@@ -31,7 +31,7 @@ class NormalEquations:
     Attributes:
         free: columns from the free parameters to those of all views.
         u: normal matrix of the views' parameters, (11 N, 11 N), priors included.
-        a: its gradient, (9 N,).
+        a: its gradient, (11 N,).
         w: normal matrix between the view and the point of each observation, (O, 11, 3).
         v: of points that are observed, (Q, 3, 3).
         b: their gradient, (Q, 3).

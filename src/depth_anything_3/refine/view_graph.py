@@ -72,6 +72,11 @@ class ViewPair:
         """Indices of the keypoints that agree with the relative pose."""
         return self.indices if self.pose is None else self.indices[self.pose.inliers]
 
+    def matched(self, features: Sequence[Features]) -> tuple[Float[np.ndarray, "m 2"], Float[np.ndarray, "m 2"]]:
+        """Pixels of the matches in the first and in the second view."""
+        i, j = self.views
+        return features[i].xy[self.indices[:, 0]], features[j].xy[self.indices[:, 1]]
+
 
 Expectation = Callable[[int, int], Float[np.ndarray, "k 2"]]
 """(first, second) view to where the keypoints of the first are expected in the second, NaN for anywhere."""
@@ -254,8 +259,7 @@ def with_poses(
     def posed(pair: ViewPair) -> ViewPair:
         i, j = pair.views
         pose = relative_pose(
-            features[i].xy[pair.indices[:, 0]],
-            features[j].xy[pair.indices[:, 1]],
+            *pair.matched(features),
             intrinsics[i],
             intrinsics[j],
             prior=PosePrior(rotation=rotations[j] @ rotations[i].T, rotation_sigma=rotation_sigma) if useful else None,

@@ -302,8 +302,9 @@ class DepthAnything3(nn.Module):
                 alone they do not influence the network, except for its metres, and are returned at processed size.
             extrinsics_convention: what ``extrinsics`` mean, if not world-to-camera with OpenCV axes; see
                 :data:`~depth_anything_3.types.options.ExtrinsicsConvention`.
-            intrinsics_origin: where ``intrinsics`` come from, for :attr:`Prediction.metric_focal`; what
-                :func:`~depth_anything_3.io.cameras.given.open_views` read says it of itself.
+            intrinsics_origin: where ``intrinsics`` come from, for :attr:`Prediction.metric_focal` and for refinement,
+                which keeps those of a calibration; what :func:`~depth_anything_3.io.cameras.given.open_views` read says
+                it of itself.
             anchors: cameras of the first views that the network is told, and nothing else is done with: cameras and
                 depth come as it says them, in a world of its own. No published network was trained on some views with
                 and some without cameras: compare what it says of the first ones with what it was told.

@@ -112,7 +112,7 @@ _WAYS = ("a file", "a field of view such as 60deg", "exif")
 
 def says_intrinsics(text: str) -> bool:
     """Whether ``intrinsics`` of :func:`open_views` is no file: a field of view, or ``exif``."""
-    return text == "exif" or _FIELD_OF_VIEW.fullmatch(text) is not None
+    return _origin(text) != "given"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

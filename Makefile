@@ -5,6 +5,7 @@
 #   make browser   the pages in Chromium, if there is one
 #   make lint      style, types, import contracts
 #   make network   the tests that install packages: other interpreters, torch-free
+#   make peers     the tests that compare with large libraries and programs which nothing here needs
 #   make licences  what the extra `all` would install, and under which licences
 
 PYTHON ?= python3
@@ -16,7 +17,7 @@ TORCH := torch==2.13.0
 INPUTS := pyproject.toml constraints.txt Makefile
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test twins browser lint network licences clean
+.PHONY: demo test twins browser lint network peers licences clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.demo-installed
@@ -40,6 +41,9 @@ lint: $(VENV)/.dev-installed
 network: $(VENV)/.dev-installed
 	$(BIN)/python -m pytest -m network
 
+peers: $(VENV)/.peers-installed
+	NODE_PATH=$(abspath $(VENV))/node/node_modules $(BIN)/python -m pytest -m peers
+
 licences: $(VENV)/.dev-installed
 	$(BIN)/python -m pip install --quiet --dry-run --ignore-installed --report $(VENV)/resolved.json $(TORCH) ".[all]"
 	$(BIN)/python tools/licences.py --report $(VENV)/resolved.json
@@ -58,6 +62,12 @@ $(VENV)/.demo-installed: $(VENV)/.torch-installed
 
 $(VENV)/.dev-installed: $(VENV)/.torch-installed
 	$(INSTALL) -c constraints.txt -e ".[dev,demo,train,serve,app]"
+	touch $@
+
+# The validator of the Khronos group runs under node; where there is none, its test is skipped and says so.
+$(VENV)/.peers-installed: $(VENV)/.dev-installed
+	$(INSTALL) -c constraints.txt -e ".[peers]"
+	if command -v npm > /dev/null; then npm install --silent --prefix $(VENV)/node gltf-validator; fi
 	touch $@
 
 clean:

@@ -40,6 +40,7 @@ def test_here(tmp_path: Path) -> None:
     assert run_jobs(partial(maker, tmp_path), []) == []
 
 
+@pytest.mark.peers
 def test_on_ray_it_is_the_same(tmp_path: Path, cluster: EngineOptions) -> None:
     found = run_jobs(partial(maker, tmp_path), range(5), options=cluster)
     check_outcomes(found)

@@ -21,6 +21,7 @@ def scores(results: list[Result]) -> list[tuple[str, str, dict[str, float], str 
     return [(r.scene, r.mode, dict(r.scores), r.error) for r in results]
 
 
+@pytest.mark.peers
 @pytest.mark.slow
 def test_two_workers_one_of_which_dies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ray")

@@ -339,6 +339,7 @@ def test_real_cloud_has_the_colours_of_the_other_photo(tmp_path: Path, shared: P
     assert np.median(difference) < 10
 
 
+@pytest.mark.peers
 @pytest.mark.filterwarnings("ignore:glb")
 def test_official_validator_has_nothing_to_say(
     tmp_path: Path, make_prediction: Any, validate: Callable[[Path], dict[str, Any]]

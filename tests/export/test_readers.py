@@ -67,6 +67,7 @@ def test_trajectories_as_scipy_has_them(room: Prediction, tmp_path: Path) -> Non
     np.testing.assert_allclose(np.loadtxt(path).reshape(-1, 3, 4), expected[:, :3], atol=1e-6)
 
 
+@pytest.mark.peers
 def test_open3d_reads_clouds_surfaces_and_gaussians(room: Prediction, tmp_path: Path) -> None:
     o3d = pytest.importorskip("open3d", exc_type=ImportError)
     (path,) = ply.export(room, tmp_path, ply.Options())

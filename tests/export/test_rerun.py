@@ -27,6 +27,7 @@ def read(path: Path) -> dict[tuple[str, int | None], dict[str, np.ndarray]]:
     return found
 
 
+@pytest.mark.peers
 def test_rerun_reads_cameras_pictures_depth_and_points(room: Prediction, tmp_path: Path) -> None:
     pytest.importorskip("rerun")
     (path,) = rerun.export(room, tmp_path, rerun.Options(frame="input"))
@@ -53,6 +54,7 @@ def test_rerun_reads_cameras_pictures_depth_and_points(room: Prediction, tmp_pat
     assert "unit: metre" in str(entities["/about", None]["TextDocument:text"])
 
 
+@pytest.mark.peers
 def test_two_recordings_have_the_same_content(room: Prediction, tmp_path: Path) -> None:
     pytest.importorskip("rerun")
     options = rerun.Options(num_max_points=100)

@@ -102,6 +102,7 @@ def test_clouds_as_scipy_has_them(noise: float) -> None:
         check_same(cloud_scores(predicted, true, threshold=0.1, search=search), by_scipy(predicted, true, 0.1))  # type: ignore[arg-type]
 
 
+@pytest.mark.peers
 @pytest.mark.parametrize("noise", NOISE)
 def test_clouds_as_open3d_has_them(noise: float) -> None:
     o3d = pytest.importorskip("open3d", exc_type=ImportError)

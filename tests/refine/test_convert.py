@@ -39,6 +39,7 @@ def test_trimesh() -> None:
     np.testing.assert_allclose(mesh.vertex_normals, MESH.normals)
 
 
+@pytest.mark.peers
 def test_open3d() -> None:
     pytest.importorskip("open3d", exc_type=ImportError)
     cloud, mesh = to_open3d(CLOUD), to_open3d(MESH)
@@ -50,6 +51,7 @@ def test_open3d() -> None:
     np.testing.assert_allclose(np.asarray(mesh.vertex_colors) * 255, MESH.rgb)
 
 
+@pytest.mark.peers
 def test_rerun() -> None:
     pytest.importorskip("rerun")
     cloud, mesh = to_rerun(CLOUD), to_rerun(MESH)

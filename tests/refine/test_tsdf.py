@@ -176,6 +176,7 @@ def test_shapes_are_checked() -> None:
         fuse(**(ball(2) | {"intrinsics": None}))  # type: ignore[arg-type]
 
 
+@pytest.mark.peers
 def test_as_open3d_has_it(fused: Mesh) -> None:
     """The same views in Open3D's grid of voxel blocks: both surfaces are as near to the ball and to each other."""
     o3d = pytest.importorskip("open3d", exc_type=ImportError)

@@ -47,6 +47,7 @@ def test_gsplat_is_called_with_its_own_conventions(monkeypatch: pytest.MonkeyPat
     assert out.depth[0, 0, 0, 0] == 7.0 and out.alpha[0, 0, 0, 0] == 0.75
 
 
+@pytest.mark.peers
 def test_the_arguments_exist_in_the_installed_release(monkeypatch: pytest.MonkeyPatch) -> None:
     gsplat = pytest.importorskip("gsplat")
     known = inspect.signature(gsplat.rasterization).parameters

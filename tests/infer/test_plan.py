@@ -13,10 +13,11 @@ from support.networks import miniature
 
 import depth_anything_3.infer.runner as runner
 from depth_anything_3 import DepthAnything3
-from depth_anything_3.cfg import create_object
+from depth_anything_3.cfg import create_object, load_config
 from depth_anything_3.errors import InputError
 from depth_anything_3.infer.memory import estimate_memory
-from depth_anything_3.infer.plan import STEPS, is_out_of_memory, plan_memory, planned
+from depth_anything_3.infer.plan import STEPS, is_out_of_memory, largest_window, plan_memory, planned
+from depth_anything_3.registry import MODEL_REGISTRY
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -48,6 +49,18 @@ def test_the_first_step_that_fits_is_picked(net: Any, device: torch.device, step
     for size in sizes:
         plan = plan_memory(net, 30, (504, 504), device=device, dtype=torch.float32, limit=size)
         assert plan.step == steps[sizes.index(size)] and plan.predicted == size and plan.chunking == STEPS[plan.step]
+
+
+def test_the_largest_nested_model_takes_windows_of_sixty_frames_in_12_gb() -> None:
+    with torch.device("meta"):
+        net = create_object(load_config(MODEL_REGISTRY["da3nested-giant-large"]))
+    how: dict[str, Any] = {"device": CUDA, "dtype": torch.bfloat16, "kept_features": 1}
+    limit = 12 * 10**9
+    assert plan_memory(net, 60, (154, 504), limit=limit, **how).predicted <= limit
+    window = largest_window(net, (154, 504), limit, most=500, **how)
+    assert 60 <= window < 500
+    with pytest.raises(InputError):
+        plan_memory(net, window + 1, (154, 504), limit=limit, **how)
 
 
 def test_gaussians_stay_on_the_device(net: Any) -> None:

@@ -77,7 +77,10 @@ def stream(
     report: Annotated[ReportOptions, With("as_json", "quiet")],
     memory: Annotated[
         float | None,
-        typer.Option(help="Take smaller windows where so many GB would not do for --window.", show_default=False),
+        typer.Option(
+            help="Let the network take so many GB at most: leaner, and with smaller windows where that is not enough.",
+            show_default=False,
+        ),
     ] = None,
     unordered: Annotated[
         bool, typer.Option("--unordered", help="The photos come in no order: put them into groups by what they show.")
@@ -113,7 +116,8 @@ def stream(
     from depth_anything_3.stream.reconstructor import StreamingReconstructor
 
     if memory is not None:
-        sequence = _fitting(sequence, loaded, frames, preprocessing, memory)
+        inference = replace(inference, max_memory=memory)
+        sequence = _fitting(sequence, loaded, frames, preprocessing, inference)
     with (
         _of_folder(),
         StreamingReconstructor(
@@ -178,14 +182,20 @@ def _open(
 
 
 def _fitting(
-    options: StreamOptions, model: DepthAnything3, frames: FrameSource, preprocessing: PreprocessOptions, memory: float
+    options: StreamOptions,
+    model: DepthAnything3,
+    frames: FrameSource,
+    preprocessing: PreprocessOptions,
+    inference: InferOptions,
 ) -> StreamOptions:
-    """The largest windows, up to those asked for, that so many gigabytes hold by the estimate."""
-    from depth_anything_3.infer.memory import most_views
+    """The largest windows, up to those asked for, that ``inference.max_memory`` holds by the estimate."""
+    from depth_anything_3.infer.plan import largest_window
     from depth_anything_3.infer.preprocess import plan_resize
 
-    size = plan_resize(frames.size, preprocessing).processed_hw
-    window = most_views(model.model, size, int(memory * 1e9), limit=options.window)
+    size, memory = plan_resize(frames.size, preprocessing).processed_hw, inference.max_memory
+    assert memory is not None
+    how: dict[str, Any] = {"device": model.device, "dtype": model.dtype, "kept_features": 1, "fast": model.fast}
+    window = largest_window(model.model, size, int(memory * 1e9), most=options.window, **how)
     if window < 2 * options.overlap:
         raise InputError("--memory", f"{memory:g} GB, enough for windows of {window}", "more, or a smaller --overlap")
     return replace(options, window=window)

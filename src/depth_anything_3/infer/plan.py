@@ -116,6 +116,25 @@ def plan_memory(
     raise _nothing_fits(net, views, image_hw, min(plans, key=lambda plan: plan.predicted), how)
 
 
+def largest_window(
+    net: Network,
+    image_hw: tuple[int, int],
+    limit: int,
+    *,
+    most: int,
+    device: torch.device,
+    dtype: torch.dtype,
+    kept_features: int = 0,
+    fast: bool = True,
+) -> int:
+    """The most views, up to ``most`` and at least 1, that the leanest way of running takes into ``limit`` bytes.
+
+    Other arguments as of :func:`plan_memory`, which then finds a way.
+    """
+    how: dict[str, Any] = {"device": device, "dtype": dtype, "kept_features": kept_features, "fast": fast}
+    return most_views(net, image_hw, limit, limit=most, chunking=STEPS[_steps(device, False)[-1]], **how)
+
+
 def leaner(plan: MemoryPlan, device: torch.device, *, gaussians: bool = False) -> str | None:
     """The step after that of a plan; None where there is none."""
     steps = _steps(device, gaussians)

@@ -110,6 +110,20 @@ def test_a_video_becomes_one_steady_clip(tmp_path: Path) -> None:
     assert len(arrays(out / "clip")["depth"]) == 4
 
 
+def test_the_lens_of_a_video_makes_its_metres(tmp_path: Path) -> None:
+    clip, depth = write_video(tmp_path / "clip.mp4", 20), {}
+    for lens in ("40deg", "60deg"):
+        out = tmp_path / lens
+        told = json.loads(
+            run("depth", clip, "--model-dir", "bundled/da3metric-tiny", "--process-res", "56", "--intrinsics", lens,
+                "--export-format", "npz", "--export-dir", out, "--json")
+        )  # fmt: skip
+        assert told["results"][0]["scale"] == "metric" and told["results"][0]["metric_focal"] == "fov"
+        depth[lens] = arrays(out / "clip")["depth"]
+    ratio = np.tan(np.radians(30)) / np.tan(np.radians(20))  # of the focal lengths, and so of the metres
+    np.testing.assert_allclose(np.median(depth["40deg"] / depth["60deg"]), ratio, rtol=1e-3)
+
+
 def test_panoramas_and_fisheye_pictures(tmp_path: Path) -> None:
     source, out = photo(tmp_path / "around.png", size=(60, 120)), tmp_path / "out"
     told = json.loads(run("panorama", source, *MODEL, "--export-format", "ply", "--export-dir", out, "--json"))

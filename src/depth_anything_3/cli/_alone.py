@@ -32,8 +32,15 @@ def run_clip(job: Job, model: DepthAnything3, film: Film, progress: ProgressCall
     """Steady depth of a video, and its files."""
     from depth_anything_3.stream.video_depth import video_depth
 
-    frames = film.decoded(progress)
-    prediction = video_depth(model, frames, process_res=_process_res(job), progress=progress)
+    views = film.views(progress)
+    prediction = video_depth(
+        model,
+        views.images,
+        intrinsics=views.intrinsics,
+        intrinsics_origin=views.intrinsics_origin,
+        process_res=_process_res(job),
+        progress=progress,
+    )
     return write(job, model, prediction, progress)
 
 

@@ -67,18 +67,22 @@ class Film:
 
     def load(self, folder: Path, progress: ProgressCallback | None) -> GivenViews:
         """Decode the frames, and write them as pictures."""
+        views = self.views(progress)
+        for image in views.images:
+            frame: Any = getattr(image, "photo", image)
+            _write(frame, folder)
+        return views
+
+    def views(self, progress: ProgressCallback | None) -> GivenViews:
+        """The frames, and what is known of their cameras."""
         from depth_anything_3.io.cameras.given import GivenViews, open_views
 
         if self.with_intrinsics:
             cameras = {name: value for name, value in asdict(self.cameras).items() if value is not None}
             views = open_views(self.origin, video=self.options, **cameras)
-            images = [_renamed(image, i) for i, image in enumerate(views.images)]
-        else:
-            images = self.decoded(progress)
-            views = GivenViews(photos=(self.origin,) * len(images), images=tuple(images))
-        for image in images:
-            _write(getattr(image, "photo", image), folder)
-        return replace(views, images=tuple(images))
+            return replace(views, images=tuple(_renamed(image, i) for i, image in enumerate(views.images)))
+        images = self.decoded(progress)
+        return GivenViews(photos=(self.origin,) * len(images), images=tuple(images))
 
     def decoded(self, progress: ProgressCallback | None) -> list[Any]:
         """The frames alone, in memory."""

@@ -103,8 +103,6 @@ def _warn_without_effect(jobs: list[Job], frames: VideoOptions, tiles: TileOptio
         warnings.warn("--tile, --tile-overlap: no effect without --tiled", stacklevel=2)
     if tiles.tiled and clips:
         warnings.warn("--tiled: no effect on videos", stacklevel=2)
-    if clips and scene.cameras.intrinsics is not None:
-        warnings.warn("--intrinsics: no effect on videos", stacklevel=2)
     if clips or tiles.tiled:
         given = {**vars(scene.inference), **vars(scene.preprocessing)}
         plain = {**vars(type(scene.inference)()), **vars(type(scene.preprocessing)())}
@@ -123,7 +121,7 @@ def _jobs(inputs: list[Path], photos: FolderOptions, frames: VideoOptions, scene
     stride = photos.stride if frames.fps is None else None
     chosen = replace(frames, stride=stride, max_frames=photos.limit)
     films: dict[Path, Film] = {
-        path: film_of(path, chosen, KnownCameras()) for path in inputs if path.is_file() and is_video(path)
+        path: film_of(path, chosen, scene.cameras) for path in inputs if path.is_file() and is_video(path)
     }
     found = [
         photo

@@ -29,6 +29,7 @@ from depth_anything_3.types.prediction import Prediction
 if TYPE_CHECKING:
     from depth_anything_3.api import DepthAnything3
     from depth_anything_3.io.images import ImageSource
+    from depth_anything_3.types.options import IntrinsicsOrigin
     from depth_anything_3.types.progress import ProgressCallback
 
 Array = npt.NDArray[np.float64]
@@ -66,6 +67,8 @@ def video_depth(
     model: DepthAnything3,
     frames: Sequence[ImageSource],
     *,
+    intrinsics: Float[np.ndarray, "t 3 3"] | None = None,
+    intrinsics_origin: IntrinsicsOrigin = "given",
     options: VideoDepthOptions | None = None,
     process_res: int | None = None,
     progress: ProgressCallback | None = None,
@@ -75,17 +78,27 @@ def video_depth(
     Args:
         model: any.
         frames: of one size.
+        intrinsics: in pixels of the frames, for metric models; None where not known.
         options: None for the defaults.
-        process_res, progress: as in :meth:`~depth_anything_3.api.DepthAnything3.inference`, window by window.
+        intrinsics_origin, process_res, progress: as in :meth:`~depth_anything_3.api.DepthAnything3.inference`, window
+            by window.
 
     Raises:
-        InputError: no frame.
+        InputError: no frame, or another number of intrinsics.
     """
-    return steady_depth(
-        lambda chosen: model.inference([frames[i] for i in chosen], process_res=process_res, progress=progress),
-        len(frames),
-        options,
-    )
+    if intrinsics is not None and len(intrinsics) != len(frames):
+        raise InputError("intrinsics", f"{len(intrinsics)} for {len(frames)} frames", "one matrix for each frame")
+
+    def predict(chosen: Sequence[int]) -> Prediction:
+        return model.inference(
+            [frames[i] for i in chosen],
+            intrinsics=None if intrinsics is None else intrinsics[list(chosen)],
+            intrinsics_origin=intrinsics_origin,
+            process_res=process_res,
+            progress=progress,
+        )
+
+    return steady_depth(predict, len(frames), options)
 
 
 def steady_depth(

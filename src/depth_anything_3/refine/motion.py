@@ -22,6 +22,7 @@ _SPREADS = 4.0  # robust standard deviations of the residuals
 _QUARTER_OF_A_NORMAL = 0.3186  # standard deviations: a quarter of a normal distribution is nearer to its middle
 _WINDOW = 5  # pixels along a side over which votes are joined
 _SAME_SURFACE = 0.05  # share of the depth within which neighbours count
+_SEEN_THROUGH = 2.0  # votes: what is slow is still where it was in some views, what stands still is never seen through
 _SEEDS = 0.25  # of a surface must be found moving before the rest, of which nothing is known, is too
 _LEAST_AREA = 5e-4  # of a picture
 _MOST_MOVING = 0.5  # of a picture: what moves more looks like a wrong camera
@@ -72,9 +73,9 @@ def _regions(
     still: npt.NDArray[np.float32], moved: npt.NDArray[np.float32], depth: npt.NDArray[np.float32],
     keep: npt.NDArray[np.bool_],
 ) -> npt.NDArray[np.bool_]:  # fmt: skip
-    """Moving pixels of one view: more votes for it than against it around them on their surface; no specks."""
+    """Moving pixels of one view: votes for it outweigh those against it around them on their surface; no specks."""
     for_it, against = _summed_on_surface(moved, still, np.where(keep, depth, 0))
-    moving = (keep & (for_it > against)).astype(np.uint8)
+    moving = (keep & (_SEEN_THROUGH * for_it > against)).astype(np.uint8)
     moving = np.asarray(cv2.morphologyEx(moving, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)), np.uint8)
     moving |= _untold(moving, still, depth, keep)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(moving, connectivity=8)

@@ -86,10 +86,16 @@ def test_what_is_known_of_the_photos_reaches_the_files(photos: Path, tmp_path: P
     np.testing.assert_allclose(frames[0]["intrinsics"][0, 0] * width / depth.shape[1], 40 / np.tan(np.pi / 6), rtol=0.4)
 
 
-def test_metres(photos: Path, tmp_path: Path) -> None:
-    result = _stream(photos, tmp_path / "out", "--model-dir", "bundled/da3nested-tiny", "--limit", "4", "--json")
+def test_metres_and_whose_focal_length_made_them(photos: Path, tmp_path: Path) -> None:
+    metric = ("--model-dir", "bundled/da3nested-tiny", "--limit", "4", "--export-format", "mini_npz")
+    result = _stream(photos, tmp_path / "out", *metric, "--json")
     assert result.exit_code == 0, result.output
-    assert json.loads(result.stdout)["scale"] == "metric"
+    facts = json.loads(result.stdout)
+    assert (facts["scale"], facts["metric_focal"]) == ("metric", "predicted")
+    for _ in range(2):  # the second time, nothing is inferred
+        told = _stream(photos, tmp_path / "fov", *metric, "--intrinsics", "60deg").stdout
+        assert "metric scale (focal length from the field of view)" in told
+        assert json.loads((tmp_path / "fov" / "exports.json").read_text())["metric_focal"] == "fov"
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,10 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +26,8 @@ from depth_anything_3.stream.factors import PositionPrior
 from depth_anything_3.stream.frames import StreamFrame
 from depth_anything_3.stream.reconstructor import StreamingReconstructor, keyframes
 from depth_anything_3.synth.oracle import Oracle, OracleModel, frame_picture
-from depth_anything_3.types.options import InferOptions, PreprocessOptions, StreamOptions
+from depth_anything_3.types.options import InferOptions, IntrinsicsOrigin, PreprocessOptions, StreamOptions
+from depth_anything_3.types.prediction import Prediction
 
 pytest.importorskip("scipy.sparse")
 
@@ -132,6 +135,31 @@ def test_given_cameras_set_the_world() -> None:
         true = WORLD.depth[30]
         assert abs(np.nanmedian(np.log(stream.depth(30) / true))) < 0.03
         assert not stream.is_metric
+
+
+class _Told(OracleModel):
+    """Notes what it is told of the lenses."""
+
+    def __init__(self) -> None:
+        super().__init__(Oracle(world=WORLD))
+        self.origins = list[object]()
+
+    def inference(self, image: Sequence[Any], *arguments: Any, **options: object) -> Prediction:  # type: ignore[override]
+        self.origins.append(options["intrinsics_origin"])
+        return super().inference(image, *arguments, **options)
+
+
+def test_a_window_knows_where_its_lenses_come_from_also_after_a_restart(tmp_path: Path) -> None:
+    origins: list[IntrinsicsOrigin] = ["given"] * 30 + ["exif"] * 30
+    for stops in ([60], [27, 60]):  # the second state is gone on with while frames of both kinds are in a window
+        model, folder = _Told(), tmp_path / str(len(stops))
+        for stop in stops:
+            with StreamingReconstructor(model, replace(OPTIONS, loops="off"), store=folder) as stream:
+                for frame in range(stream.received, stop):
+                    known = {"intrinsics": WORLD.intrinsics, "intrinsics_origin": origins[frame]}
+                    stream.push(frame_picture(frame), **known)
+        # Windows of 24 frames from 0, 18 and 36 on; the last one waits for one more.
+        assert model.origins == ["given", "exif"]
 
 
 def test_positions_from_elsewhere() -> None:

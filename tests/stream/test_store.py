@@ -97,6 +97,7 @@ def test_frames_of_full_size_fit_a_megabyte_and_come_back() -> None:
         offset_xy=(0.0, 0.0),
         timestamp=1.25,
         intrinsics=np.eye(3),
+        intrinsics_origin="fov",
         extrinsics=None,
         mask=pixels[..., 0] > 10,
         name="a.png",

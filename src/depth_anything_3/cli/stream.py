@@ -217,12 +217,16 @@ def _follow(events: Any, *, quiet: bool) -> int:
 def _show(
     reconstruction: StreamingReconstructor, came: int, loops: int, files: list[Path], seconds: float, as_json: bool
 ) -> None:
+    from depth_anything_3.cli._report import told_scale
+
+    part = reconstruction.prediction([0])
     facts = {
         "frames": len(reconstruction),
         "resumed_at": came,
         "loops_accepted": loops,
         "inferred_per_frame": round(reconstruction.inferred / len(reconstruction), 3),
-        "scale": "metric" if reconstruction.is_metric else "relative",
+        "scale": part.scale,
+        "metric_focal": part.metric_focal,
         "windows_conditioned": reconstruction.conditioned.count("held"),
         "conditioning_given_up": "disagreed" in reconstruction.conditioned,
         "state_bytes": reconstruction.store.size,
@@ -233,8 +237,9 @@ def _show(
         typer.echo(json.dumps(facts))
         return
     typer.echo(
-        f"{facts['frames']} frames, {loops} loops, {facts['scale']} scale, {facts['inferred_per_frame']} frames "
-        f"inferred for each, {_told(reconstruction)}, {seconds:.0f} s; state of {human_size(reconstruction.store.size)}"
+        f"{facts['frames']} frames, {loops} loops, {told_scale(part, with_intrinsics=True)}, "
+        f"{facts['inferred_per_frame']} frames inferred for each, {_told(reconstruction)}, {seconds:.0f} s; "
+        f"state of {human_size(reconstruction.store.size)}"
     )
     for path in files[:10]:
         typer.echo(f"  {path}  ({human_size(path.stat().st_size)})")

@@ -19,6 +19,7 @@ from depth_anything_3.errors import InputError
 from depth_anything_3.io.images import ImageSource
 from depth_anything_3.io.masks import MaskSource
 from depth_anything_3.stream.store import pack, unpack
+from depth_anything_3.types.options import IntrinsicsOrigin
 
 Array = npt.NDArray[np.float64]
 
@@ -34,6 +35,7 @@ class StreamFrame:
         image: anything that :meth:`depth_anything_3.api.DepthAnything3.inference` reads.
         timestamp: seconds; None where not known.
         intrinsics: (3, 3) in pixels of the upright image; None where not known.
+        intrinsics_origin: where they come from; refinement keeps those of a calibration (``given``) as they are.
         extrinsics: (3, 4) or (4, 4) world-to-camera pose, OpenCV axes; None where not known.
         mask: of the size of the upright image, an array or a file, see :data:`~depth_anything_3.io.masks.MaskSource`;
             black or False where depth is not wanted (what moves, the bonnet of a car): such pixels have no depth and
@@ -44,6 +46,7 @@ class StreamFrame:
     image: ImageSource
     timestamp: float | None = None
     intrinsics: npt.ArrayLike | None = None
+    intrinsics_origin: IntrinsicsOrigin = "given"
     extrinsics: npt.ArrayLike | None = None
     mask: MaskSource | None = None
     name: str = ""
@@ -57,7 +60,7 @@ class Picture:
         pixels: (H, W, 3) uint8 RGB.
         source_hw: height and width of the frame as it came.
         scale_xy, offset_xy: pixels of ``pixels`` are scale times those of the frame plus offset.
-        timestamp, intrinsics, extrinsics: as they came; the pose (4, 4).
+        timestamp, intrinsics, intrinsics_origin, extrinsics: as they came; the pose (4, 4).
         mask: (H, W) of ``pixels``, or None.
         name: of the frame.
     """
@@ -68,6 +71,7 @@ class Picture:
     offset_xy: tuple[float, float]
     timestamp: float | None
     intrinsics: Array | None
+    intrinsics_origin: IntrinsicsOrigin
     extrinsics: Array | None
     mask: npt.NDArray[np.bool_] | None
     name: str
@@ -99,6 +103,7 @@ def encode_picture(picture: Picture) -> bytes:
         "scale_xy": picture.scale_xy,
         "offset_xy": picture.offset_xy,
         "timestamp": picture.timestamp,
+        "intrinsics_origin": picture.intrinsics_origin,
         "name": picture.name,
     }
     arrays: dict[str, Any] = {
@@ -127,6 +132,7 @@ def decode_picture(content: bytes, *, pixels: bool = True) -> Picture:
         offset_xy=tuple(facts["offset_xy"]),
         timestamp=facts["timestamp"],
         intrinsics=arrays.get("intrinsics"),
+        intrinsics_origin=facts["intrinsics_origin"],
         extrinsics=arrays.get("extrinsics"),
         mask=arrays.get("mask"),
         name=facts["name"],

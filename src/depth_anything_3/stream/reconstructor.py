@@ -21,7 +21,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, get_args, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -59,7 +59,16 @@ from depth_anything_3.stream.places import describe, whitened
 from depth_anything_3.stream.store import Store, pack, unpack
 from depth_anything_3.stream.windows import Window, plan_windows
 from depth_anything_3.types.inputs import Anchors, ResizeRecord
-from depth_anything_3.types.options import InferOptions, PreprocessOptions, StreamOptions
+from depth_anything_3.types.options import (
+    INTRINSICS_ORIGINS,
+    FocalOrigin,
+    InferOptions,
+    IntrinsicsOrigin,
+    PreprocessOptions,
+    StreamOptions,
+    check_choice,
+    least_sure,
+)
 from depth_anything_3.types.prediction import Prediction
 
 Array = npt.NDArray[np.float64]
@@ -76,6 +85,7 @@ _USED = (
     "max_memory",
     "key_pooling",
 )  # of an inference's options
+_FOCALS: tuple[FocalOrigin | None, ...] = (None, *get_args(FocalOrigin))
 _WORTH_SAYING = 0.05  # of a frame, lost by cropping
 _METRIC_SIGMA = 0.05  # of the logarithm of a metric window's scale
 _GIVEN_ROTATION, _GIVEN_POSITION = np.radians(0.2), 2e-3  # deviations of given poses: radians, part of their spread
@@ -169,6 +179,7 @@ class StreamingReconstructor:
         self._map_from_source: list[Array] = []
         self._tried: list[LoopCandidate] = []
         self._metric: list[bool] = []
+        self._metric_focal: list[FocalOrigin | None] = []
         self._map_hw = (0, 0)
         self._first: ResizeRecord | None = None
         self._unsettled = self._warned = False
@@ -203,6 +214,12 @@ class StreamingReconstructor:
         """Whether lengths are metres: all windows are, and no given poses have set another unit."""
         return bool(self._metric) and all(self._metric) and not self._given()
 
+    @property
+    def metric_focal(self) -> FocalOrigin | None:
+        """As of a :class:`~depth_anything_3.types.prediction.Prediction`; of several, the one to be trusted least."""
+        known = [focal for focal in self._metric_focal if focal is not None]
+        return least_sure(known) if self.is_metric and len(known) == len(self._windows) else None
+
     # --- frames in -------------------------------------------------------------------------------------------------
 
     def push(
@@ -211,6 +228,7 @@ class StreamingReconstructor:
         *,
         timestamp: float | None = None,
         intrinsics: npt.ArrayLike | None = None,
+        intrinsics_origin: IntrinsicsOrigin = "given",
         extrinsics: npt.ArrayLike | None = None,
         mask: MaskSource | None = None,
         name: str = "",
@@ -218,7 +236,7 @@ class StreamingReconstructor:
         """Take the next frame; once enough have come, the network sees a window of them.
 
         Args:
-            image, timestamp, intrinsics, extrinsics, mask, name: see
+            image, timestamp, intrinsics, intrinsics_origin, extrinsics, mask, name: see
                 :class:`~depth_anything_3.stream.frames.StreamFrame`, which may come as ``image`` too.
 
         Returns:
@@ -233,6 +251,7 @@ class StreamingReconstructor:
                 image=image,
                 timestamp=timestamp,
                 intrinsics=intrinsics,
+                intrinsics_origin=intrinsics_origin,
                 extrinsics=extrinsics,
                 mask=mask,
                 name=name,
@@ -244,6 +263,7 @@ class StreamingReconstructor:
 
         May run in another thread than the rest, but for one frame after the other. See :meth:`push` for errors.
         """
+        check_choice("intrinsics_origin", frame.intrinsics_origin, INTRINSICS_ORIGINS)
         pixels, record = self._in_shape(frame.image)
         poses, lenses = check_cameras(
             None if frame.extrinsics is None else np.asarray(frame.extrinsics)[None],
@@ -257,6 +277,7 @@ class StreamingReconstructor:
             offset_xy=record.offset_xy,
             timestamp=None if frame.timestamp is None else float(frame.timestamp),
             intrinsics=None if frame.intrinsics is None or lenses is None else lenses[0],
+            intrinsics_origin=frame.intrinsics_origin,
             extrinsics=None if poses is None else poses[0],
             mask=_sized_mask(frame, record),
             name=frame.name or (Path(frame.image).name if isinstance(frame.image, (str, os.PathLike)) else ""),
@@ -405,6 +426,7 @@ class StreamingReconstructor:
         return Prediction(
             depth=(np.stack([part.depth for part in parts]) * scale).astype(np.float32),
             is_metric=self.is_metric,
+            metric_focal=self.metric_focal,
             conf=np.stack(confs) if len(confs) == len(parts) else None,
             extrinsics=self.trajectory()[chosen].astype(np.float32),
             intrinsics=self._lenses()[chosen].astype(np.float32),
@@ -448,6 +470,7 @@ class StreamingReconstructor:
         self._descriptors.append(record["descriptors"])
         self._map_from_source += list(record["map_from_source"])
         self._metric.append(bool(record["metric"]))
+        self._metric_focal.append(_FOCALS[int(record["metric_focal"])])
         height, width = record["map_hw"].tolist()
         self._map_hw = (height, width)
         conditioning = CONDITIONINGS[int(record["conditioning"])]
@@ -505,6 +528,7 @@ class StreamingReconstructor:
             [picture.pixels for picture in pictures],
             extrinsics=np.stack(poses) if told else None,
             intrinsics=np.stack(lenses) if known else None,
+            intrinsics_origin=least_sure(picture.intrinsics_origin for picture in pictures),
             anchors=anchors,
             use_ray_pose=self.inference.use_ray_pose,
             ref_view_strategy=self.inference.ref_view_strategy if free else "saddle_balanced",
@@ -761,6 +785,7 @@ def _window_record(
         "descriptors": describe(tokens)[own],
         "map_from_source": np.stack([_map_from_source(prediction, i, p) for i, p in enumerate(pictures)])[own],
         "metric": prediction.is_metric,
+        "metric_focal": _FOCALS.index(prediction.metric_focal),
         "map_hw": prediction.depth.shape[1:],
     }
 

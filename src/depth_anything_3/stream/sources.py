@@ -76,6 +76,7 @@ class FrameSource:
             image=views.images[i],
             timestamp=views.times[i] if views.times else None,
             intrinsics=None if views.intrinsics is None else views.intrinsics[i],
+            intrinsics_origin=views.intrinsics_origin,
             extrinsics=None if pose is None or not math.isfinite(pose.sum()) else pose,
             mask=None if self.masks is None else self.masks[i],
             name=views.photos[i].name,

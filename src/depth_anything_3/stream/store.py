@@ -28,7 +28,7 @@ from depth_anything_3._files import atomic_path
 from depth_anything_3.errors import InputError
 
 LOG, MANIFEST = "log.bin", "store.json"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 _MAGIC = b"D3st"
 _HEADER = struct.Struct("<4s4sqQI")  # magic, kind, key, length, checksum of the bytes; its own checksum follows

@@ -6,11 +6,13 @@ neither torch nor numpy.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, TypeVar, get_args
 
 from depth_anything_3.errors import InputError
+
+O = TypeVar("O", bound=str)  # noqa: E741
 
 ProcessMethod = Literal["upper_bound_resize", "upper_bound_crop", "lower_bound_resize", "lower_bound_crop"]
 AlphaMode = Literal["composite", "mask", "drop"]
@@ -81,6 +83,15 @@ def check_count(argument: str, value: object, *, least: int = 1, optional: bool 
         return
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise InputError(argument, repr(value), f"a whole number, at least {least}")
+
+
+def least_sure(origins: Iterable[O]) -> O:
+    """Of several :data:`IntrinsicsOrigin` or :data:`FocalOrigin`, the one to be trusted least, for what rests on all.
+
+    Raises:
+        ValueError: there are none.
+    """
+    return max(origins, key=FOCAL_ORIGINS.index)
 
 
 @dataclass(frozen=True, kw_only=True)

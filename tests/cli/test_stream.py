@@ -56,6 +56,27 @@ def test_a_folder_and_once_more(photos: Path, tmp_path: Path) -> None:
         assert refused.exit_code == 2
         state = tmp_path / "out" / "state"
         assert refused.stderr.startswith(f"error: --export-dir: got {state}, which was made with {told}")
+        assert refused.stderr.rstrip().endswith("or --overwrite, to begin anew")
+
+
+def test_overwrite_begins_anew_and_replaces_only_what_is_ours(photos: Path, tmp_path: Path) -> None:
+    out, few = tmp_path / "out", ("--limit", "3", "--export-format", "tum", "--json")
+    first = json.loads(_stream(photos, out, *few).stdout)
+    assert [Path(file).name for file in first["files"]] == ["tum.txt", "exports.json"]
+    told = json.loads((out / "exports.json").read_text())
+    assert told["formats"] == {"tum": {"files": ["tum.txt"], "frames": 3}} and told["scale"] == "relative"
+    assert [entry["name"] for entry in told["inputs"]] == ["0.png", "1.png", "2.png"]
+    (out / "state" / "notes.txt").write_text("mine")
+    refused = _stream(photos, out, *few, "--stride", "2", "--overwrite", "--model-dir", "bundled/da3metric-tiny")
+    assert refused.exit_code == 2 and "cameras" in refused.output
+    assert json.loads(_stream(photos, out, *few).stdout)["resumed_at"] == 3, "what cannot be done discards nothing"
+    again = json.loads(_stream(photos, out, *few, "--stride", "2", "--overwrite").stdout)
+    assert again["resumed_at"] == 0 and again["frames"] == 3
+    assert (out / "state" / "notes.txt").read_text() == "mine"
+    shutil.rmtree(out / "state")
+    (out / "kitti.txt").write_text("mine")
+    foreign = _stream(photos, out, "--export-format", "tum-kitti", "--overwrite")
+    assert foreign.exit_code == 2 and "kitti.txt is not known to be ours" in foreign.stderr
 
 
 def test_photos_in_no_order(photos: Path, tmp_path: Path) -> None:

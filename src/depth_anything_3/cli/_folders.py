@@ -22,7 +22,9 @@ def gallery_folder(origin: Path) -> Path:
     return folder
 
 
-def check_folder(folder: Path, planned: Sequence[str], *, overwrite: bool, own: Sequence[str] = ()) -> None:
+def check_folder(
+    folder: Path, planned: Sequence[str], *, overwrite: bool, own: Sequence[str] = (), begun: bool = False
+) -> None:
     """Refuse a folder where something would be lost, or where nothing can be written.
 
     Args:
@@ -30,6 +32,7 @@ def check_folder(folder: Path, planned: Sequence[str], *, overwrite: bool, own: 
         planned: the files that will be written, relative to it.
         overwrite: whether files of an earlier result may be replaced: those that ``exports.json`` lists.
         own: those of the planned files that this list leaves out; they are ours where ``exports.json`` is.
+        begun: whether the folder holds a result that was begun: all planned files are ours, and may be replaced.
 
     Raises:
         InputError: the folder is a file or lies in one, or in a folder where one may not write; it holds files, and
@@ -45,11 +48,12 @@ def check_folder(folder: Path, planned: Sequence[str], *, overwrite: bool, own: 
         raise InputError("--export-dir", f"{folder}, where {existing} may not be written", "a folder that may be")
     if not folder.is_dir() or not any(folder.iterdir()):
         return
-    if not overwrite:
+    if not (overwrite or begun):
         raise InputError("--export-dir", f"{folder}, which holds files", "an empty or new folder, or --overwrite")
     earlier = files_of_result(folder)
     ours = set() if earlier is None else {*earlier, *own, MANIFEST}
-    if foreign := next((name for name in planned if name not in ours and (folder / name).exists()), None):
+    foreign = next((name for name in planned if name not in ours and (folder / name).exists()), None)
+    if foreign and not begun:
         reason = f"there is no {MANIFEST} beside it" if earlier is None else f"{MANIFEST} does not list it"
         got = f"{folder}, where {foreign} is not known to be ours: {reason}"
         raise InputError("--export-dir", got, "another folder; --overwrite replaces files of an earlier result")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from depth_anything_3.cli._console import human_size
-from depth_anything_3.cli._folders import GALLERY
+from depth_anything_3.cli._folders import GALLERY, check_folder
 from depth_anything_3.cli._options import (
     FileOptions,
     KnownCameras,
@@ -95,15 +95,15 @@ def stream(
 ) -> None:
     """Reconstruct a long video or a large folder, frame by frame.
 
-    Memory does not grow with the length. A run that was stopped goes on where it was when called again.
+    Memory does not grow with the length. A run that was stopped goes on where it was when called again; with
+    --overwrite it begins anew.
 
     Of the formats, ply, tum, kitti, npz and published hold all frames, the others at most --most-views.
     """
     started = time.perf_counter()
     formats = _formats(files.export_format)
     folder = files.export_dir or GALLERY / source.resolve().stem
-    if not files.overwrite and folder.is_dir() and any(folder.iterdir()) and not _state(folder).is_dir():
-        raise InputError("--export-dir", f"{folder}, which holds files", "an empty or new folder, or --overwrite")
+    _check_folder(folder, formats, most_views, files.overwrite)
     frames = _open(source, photos, clip, cameras, views.masks)
     listed = frames.listed() if unordered else None
     chosen, local = choose_model(model, ask=True)
@@ -119,13 +119,14 @@ def stream(
         inference = replace(inference, max_memory=memory)
         sequence = _fitting(sequence, loaded, frames, preprocessing, inference)
     with (
-        _of_folder(),
+        _of_folder(folder),
         StreamingReconstructor(
             loaded,
             sequence,
             preprocessing=preprocessing,
             inference=inference,
             store=_state(folder),
+            anew=files.overwrite,
             total=None if unordered else frames.total,
             origin=_origin(source, chosen, model.revision, unordered, photos, clip, cameras, views),
         ) as reconstruction,
@@ -134,7 +135,9 @@ def stream(
         events = collect(reconstruction, listed) if listed is not None else feed(reconstruction, frames.frames(came))
         silent = report.quiet or report.as_json
         accepted = _follow(events, quiet=silent) + _follow(iter(reconstruction.finalize()), quiet=True)
-        written = write_results(reconstruction, folder, formats, voxel=voxel, most_views=most_views)
+        written = write_results(
+            reconstruction, folder, formats, voxel=voxel, most_views=most_views, model=loaded.origin
+        )
         if report.as_json or not report.quiet:
             _show(reconstruction, came, accepted, written, time.perf_counter() - started, report.as_json)
 
@@ -146,15 +149,27 @@ def _origin(source: Path, model: str, revision: str | None, unordered: bool, *ch
     return plain
 
 
+def _check_folder(folder: Path, formats: Sequence[str], most_views: int, overwrite: bool) -> None:
+    """Where the state of a run is, its files are ours: it may have ended before it could list them."""
+    from depth_anything_3.stream.output import possible_files
+    from depth_anything_3.stream.store import is_store
+
+    planned = possible_files(folder, formats, most_views=most_views)
+    check_folder(folder, planned, overwrite=overwrite, begun=is_store(_state(folder)))
+
+
 @contextmanager
-def _of_folder() -> Iterator[None]:
+def _of_folder(folder: Path) -> Iterator[None]:
     """What is wrong with the state of a run is wrong with the folder that was typed."""
+    from depth_anything_3.stream.store import is_store
+
     try:
         yield
     except InputError as error:
         if error.argument != "store":
             raise
-        raise InputError("--export-dir", error.got, error.expected) from error
+        way_out = "; or --overwrite, to begin anew" if is_store(_state(folder)) else ""
+        raise InputError("--export-dir", error.got, f"{error.expected}{way_out}") from error
 
 
 def _state(folder: Path) -> Path:

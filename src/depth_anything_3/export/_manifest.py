@@ -8,12 +8,13 @@ from __future__ import annotations
 import dataclasses
 import math
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from depth_anything_3 import __version__
 from depth_anything_3.export.base import MANIFEST_FORMAT
+from depth_anything_3.types.inputs import ResizeRecord
 from depth_anything_3.types.prediction import Prediction
 
 MANIFEST_VERSION = 1
@@ -46,7 +47,7 @@ def manifest(
     return {
         "format": MANIFEST_FORMAT,
         "version": MANIFEST_VERSION,
-        "inputs": [_input(prediction, view) for view in range(len(prediction.depth))],
+        "inputs": inputs_of(prediction.names or [None] * len(prediction.depth), prediction.records),
         "processed_size": {"height": height, "width": width},
         "model": _plain({"model_name": prediction.model_name, **model}),
         "formats": {
@@ -66,11 +67,11 @@ def manifest(
     }
 
 
-def _input(prediction: Prediction, view: int) -> dict[str, Any]:
-    entry: dict[str, Any] = {"name": prediction.names[view] if prediction.names else None}
-    if prediction.records:
-        entry |= _plain(dataclasses.asdict(prediction.records[view]))
-    return entry
+def inputs_of(names: Sequence[str | None], records: Sequence[ResizeRecord]) -> list[dict[str, Any]]:
+    """The entry ``inputs``: N names, with their records where there are any."""
+    if not records:
+        return [{"name": name} for name in names]
+    return [{"name": n} | _plain(dataclasses.asdict(record)) for n, record in zip(names, records, strict=True)]
 
 
 def _versions() -> dict[str, str]:

@@ -216,6 +216,7 @@ def export_all(
     *,
     on_format: Callable[[str, int, int], None] | None = None,
     model: Mapping[str, object] | None = None,
+    more: Mapping[str, Any] | None = None,
 ) -> list[Path]:
     """Write a prediction in every format asked for, one after the other, and ``exports.json``, which describes them.
 
@@ -228,6 +229,8 @@ def export_all(
         on_format: called with a format, how many of its files are there and how many it will have: with 0 when the
             format is begun, and again when it is complete.
         model: what is known of the checkpoint (``source``, ``revision``, ``licence``), as plain data for the manifest.
+        more: entries of the manifest that are added to, or stand for, those of the prediction; those of ``formats``
+            name the files that were written beside.
 
     Returns:
         The paths of all files, each once, in the order written.
@@ -247,7 +250,7 @@ def export_all(
         files[name] = [path.relative_to(target).as_posix() for path in paths]
         written |= dict.fromkeys(paths)
         told(name, len(paths), len(paths))
-    written[_write_manifest(prediction, target / MANIFEST, options, files, model or {})] = None
+    written[_write_manifest(prediction, target / MANIFEST, options, files, model or {}, more or {})] = None
     return list(written)
 
 
@@ -257,6 +260,7 @@ def _write_manifest(
     options: Mapping[str, object],
     files: Mapping[str, list[str]],
     model: Mapping[str, object],
+    more: Mapping[str, Any],
 ) -> Path:
     from depth_anything_3.export._json import write_json
     from depth_anything_3.export._manifest import manifest
@@ -264,7 +268,9 @@ def _write_manifest(
     told = {name: EXPORTERS[name].facts for name in options}
     facts = {name: tell(path.parent, options[name]) for name, tell in told.items() if tell is not None}
     content = manifest(prediction, options, files, model, facts)
-    return write_json(path, content | still_there(path.parent, files.values()))
+    formats = content["formats"] | more.get("formats", {})
+    left = still_there(path.parent, (entry["files"] for entry in formats.values()))
+    return write_json(path, {**content, **more, "formats": formats, **left})
 
 
 def files_of_result(folder: Path) -> list[str] | None:

@@ -18,8 +18,9 @@ import numpy.typing as npt
 
 from depth_anything_3._files import atomic_path
 from depth_anything_3.errors import InputError
+from depth_anything_3.export._manifest import inputs_of
 from depth_anything_3.export._ply import Element, record, write_ply
-from depth_anything_3.export.base import EXPORTERS, export_all, resolve_options
+from depth_anything_3.export.base import EXPORTERS, export_all, planned_files, resolve_options
 from depth_anything_3.geometry.stored_poses import invert_rigid
 from depth_anything_3.refine.points import points
 from depth_anything_3.stream.cloud import VoxelCloud
@@ -47,8 +48,9 @@ def write_results(
     voxel: float | None = None,
     most_views: int = MOST_VIEWS,
     export_kwargs: Mapping[str, Mapping[str, object]] | None = None,
+    model: Mapping[str, object] | None = None,
 ) -> list[Path]:
-    """Write a sequence in several formats.
+    """Write a sequence in several formats, and ``exports.json``, which lists the files and what made them.
 
     Args:
         stream: finalized.
@@ -58,6 +60,7 @@ def write_results(
             :data:`VOXEL_SHARE`.
         most_views: the most frames of formats that hold all in memory.
         export_kwargs: options of these formats.
+        model: see :func:`~depth_anything_3.export.base.export_all`.
 
     Returns:
         the files, in the order written.
@@ -76,17 +79,35 @@ def write_results(
     others = [name for name in formats if name not in STREAM_FORMATS]
     options, target = resolve_options(others, export_kwargs), Path(folder)
     target.mkdir(parents=True, exist_ok=True)
-    files: list[Path] = []
-    for name in formats:
-        if name in STREAM_FORMATS:
-            files += STREAM_FORMATS[name](stream, target, voxel)
-    if others:
-        chosen = keyframes(len(stream), most_views)
-        if len(chosen) < len(stream):
-            left = f"{len(chosen)} of the {len(stream)} frames"
-            warnings.warn(f"{', '.join(others)}: {left}, evenly spread, as they hold all in memory", stacklevel=2)
-        files += export_all(stream.prediction(chosen), target, options)
-    return files
+    written = {name: STREAM_FORMATS[name](stream, target, voxel) for name in formats if name in STREAM_FORMATS}
+    more: dict[str, Any] = {
+        "formats": {
+            name: {"files": [path.relative_to(target).as_posix() for path in paths], "frames": len(stream)}
+            for name, paths in written.items()
+        }
+    }
+    chosen = keyframes(len(stream), most_views) if others else [0]
+    if not others:
+        more["inputs"] = inputs_of(stream.names(), stream.records())
+    elif len(chosen) < len(stream):
+        left = f"{len(chosen)} of the {len(stream)} frames"
+        warnings.warn(f"{', '.join(others)}: {left}, evenly spread, as they hold all in memory", stacklevel=2)
+    files = [path for paths in written.values() for path in paths]
+    return files + export_all(stream.prediction(chosen), target, options, model=model, more=more)
+
+
+def possible_files(folder: str | Path, formats: Sequence[str], *, most_views: int = MOST_VIEWS) -> list[str]:
+    """The files that :func:`write_results` might replace in a folder, relative to it.
+
+    Args:
+        folder: where results shall go.
+        formats, most_views: as there.
+    """
+    target = Path(folder)
+    patterns = [pattern for name in formats for pattern in _FILES.get(name, ())]
+    found = [path.relative_to(target).as_posix() for pattern in patterns for path in sorted(target.glob(pattern))]
+    others = resolve_options([name for name in formats if name not in STREAM_FORMATS])
+    return [*found, *(name for name in planned_files(most_views, others) if (target / name).is_file())]
 
 
 def write_cloud(stream: StreamingReconstructor, path: Path, *, voxel: float | None = None) -> Path:
@@ -220,3 +241,11 @@ STREAM_FORMATS: dict[str, Callable[[StreamingReconstructor, Path, float | None],
     "published": _published,
 }
 """Formats that are written for all frames of a sequence."""
+
+_FILES = {
+    "ply": ("points.ply",),
+    "tum": ("tum.txt",),
+    "kitti": ("kitti.txt",),
+    "npz": ("frames/*.npz",),
+    "published": ("camera_poses.txt", "intrinsic.txt", "pcd/combined_pcd.ply", "results_output/frame_*.npz"),
+}  # format -> patterns of its files

@@ -127,6 +127,7 @@ class StreamingReconstructor:
         mapper: details of alignment, loops and solver; None for the defaults.
         store: folder for the state, new or to be gone on with: :attr:`received` says which frame comes next. None
             takes a temporary one that goes with this object.
+        anew: discard the state that is there, whatever it is of.
         total: length of the sequence where it is known; the windows are then equally long.
         origin: where the frames and the weights come from, as plain data; a state of another origin is not gone on
             with.
@@ -149,6 +150,7 @@ class StreamingReconstructor:
         inference: InferOptions | None = None,
         mapper: MapperOptions | None = None,
         store: str | os.PathLike[str] | None = None,
+        anew: bool = False,
         total: int | None = None,
         origin: Mapping[str, Any] | None = None,
     ) -> None:
@@ -170,7 +172,8 @@ class StreamingReconstructor:
         }
         for name in ("queue", "when_full", "shared_intrinsics"):  # change nothing in the store
             del manifest["options"][name]  # type: ignore[attr-defined]
-        self.store = Store(self._temporary.name if self._temporary else os.fspath(store or ""), manifest)
+        place = self._temporary.name if self._temporary else os.fspath(store or "")
+        self.store = Store(place, manifest, anew=anew)
         self.mapper = Mapper(mapping, archive=self._archived)
         self._waiting: dict[int, Picture] = {}
         self._facts: list[Picture] = []
@@ -394,6 +397,10 @@ class StreamingReconstructor:
     def names(self) -> list[str]:
         """As they came; of files, the file's name."""
         return [facts.name or f"frame_{i:06d}" for i, facts in enumerate(self._facts[: len(self)])]
+
+    def records(self) -> list[ResizeRecord]:
+        """How the pixels of the depth maps come from those of the frames as they came."""
+        return [self._record(frame) for frame in range(len(self))]
 
     def depth(self, frame: int) -> Float[np.ndarray, "h w"]:
         """z-depth of a frame in the unit of the trajectory, float32; NaN for sky and what was masked out."""

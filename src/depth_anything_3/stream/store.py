@@ -37,6 +37,17 @@ _HEAD = _HEADER.size + _CHECK.size
 _COMMIT = "done"
 
 
+def is_store(folder: str | os.PathLike[str]) -> bool:
+    """Whether the state of a sequence is in a folder, whole or damaged."""
+    log, manifest = Path(folder) / LOG, Path(folder) / MANIFEST
+    if not manifest.is_file():
+        return False
+    if not log.is_file() or not log.stat().st_size:
+        return b"format_version" in manifest.read_bytes()
+    with log.open("rb") as file:
+        return file.read(len(_MAGIC)) == _MAGIC
+
+
 class _Place(NamedTuple):
     offset: int
     length: int
@@ -49,16 +60,17 @@ class Store:
     Args:
         folder: made where needed; a store in it is gone on with.
         manifest: plain data that says what the records were made with; must be that of the store that is there.
+        anew: discard the store that is there, whatever it was made with; other files stay.
 
     Raises:
         InputError: the folder holds other files, a store of something else, or a damaged one.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], manifest: Mapping[str, Any]) -> None:
+    def __init__(self, folder: str | os.PathLike[str], manifest: Mapping[str, Any], *, anew: bool = False) -> None:
         self.folder = Path(folder)
         self._places: dict[str, dict[int, _Place]] = {}
         self._lock = threading.Lock()
-        self._open_manifest(json.loads(json.dumps({"format_version": FORMAT_VERSION, **manifest})))
+        self._open_manifest(json.loads(json.dumps({"format_version": FORMAT_VERSION, **manifest})), anew)
         path = self.folder / LOG
         path.touch()
         self._file: BinaryIO = path.open("r+b")
@@ -139,15 +151,17 @@ class Store:
         if kind != _COMMIT:
             self._places.setdefault(kind, {})[key] = place
 
-    def _open_manifest(self, manifest: dict[str, Any]) -> None:
-        path = self.folder / MANIFEST
-        if path.exists():
+    def _open_manifest(self, manifest: dict[str, Any], anew: bool) -> None:
+        path, anew = self.folder / MANIFEST, anew and is_store(self.folder)
+        if anew:
+            (self.folder / LOG).unlink(missing_ok=True)
+        elif path.exists():
             found = _read_json(path)
             if found != manifest:
                 got = f"{self.folder}, which was made with {', '.join(_differences(found, manifest))}"
                 raise InputError("store", got, f"the same, another folder, or {self.folder} removed")
             return
-        if self.folder.is_dir() and any(not entry.name.startswith(".") for entry in self.folder.iterdir()):
+        elif self.folder.is_dir() and any(not entry.name.startswith(".") for entry in self.folder.iterdir()):
             raise InputError("store", f"{self.folder}, which holds other files", "an empty or new folder, or a store")
         with atomic_path(path) as temporary:
             temporary.write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8")

@@ -23,7 +23,7 @@ from depth_anything_3.io.video import VideoFrame, is_video
 from depth_anything_3.types.cameras import Cameras
 from depth_anything_3.types.options import FolderOptions, IntrinsicsOrigin, VideoOptions
 
-_FIELD_OF_VIEW = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?deg")
+_FIELD_OF_VIEW = re.compile(r"[0-9]+(?:\.[0-9]+)? ?deg")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -152,11 +152,12 @@ def _read(path: str | os.PathLike[str], taken: _Taken, headers: Sequence[ImageHe
 
 
 def _with_intrinsics(cameras: Cameras, given: str, taken: _Taken, headers: Sequence[ImageHeader]) -> Cameras:
-    angle = _FIELD_OF_VIEW.fullmatch(given)
-    if given == "exif":
+    origin = _origin(given)
+    if origin == "exif":
         found = Cameras(source=given, intrinsics=intrinsics_from_exif(taken.files, headers))
-    elif angle is not None:
-        found = Cameras(source=given, intrinsics=intrinsics_from_fov(float(angle[1]), [h.size for h in headers]))
+    elif origin == "fov":
+        degrees = float(given.removesuffix("deg"))
+        found = Cameras(source=given, intrinsics=intrinsics_from_fov(degrees, [h.size for h in headers]))
     elif not os.path.exists(given):  # noqa: PTH110 - see sources
         raise InputError("--intrinsics", f"{given} (no such file)", "one of", _WAYS)
     else:
@@ -167,6 +168,7 @@ def _with_intrinsics(cameras: Cameras, given: str, taken: _Taken, headers: Seque
 
 
 def _origin(intrinsics: str | os.PathLike[str] | None) -> IntrinsicsOrigin:
+    """What was typed: a field of view, the tags of the photos, or else a file, or nothing."""
     if _FIELD_OF_VIEW.fullmatch(str(intrinsics)):
         return "fov"
     return "exif" if str(intrinsics) == "exif" else "given"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,9 @@ from support.synthetic_views import SIZE, Views, random_views
 from depth_anything_3.errors import InputError
 from depth_anything_3.geometry.rotation_vectors import rotation_from_vector
 from depth_anything_3.metrics.pose import pair_errors
+from depth_anything_3.refine import growth
+from depth_anything_3.refine import reconstruct as module
+from depth_anything_3.refine.bundle import BundleOptions, BundleResult
 from depth_anything_3.refine.depth_alignment import SeenPoints
 from depth_anything_3.refine.features import Features
 from depth_anything_3.refine.reconstruct import (
@@ -61,6 +65,25 @@ def test_a_principal_point_off_the_middle_is_found() -> None:
     lenses[0, 0, 2] += 5  # a picture that was cut: no one shift suits all
     found = reconstruct(features, [SIZE] * 6, replace(prior, intrinsics=lenses))
     np.testing.assert_array_equal(found.intrinsics[:, :2, 2], lenses[:, :2, 2])
+
+
+def test_a_free_principal_point_costs_one_adjustment(monkeypatch: pytest.MonkeyPatch) -> None:
+    free: list[bool] = []
+    adjust, finish = growth.adjust_bundle, growth.finished
+
+    def counted(*arguments: Any, options: BundleOptions, **more: Any) -> BundleResult:
+        free.append(options.middle)
+        return adjust(*arguments, options=options, **more)
+
+    def from_here(scene: growth.Scene, model: growth.Model) -> growth.Model:
+        free.clear()
+        return finish(scene, model)
+
+    monkeypatch.setattr(growth, "adjust_bundle", counted)
+    monkeypatch.setattr(module, "finished", from_here)
+    views = random_views(0, 3)
+    reconstruct(views.features, [SIZE] * 3, views.prior(np.random.default_rng(0), turn=np.radians(5)))
+    assert free == [False] * 3 + [True]
 
 
 def test_a_plane_under_next_to_no_parallax_is_left_to_the_prior() -> None:

@@ -115,19 +115,21 @@ def agreeing(scene: Scene, model: Model, limit: float) -> tuple[Observations, Tr
 
 
 def _adjusted(scene: Scene, model: Model, limit: float, rounds: int, *, middle: bool = False) -> Model:
-    result = _bundle(scene, model, limit, rounds, middle=middle)
-    return model if result is None else replace(model, poses=result.extrinsics, lenses=result.intrinsics)
-
-
-def _bundle(scene: Scene, model: Model, limit: float, rounds: int, *, middle: bool) -> BundleResult | None:
     kept, found = agreeing(scene, model, limit)
+    return _bundle(scene, model, kept, found.points, rounds, middle=middle)[0]
+
+
+def _bundle(
+    scene: Scene, model: Model, kept: Observations, points: Array, rounds: int, *, middle: bool
+) -> tuple[Model, BundleResult | None]:
+    """The model adjusted to observations of points, and how; None where there are none."""
     if not len(kept.point):
-        return None
-    return adjust_bundle(
+        return model, None
+    result = adjust_bundle(
         kept,
         model.poses,
         model.lenses,
-        np.where(np.any(found.points, axis=1)[:, None], found.points, [0.0, 0.0, 0.0, 1.0]),
+        np.where(np.any(points, axis=1)[:, None], points, [0.0, 0.0, 0.0, 1.0]),
         priors=Priors(
             focal_px=scene.lenses[:, 0, 0],
             focal_sigma=_FOCAL_SIGMA,
@@ -143,6 +145,7 @@ def _bundle(scene: Scene, model: Model, limit: float, rounds: int, *, middle: bo
             tolerance=_TOLERANCE,
         ),
     )
+    return replace(model, poses=result.extrinsics, lenses=result.intrinsics), result
 
 
 def _grown(scene: Scene, start: ViewPair, free: frozenset[int]) -> Model:
@@ -213,22 +216,23 @@ def finished(scene: Scene, model: Model) -> Model:
 
     A little more is always explained: bent rays and wrong matches move a free principal point too.
     """
-    for limit in LIMITS_PX:
+    for limit in LIMITS_PX[:-1]:
         model = _adjusted(scene, model, limit, _THOROUGH)
+    kept, found = agreeing(scene, model, LIMITS_PX[-1])
+    model, plain = _bundle(scene, model, kept, found.points, _THOROUGH, middle=False)
     # One shift for all: not where some pictures were turned or cut, and their middles lie elsewhere.
     alike = np.ptp(scene.lenses[:, :2, 2], axis=0).max() < scene.pixel
-    if len(model.joined) < 3 or scene.focal != "shared" or not alike:
+    if plain is None or len(model.joined) < 3 or scene.focal != "shared" or not alike:
         return model
-    plain, moved = (_bundle(scene, model, LIMITS_PX[-1], _THOROUGH, middle=middle) for middle in (False, True))
-    if plain is None or moved is None:
-        return model
-    before, after = plain.report.cost_after, moved.report.cost_after
+    # From where the plain one ended, on the same observations: what it costs less is what the shift explains.
+    moved, more = _bundle(scene, model, kept, plain.points, _THOROUGH, middle=True)
+    assert more is not None
+    before, after = plain.report.cost_after, more.report.cost_after
     if before - after < max(_MIDDLE_GAIN * before, _MIDDLE_LEAST):
         return model
-    model = replace(model, poses=moved.extrinsics, lenses=moved.intrinsics)
     for limit in LIMITS_PX:
-        model = _adjusted(scene, model, limit, _THOROUGH, middle=True)
-    return model
+        moved = _adjusted(scene, moved, limit, _THOROUGH, middle=True)
+    return moved
 
 
 def _largest(scene: Scene, free: frozenset[int]) -> Model | None:

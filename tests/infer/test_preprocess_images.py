@@ -361,6 +361,27 @@ def test_damaged_image_is_named_by_its_index_and_file(tmp_path: Path) -> None:
     assert isinstance(error, ImageError) and error.argument == "image[2]" and str(path) in str(error)
 
 
+def test_all_damaged_images_are_named_with_their_reasons_and_of_many_the_first_ten(tmp_path: Path) -> None:
+    (tmp_path / "empty.jpg").write_bytes(b"")
+    whole = png(noise(40, 40, 3))
+    (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
+    told: list[int] = []
+    error = refused(
+        [tmp_path / "empty.jpg", noise(4, 4, 3), tmp_path / "cut.png", noise(4, 100, 3)],
+        on_image=lambda done, _: told.append(done),
+    )
+    assert isinstance(error, ImageError) and error.got.startswith("3 of 4 that cannot be used (image[0]: ")
+    for part in (
+        f"{tmp_path / 'empty.jpg'} (empty",
+        f"image[2]: {tmp_path / 'cut.png'}",
+        "image[3]: image_0003 of 100x4",
+    ):
+        assert part in str(error)
+    assert "20:1" in error.expected and told == [1]
+    many = refused([b"x", noise(4, 4, 3)] * 12)
+    assert "image[18]" in many.got and "image[20]" not in many.got and many.got.endswith("; and 2 more)")
+
+
 def test_arguments_are_checked_before_anything_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "decode_image", lambda *_, **__: pytest.fail("decoded before the check"))
     assert refused([noise(4, 4, 3)], max_workers=0).argument == "max_workers"

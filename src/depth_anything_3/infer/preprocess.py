@@ -34,6 +34,7 @@ from depth_anything_3.types.options import (
 )
 
 MAX_ASPECT_RATIO = 20
+_MOST_TOLD = 10  # images that cannot be used, by name
 """Longest side over shortest side of an image that is still accepted."""
 
 MATRIX_TOLERANCE = 1e-3
@@ -106,7 +107,8 @@ def preprocess(
 
     Raises:
         InputError: no images, wrong cameras (found before any image is decoded), or wrong masks.
-        ImageError: an image cannot be read, is longer than 20:1, or is cropped to nothing by a ``*_crop`` method.
+        ImageError: an image cannot be read, is longer than 20:1, or is cropped to nothing by a ``*_crop`` method. Of
+            several such images all are named, or the first ten and how many more there are.
 
     Warns:
         UserWarning: the images differ in shape, so that some were cropped (``mixed_sizes="crop"``); the message says
@@ -292,6 +294,7 @@ def _resize_all(
 ) -> list[_Resized]:
     executor = ThreadPoolExecutor(min(max_workers, len(sources)), thread_name_prefix="preprocess")
     done: list[_Resized] = []
+    wrong: list[ImageError] = []
     try:
         given = [None] * len(sources) if masks is None else masks
         futures = [
@@ -299,12 +302,28 @@ def _resize_all(
             for i, (source, mask) in enumerate(zip(sources, given, strict=True), first)
         ]
         for future in futures:
-            done.append(future.result())
+            try:
+                done.append(future.result())
+            except ImageError as error:  # the others may be wrong too, and all are to be told at once
+                wrong.append(error)
+                continue
             if on_image is not None:
                 on_image(len(done), len(sources))
     finally:
         executor.shutdown(cancel_futures=True)
+    if wrong:
+        raise wrong[0] if len(wrong) == 1 else _together(wrong, len(sources)) from wrong[0]
     return done
+
+
+def _together(errors: Sequence[ImageError], count: int) -> ImageError:
+    """One error that names each image of so many that cannot be used, and why; of many, the first ones."""
+    told = [f"{error.argument}: {error.got}" for error in errors[:_MOST_TOLD]]
+    if len(errors) > len(told):
+        told.append(f"and {len(errors) - len(told)} more")
+    expected = "; ".join(dict.fromkeys(error.expected for error in errors))
+    others = dict.fromkeys(name for error in errors for name in error.alternatives)
+    return ImageError("image", f"{len(errors)} of {count} that cannot be used ({'; '.join(told)})", expected, others)
 
 
 def _resize_one(

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from depth_anything_3.export import depth_vis
-from depth_anything_3.export._colormap import colour_depth, spectral
+from depth_anything_3.export._colormap import UNKNOWN, colour_depth, spectral
 from depth_anything_3.types.prediction import Prediction
 
 NEAR, FAR = [158, 1, 66], [94, 79, 162]
@@ -50,22 +50,36 @@ def test_stretch_of_inverse_depth() -> None:
 
 
 @pytest.mark.filterwarnings("error")
-def test_unknown_depth_is_drawn_as_the_farthest() -> None:
+def test_unknown_depth_has_a_colour_that_no_depth_has() -> None:
+    assert np.abs(spectral().astype(int) - UNKNOWN).max(-1).min() > 30
     depth = np.linspace(1, 2, 40, dtype=np.float32).reshape(4, 10)
     reference = colour_depth(depth)
     for value in (np.nan, np.inf, -np.inf, 0.0, -0.0, -3.0):
         holed = np.concatenate([depth, np.full((1, 10), value, np.float32)])
         colours = colour_depth(holed)
-        assert (colours[4] == FAR).all(), value
+        assert (colours[4] == (FAR if value == np.inf else UNKNOWN)).all(), value
         np.testing.assert_array_equal(colours[:4], reference)
+
+
+def test_what_is_masked_out_is_grey_in_the_files_and_the_bar_says_so(tmp_path: Path) -> None:
+    depth = np.tile(np.linspace(1, 4, 60, dtype=np.float32)[:, None], (2, 1, 40))
+    valid = np.ones(depth.shape, bool)
+    valid[1, 20:40, 10:30] = False
+    pictures = np.zeros((*depth.shape, 3), np.uint8)
+    prediction = Prediction(depth=depth, is_metric=True, processed_images=pictures, valid=valid)
+    paths = depth_vis.export(prediction, tmp_path, depth_vis.Options(colour_bar=True))
+    first, second = (np.asarray(Image.open(path)).astype(int) for path in paths)
+    assert np.abs(second[25:35, 55:65] - UNKNOWN).max() < 8 and np.abs(first[25:35, 55:65] - UNKNOWN).max(-1).min() > 30
+    for shown in (first, second):  # one legend for all pictures of a result
+        assert np.abs(shown[-8:-4, 84:92] - UNKNOWN).max() < 8 and (shown[-12:, 100:] < 100).any()
 
 
 @pytest.mark.filterwarnings("error")
 def test_degenerate_depth_maps() -> None:
-    assert (colour_depth(np.full((5, 5), np.nan, np.float32)) == FAR).all()
+    assert (colour_depth(np.full((5, 5), np.nan, np.float32)) == UNKNOWN).all()
     few = np.full((5, 5), np.nan, np.float32)
     few[0] = 2
-    assert (colour_depth(few)[0] == NEAR).all() and (colour_depth(few)[1:] == FAR).all()
+    assert (colour_depth(few)[0] == NEAR).all() and (colour_depth(few)[1:] == UNKNOWN).all()
     for constant in (1e-3, 1.0, 1e-40, 3e38):
         colours = colour_depth(np.full((5, 5), constant, np.float32))
         assert (colours == colours[0, 0]).all() and colours[0, 0].tolist() in spectral()[127:129].tolist(), constant

@@ -22,8 +22,12 @@ _ANCHORS = (
 )
 """The eleven-class diverging "Spectral" scheme of ColorBrewer."""
 
+UNKNOWN = (128, 128, 128)
+"""Where there is no depth: no colour of the scheme is near this grey."""
+
 _ENTRIES = 256
 _BAR = 64  # columns
+_FIELD, _GAP = 14, 4  # rows
 _MIN_VALID = 10
 _MARGIN = 1e-6
 _RELATIVE_MARGIN = 1e-9  # so that tiny depths differ too
@@ -41,7 +45,7 @@ def colour_depth(depth: npt.NDArray[np.float32], limits: tuple[float, float] | N
     """Colour one depth map by inverse depth, stretched between its own 2nd and 98th percentiles.
 
     Args:
-        depth: (H, W) z-depth. Values that are not finite or not positive are drawn as the farthest.
+        depth: (H, W) z-depth, inf for the farthest. Where it is NaN or not positive, :data:`UNKNOWN` is drawn.
         limits: lowest and highest inverse depth of the colours instead, see :func:`inverse_limits`.
 
     Returns:
@@ -49,12 +53,11 @@ def colour_depth(depth: npt.NDArray[np.float32], limits: tuple[float, float] | N
     """
     with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
         inverse = 1 / depth.astype(np.float64)
-    valid = np.isfinite(depth) & (depth > 0)
-    low, high = _stretch(inverse[valid]) if limits is None else limits
+    valid = depth > 0
+    low, high = _stretch(inverse[valid & np.isfinite(depth)]) if limits is None else limits
     nearness = np.clip((inverse[valid] - low) / (high - low), 0, 1)
-    index = np.full(depth.shape, _ENTRIES - 1)
-    index[valid] = np.minimum((1 - nearness) * _ENTRIES, _ENTRIES - 1)
-    coloured: npt.NDArray[np.uint8] = spectral()[index]
+    coloured = np.full((*depth.shape, 3), UNKNOWN, np.uint8)
+    coloured[valid] = spectral()[np.minimum((1 - nearness) * _ENTRIES, _ENTRIES - 1).astype(np.int64)]
     return coloured
 
 
@@ -79,19 +82,30 @@ def inverse_limits(depth: npt.NDArray[np.float32]) -> tuple[float, float]:
         return _stretch(1 / depth[valid].astype(np.float64))
 
 
-def colour_bar(height: int, limits: tuple[float, float], unit: str) -> npt.NDArray[np.uint8]:
-    """A bar of the colours between limits, near at the top, with the depth at its ends and its middle: (H, 64, 3)."""
+def colour_bar(height: int, limits: tuple[float, float], unit: str, *, unknown: bool = False) -> npt.NDArray[np.uint8]:
+    """A bar of the colours between limits, near at the top, with the depth at its ends and its middle: (H, 64, 3).
+
+    Args:
+        height: in rows.
+        limits: lowest and highest inverse depth.
+        unit: written behind the numbers.
+        unknown: whether a field at the bottom says what :data:`UNKNOWN` is; left out where the bar is too low for it.
+    """
     from PIL import Image, ImageDraw
 
-    inverse = np.linspace(limits[1], limits[0], height)
-    index = np.minimum(np.linspace(0, 1, height) * _ENTRIES, _ENTRIES - 1).astype(np.int64)
+    rows = height - _FIELD - _GAP if unknown and height >= 4 * _FIELD else height
+    inverse = np.linspace(limits[1], limits[0], rows)
+    index = np.minimum(np.linspace(0, 1, rows) * _ENTRIES, _ENTRIES - 1).astype(np.int64)
     bar = np.full((height, _BAR, 3), 255, np.uint8)
-    bar[:, : _BAR // 4] = spectral()[index][:, None]
+    bar[:rows, : _BAR // 4] = spectral()[index][:, None]
+    bar[rows + _GAP :, : _BAR // 4] = UNKNOWN
     picture = Image.fromarray(bar)
     draw = ImageDraw.Draw(picture)
-    for row, anchor in ((0, "lt"), (height // 2, "lm"), (height - 1, "lb")):
+    for row, anchor in ((0, "lt"), (rows // 2, "lm"), (rows - 1, "lb")):
         if inverse[row] > 0:
             draw.text((_BAR // 4 + 3, row), f"{1 / inverse[row]:.3g}{unit}", fill=(0, 0, 0), anchor=anchor)
+    if rows < height:
+        draw.text((_BAR // 4 + 3, height - _FIELD // 2), "none", fill=(0, 0, 0), anchor="lm")
     return np.asarray(picture)
 
 

@@ -29,5 +29,8 @@ def write_panorama(panorama: Panorama, folder: Path) -> list[Path]:
     with atomic_path(paths[0]) as temporary:
         np.savez_compressed(temporary, is_metric=np.asarray(panorama.is_metric), **present)
     with atomic_path(paths[1]) as temporary:
-        Image.fromarray(colour_depth(panorama.distance)).save(temporary, format="PNG")
+        shown = (
+            panorama.distance if panorama.sky is None else np.where(panorama.sky, np.float32(np.inf), panorama.distance)
+        )
+        Image.fromarray(colour_depth(shown)).save(temporary, format="PNG")
     return paths

@@ -18,7 +18,7 @@ _QUALITY = 95
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Colours by inverse depth: near is dark red, far and unknown are violet.
+    """Colours by inverse depth: near is dark red, far is violet; what has no depth (masked out, padded) is grey.
 
     Attributes:
         shared_range: one range of colours for all views, as for the frames of a video; else each view has its own.
@@ -43,13 +43,15 @@ def export(prediction: Prediction, folder: Path, options: Options) -> list[Path]
     from depth_anything_3.types.prediction import known_depth
 
     assert prediction.processed_images is not None
-    shared = inverse_limits(known_depth(prediction)) if options.shared_range else None
-    paths = [folder / name for name in planned_files(len(prediction.depth), options)]
-    for path, image, depth in zip(paths, prediction.processed_images, known_depth(prediction), strict=True):
+    maps = known_depth(prediction)
+    shared = inverse_limits(maps) if options.shared_range else None
+    unit, holes = " m" if prediction.is_metric else "", not (np.isfinite(maps) & (maps > 0)).all()
+    paths = [folder / name for name in planned_files(len(maps), options)]
+    for path, image, depth in zip(paths, prediction.processed_images, maps, strict=True):
         limits = shared or inverse_limits(depth)
         parts = [image, colour_depth(depth, limits)]
         if options.colour_bar:
-            parts.append(colour_bar(len(depth), limits, " m" if prediction.is_metric else ""))
+            parts.append(colour_bar(len(depth), limits, unit, unknown=holes))
         pair = np.concatenate(parts, axis=1)
         with atomic_path(path) as temporary:
             Image.fromarray(pair).save(temporary, format="JPEG", quality=_QUALITY)

@@ -22,6 +22,7 @@ class Arrays:
     """The arrays of a prediction, see :class:`~depth_anything_3.types.prediction.Prediction`."""
 
     depth: npt.NDArray[np.float32]
+    valid: npt.NDArray[np.bool_] | None
     image: npt.NDArray[np.uint8]
     conf: npt.NDArray[np.float32] | None
     extrinsics: npt.NDArray[np.float32] | None
@@ -40,6 +41,7 @@ def read_arrays(path: Path) -> Arrays:
         found = {name: file[name] for name in file.files}
     return Arrays(
         depth=found["depth"],
+        valid=found.get("valid"),
         image=found["image"],
         conf=found.get("conf"),
         extrinsics=found.get("extrinsics"),
@@ -49,8 +51,9 @@ def read_arrays(path: Path) -> Arrays:
 
 
 def depth_picture(arrays: Arrays, view: int) -> npt.NDArray[np.uint8]:
-    """(H, W, 3) colours of the depth of one view: red near, violet far."""
-    return colour_depth(arrays.depth[view])
+    """(H, W, 3) colours of the depth of one view: red near, violet far, grey where there is none."""
+    depth = arrays.depth[view]
+    return colour_depth(depth if arrays.valid is None else np.where(arrays.valid[view], depth, np.float32(np.nan)))
 
 
 def confidence_picture(arrays: Arrays, view: int) -> npt.NDArray[np.uint8] | None:

@@ -95,7 +95,9 @@ class DepthAnything3(nn.Module):
         config: its configuration.
         process_res: side in pixels that :meth:`inference` scales images to unless told otherwise: 504 for published
             networks, less for those that were trained on smaller pictures.
-        origin: ``source``, ``revision`` and, where known, ``licence`` of the weights; empty for random ones.
+        origin: ``source``, ``revision`` and, where known, ``licence`` of the weights, or of those on this disk the name
+            of their folder and a fingerprint, see :class:`~depth_anything_3.zoo.checkpoints.Checkpoint`; empty for
+            random ones.
         metric_res: longest side in pixels at which its metres are right, where they depend on it; see
             :class:`~depth_anything_3.types.options.InferOptions`.
         confidence_maps: what its confidence is worth, or None where that was not measured.
@@ -174,9 +176,7 @@ class DepthAnything3(nn.Module):
         warn_on_load(checkpoint.card)
         model = cls.__new__(cls)
         model._set_up(build_network(checkpoint), checkpoint.model_name, checkpoint.config, device, dtype)
-        model.origin = {"source": checkpoint.source, "revision": checkpoint.revision}
-        if checkpoint.card is not None:
-            model.origin["licence"] = checkpoint.card.licence
+        model.origin = checkpoint.origin
         model.process_res, model.camera_sigma = checkpoint.process_res, checkpoint.camera_sigma
         model.metric_res, model.confidence_maps = checkpoint.metric_res, checkpoint.confidence_maps
         return model

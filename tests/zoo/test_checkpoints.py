@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import warnings
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,17 @@ def test_a_folder(tiny_saved: Path) -> None:
     assert [file.path for file in checkpoint.weights] == [tiny_saved / "model.safetensors"]
     assert checkpoint.card is None and checkpoint.revision is None
     assert resolve(str(tiny_saved)) == checkpoint
+
+
+def test_files_are_told_what_the_weights_are_and_not_where_they_lie(tiny_saved: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(tiny_saved, tmp_path / "elsewhere" / tiny_saved.name))
+    here, there = resolve(tiny_saved).origin, resolve(copy).origin
+    assert here == there and here["source"] == tiny_saved.name and len(here["weights"] or "") == 16
+    weights = bytearray((copy / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (copy / "model.safetensors").write_bytes(weights)
+    assert resolve(copy).origin["weights"] != here["weights"]
+    assert resolve("bundled").origin["source"] == "da3-tiny"
 
 
 def test_a_revision_has_no_effect_on_a_local_folder_and_says_so(tiny_saved: Path) -> None:

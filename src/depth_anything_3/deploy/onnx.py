@@ -272,7 +272,7 @@ def _side_car(
     return {
         "format": "depth-anything-3 onnx 1",
         "model": model.model_name,
-        "weights": {**model.origin, "source": _public_name(model.origin.get("source"))},
+        "weights": model.origin,
         "options": asdict(options),
         "opset": OPSET,
         "input": {
@@ -292,8 +292,3 @@ def _side_car(
         "parity": {name: [asdict(d) for d in each] for name, each in report.parity.items()},
         "parity_int8": {name: [asdict(d) for d in each] for name, each in report.parity_int8.items()},
     }
-
-
-def _public_name(source: str | None) -> str | None:
-    """A hub id as it is; of a folder or file its name alone, for the rest tells of this computer."""
-    return Path(source).name if source is not None and Path(source).exists() else source

@@ -34,6 +34,7 @@ from depth_anything_3.zoo.identify import (
 )
 from depth_anything_3.zoo.weights import (
     WeightFile,
+    fingerprint,
     load_strictly,
     metadata_of,
     save_weights,
@@ -90,6 +91,18 @@ class Checkpoint:
     camera_sigma: tuple[float, float] = CAMERA_SIGMA
     metric_res: int | None = None
     confidence_maps: ConfidenceMaps | None = None
+
+    @property
+    def origin(self) -> dict[str, str | None]:
+        """Where the weights come from, for files that others may read: ``source``, ``revision`` and, where known,
+        ``licence``. Of what is on this disk the name alone, and in ``weights`` its
+        :func:`~depth_anything_3.zoo.weights.fingerprint`: the rest of the path is nobody's business, and differs
+        between machines."""
+        found: dict[str, str | None] = {"source": self.source, "revision": self.revision}
+        path = Path(self.source)
+        if path.exists():
+            found |= {"source": path.resolve().name, "weights": fingerprint(self.weights)}
+        return found if self.card is None else {**found, "licence": self.card.licence}
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ module under four names; files store it once, under level 0.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import threading
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 PREFIX = "model."
 Shapes = dict[str, tuple[int, ...]]
 
+_BLOCK, _BLOCKS = 1 << 16, 64  # bytes, and how many of a file a fingerprint is made of
 _ALIAS = re.compile(r"(^|\.)(head\.scratch\.output_conv2_aux)\.[123]\.(2\.(?:weight|bias))$")
 _FLOATS = {"F16", "BF16", "F32", "F64"}
 _LISTED = 20
@@ -76,6 +78,24 @@ def metadata_of(path: Path) -> dict[str, str]:
     """The text entries in the header of a safetensors file."""
     with _opened(path, "np") as file:
         return dict(file.metadata() or {})
+
+
+def fingerprint(files: Iterable[WeightFile]) -> str:
+    """16 hexadecimal digits that tell weights apart, wherever their files lie and whatever these are called.
+
+    The SHA-256 of the size of each file and of 64 KiB blocks of it: the beginning, where names and shapes stand, and
+    63 more that are evenly spread up to the end. Training changes nearly every number, and so it changes these; reading
+    all of many gigabytes would take seconds.
+    """
+    total = hashlib.sha256()
+    for path in (file.path for file in files):
+        size = path.stat().st_size
+        total.update(size.to_bytes(8, "little"))
+        with path.open("rb") as file:
+            for number in range(_BLOCKS):
+                file.seek(max(size - _BLOCK, 0) * number // (_BLOCKS - 1))
+                total.update(file.read(_BLOCK))
+    return total.hexdigest()[:16]
 
 
 def alias_target(key: str) -> str | None:

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from support.synthetic_views import SIZE, random_views
 
+from depth_anything_3.refine import focal
 from depth_anything_3.refine.features import Features
 from depth_anything_3.refine.focal import common_focal
-from depth_anything_3.refine.view_graph import connect_views
+from depth_anything_3.refine.view_graph import ViewPair, connect_views
 
 
 def _moved(points: np.ndarray, turn: float, shift: tuple[float, float, float], noise: float) -> list[Features]:
@@ -37,10 +38,24 @@ def test_the_pairs_find_the_focal_length_whatever_the_prior_says(wrong: float) -
     assert common_focal(pairs, views.features, lenses, 640, 0.5) * wrong == pytest.approx(1.0, abs=0.06)
 
 
-def test_without_pairs_a_sure_prior_stands_and_an_unsure_one_moves_to_ordinary_lenses() -> None:
-    lenses = _lenses(1800.0)
-    assert common_focal([], [], lenses, 640, 0.01) == pytest.approx(1.0, abs=0.03)
-    assert 640 < 1800 * common_focal([], [], lenses, 640, 2.0) < 900
+@pytest.mark.parametrize("noise", [0.0, 0.3])
+def test_pictures_taken_without_moving_and_none_leave_the_prior_as_it_is(noise: float) -> None:
+    rng = np.random.default_rng(4)
+    views = _moved(rng.uniform((-2, -1.5, 3), (2, 1.5, 9), (300, 3)), 0.0, (0.0, 0.0, 0.0), noise)
+    fundamental = np.cross(np.eye(3), [1.0, 2.0, 3.0])
+    still = ViewPair(views=(0, 1), indices=np.tile(np.arange(300)[:, None], 2), fundamental=fundamental)
+    for pairs in ([], [still]):
+        assert common_focal(pairs, views, _lenses(400.0), 640, 0.5) == 1.0
+
+
+def test_where_a_pair_says_nothing_an_unsure_prior_moves_to_ordinary_lenses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a rectified stereo pair does; a sure one stands."""
+    monkeypatch.setattr(focal, "_cost", lambda pair, features, lenses, factors: np.zeros(len(factors)))
+    points = np.random.default_rng(4).uniform((-2, -1.5, 3), (2, 1.5, 9), (30, 3))
+    views = _moved(points, 0.0, (-0.5, 0.0, 0.0), 0.0)
+    pair = ViewPair(views=(0, 1), indices=np.tile(np.arange(30)[:, None], 2), fundamental=np.eye(3))
+    assert common_focal([pair], views, _lenses(1800.0), 640, 0.01) == pytest.approx(1.0, abs=0.03)
+    assert 640 < 1800 * common_focal([pair], views, _lenses(1800.0), 640, 2.0) < 900
 
 
 @pytest.mark.parametrize("prior", [450.0, 600.0])

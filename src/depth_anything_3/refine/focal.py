@@ -38,7 +38,8 @@ def common_focal(
     sigma: float,
 ) -> float:
     """The factor on all focal lengths that the matches of the pairs and the prior agree on: the mean over what they
-    leave open, in logarithms.
+    leave open, in logarithms. 1 where nothing connects the views, or nothing moved between them: then there is nothing
+    to set against the prior.
 
     Beside the prior stands that most lenses are ordinary, which matters where the prior is unsure.
 
@@ -49,6 +50,8 @@ def common_focal(
         longer_side: of the images in pixels.
         sigma: standard deviation of the logarithm of the prior's focal lengths.
     """
+    if not any(_moved(pair, features) for pair in pairs):
+        return 1.0
     middle = float(np.exp(np.log(intrinsics[:, [0, 1], [0, 1]]).mean()))
     ordinary, width = float(np.log(_ORDINARY[0] * longer_side / middle)), _ORDINARY[1]
     together = 1 / np.hypot(1 / sigma, 1 / width)
@@ -69,6 +72,12 @@ def _asked(pairs: Sequence[ViewPair]) -> list[ViewPair]:
     ranked = sorted(pairs, key=lambda pair: -pair.support)
     safe = max(sum(pair.support >= SAFE_MATCHES for pair in ranked), _ASKED)
     return [ranked[i] for i in np.linspace(0, safe - 1, _ASKED).astype(int)]
+
+
+def _moved(pair: ViewPair, features: Sequence[Features]) -> bool:
+    """Whether half of the matches are in another place, as far as keypoints tell."""
+    first, second = pair.matched(features)
+    return len(first) > 0 and bool(np.median(np.linalg.norm(second - first, axis=1)) > EPIPOLAR_PX)
 
 
 def _cost(pair: ViewPair, features: Sequence[Features], intrinsics: Array, factors: Array) -> Array:

@@ -89,8 +89,8 @@ class DepthAnything3(nn.Module):
     Attributes:
         model: the network.
         fast: on the CPU, :meth:`inference` and :meth:`depth` run a twin of the network that gives the same numbers, to
-            rounding, in less time and memory; False runs the network as it stands, with whatever hooks hang on its
-            modules. See :mod:`depth_anything_3.model.fast`.
+            rounding, in less time and memory. False, or a forward hook on any of its modules, runs the network as it
+            stands. See :mod:`depth_anything_3.model.fast`.
         model_name: the preset's name.
         config: its configuration.
         process_res: side in pixels that :meth:`inference` scales images to unless told otherwise: 504 for published

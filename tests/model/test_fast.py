@@ -6,6 +6,7 @@ The first view is the reference: which one would be chosen is a matter of roundi
 from __future__ import annotations
 
 import copy
+import threading
 from collections.abc import Callable
 
 import numpy as np
@@ -16,6 +17,7 @@ from torch import nn
 
 from depth_anything_3.api import DepthAnything3
 from depth_anything_3.model import fast
+from depth_anything_3.model.attention_tap import tapped
 from depth_anything_3.model.chunking import Chunking
 from depth_anything_3.model.da3 import DepthAnything3Net, NestedDepthAnything3Net
 from depth_anything_3.model.dinov2.dinov2 import DinoV2
@@ -167,3 +169,16 @@ def test_inference_takes_the_twin_unless_told_not_to(monkeypatch: pytest.MonkeyP
     quick = model.inference(pictures(2), process_res=56)
     assert made == [torch.float32]
     torch.testing.assert_close(torch.tensor(quick.depth), torch.tensor(slow.depth))
+    called = []
+    handle = model.model.backbone.pretrained.blocks[1].mlp.register_forward_hook(lambda *_: called.append(1))
+    model.inference(pictures(2), process_res=56)
+    assert called and made == [torch.float32], "hooks hang on the network, and it runs itself"
+    handle.remove()
+    with tapped(model.model.backbone.pretrained, [3]) as taps:
+        thread = threading.Thread(target=model.inference, args=(pictures(2),), kwargs={"process_res": 56})
+        thread.start()
+        thread.join()
+        assert taps[0].queries is None, "another thread's"
+        model.inference(pictures(2), process_res=56)
+        assert taps[0].queries is not None
+    assert len(called) == 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
@@ -58,7 +57,7 @@ class ModelPredictor:
         more: dict[str, Any] = {} if self.refine is None else {"refine": self.refine}
         matched = self.cameras == "matches" and extrinsics is None and len(images) > 1
         blocks = MATCHING_BLOCKS if matched else ()
-        with _as_it_stands(self.model, matched), tapped(_across_views(self.model), blocks) as taps:
+        with tapped(_across_views(self.model), blocks) as taps:
             prediction = self.model.inference(
                 images,
                 extrinsics=extrinsics,
@@ -93,17 +92,6 @@ class ModelPredictor:
         )
         assert prediction.gaussians is not None
         return draw(prediction.gaussians, targets.extrinsics, targets.intrinsics, targets.size)
-
-
-@contextmanager
-def _as_it_stands(model: DepthAnything3, wanted: bool) -> Iterator[None]:
-    """Run the network itself for as long as the context lasts: its twin reports no attention."""
-    fast = model.fast
-    model.fast = fast and not wanted
-    try:
-        yield
-    finally:
-        model.fast = fast
 
 
 def _reference(wanted: str, matched: bool, images: Sequence[object], extrinsics: Floats | None) -> str:

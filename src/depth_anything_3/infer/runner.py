@@ -17,7 +17,7 @@ from depth_anything_3.errors import Cancelled
 from depth_anything_3.infer.cameras import normalise_extrinsics
 from depth_anything_3.infer.plan import MemoryPlan, is_out_of_memory, leaner, plan_memory, planned
 from depth_anything_3.model.da3 import NestedDepthAnything3Net, Network
-from depth_anything_3.model.fast import Twins, has_twin, head_views
+from depth_anything_3.model.fast import Twins, has_twin, head_views, hooked
 from depth_anything_3.types.inputs import ModelInputs
 from depth_anything_3.types.options import InferOptions
 from depth_anything_3.types.output import NetOutput
@@ -63,10 +63,12 @@ def run_network(
         plan: how to run it; None chooses what fits ``options.max_memory``, or the machine. ``memory_plan`` of the
             output says what it was.
         fast: on the CPU, run the network's twin (:mod:`depth_anything_3.model.fast`): the same numbers, to rounding.
+            A network with forward hooks on its modules runs itself, and calls them.
 
     Raises:
         InputError: nothing fits into the memory.
     """
+    fast = fast and not hooked(net)
     twin = fast and device.type == "cpu" and has_twin(dtype)
     views, image_hw = len(scenes) * len(scenes[0].images), scenes[0].images.shape[2:]
     gaussians = options.infer_gs and options.gs_source == "head"

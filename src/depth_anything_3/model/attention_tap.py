@@ -5,6 +5,7 @@ Letters: B scenes, N views, A heads, n tokens of all views, C channels of a head
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -16,7 +17,10 @@ from depth_anything_3.model.dinov2.vision_transformer import DinoVisionTransform
 
 
 class AttentionTap:
-    """Queries and keys of one block's attention, each (batch, A, n, C), after normalisation and before rotation."""
+    """Queries and keys of one block's attention, each (batch, A, n, C), after normalisation and before rotation.
+
+    Those of runs of the thread that made it; what other threads run is not heard.
+    """
 
     def __init__(self, block: nn.Module) -> None:
         self.queries: Tensor | None = None
@@ -28,8 +32,11 @@ class AttentionTap:
         ]
 
     def _keep(self, name: str) -> Callable[[nn.Module, object, Tensor], None]:
+        listener = threading.get_ident()
+
         def hook(module: nn.Module, inputs: object, output: Tensor) -> None:
-            setattr(self, name, output)
+            if threading.get_ident() == listener:
+                setattr(self, name, output)
 
         return hook
 

@@ -52,6 +52,11 @@ def has_twin(dtype: torch.dtype) -> bool:
     return dtype == torch.float32
 
 
+def hooked(net: Network) -> bool:
+    """Whether forward hooks hang on a network: they are called on its own modules, which a twin does not run."""
+    return any(module._forward_hooks or module._forward_pre_hooks for module in net.modules())
+
+
 def head_views(pixels: int) -> int:
     """How many views of a size in pixels the head of a twin takes at once, at most."""
     return max(1, _HEAD_PIXELS // pixels)

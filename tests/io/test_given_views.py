@@ -10,7 +10,7 @@ import pytest
 from PIL import ExifTags, Image
 from support import camera_files as files
 
-from depth_anything_3.errors import CameraFileError, InputError
+from depth_anything_3.errors import CameraFileError, ImageError, InputError
 from depth_anything_3.geometry.distortion import rays_through, through_lens
 from depth_anything_3.io.cameras.cameras_json import write_cameras
 from depth_anything_3.io.cameras.fields_of_view import focal_from_exif
@@ -223,6 +223,15 @@ def test_field_of_view(photos: Path) -> None:
         open_views(photos, intrinsics="180deg")
     with pytest.raises(InputError, match=r"--intrinsics: got 60 \(no such file\).*\(valid: a file, .* 60deg, exif\)"):
         open_views(photos, intrinsics="60")
+
+
+def test_all_photos_without_a_header_are_named(photos: Path) -> None:
+    for name in ("y.png", "z.png"):
+        (photos / name).write_bytes(b"")
+    with pytest.raises(
+        ImageError, match=r"2 of 5 that cannot be used \(image\[3\]: .*y\.png .*; image\[4\]: .*z\.png "
+    ):
+        open_views(photos, intrinsics="60deg")
 
 
 def test_given_intrinsics_win_over_those_of_the_poses(photos: Path, tmp_path: Path) -> None:

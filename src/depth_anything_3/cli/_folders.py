@@ -32,7 +32,8 @@ def check_folder(
         planned: the files that will be written, relative to it.
         overwrite: whether files of an earlier result may be replaced: those that ``exports.json`` lists.
         own: those of the planned files that this list leaves out; they are ours where ``exports.json`` is.
-        begun: whether the folder holds a result that was begun: all planned files are ours, and may be replaced.
+        begun: whether the folder holds a result that was begun: all planned files are ours, and may be replaced by
+            going on with it, or, with ``overwrite``, by another one.
 
     Raises:
         InputError: the folder is a file or lies in one, or in a folder where one may not write; it holds files, and
@@ -48,7 +49,9 @@ def check_folder(
         raise InputError("--export-dir", f"{folder}, where {existing} may not be written", "a folder that may be")
     if not folder.is_dir() or not any(folder.iterdir()):
         return
-    if not (overwrite or begun):
+    if begun and not overwrite:
+        return
+    if not overwrite:
         raise InputError("--export-dir", f"{folder}, which holds files", "an empty or new folder, or --overwrite")
     earlier = files_of_result(folder)
     ours = set() if earlier is None else {*earlier, *own, MANIFEST}

@@ -84,9 +84,9 @@ class Photos:
         return self.views.intrinsics is not None
 
     def sizes(self) -> list[Size]:
-        from depth_anything_3.io.images import image_size
+        from depth_anything_3.io.cameras.fitting import read_headers
 
-        return [image_size(path, index=i) for i, path in enumerate(self.views.photos)]
+        return [header.size for header in read_headers(self.views.photos)]
 
     def __len__(self) -> int:
         return len(self.views.photos)

@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from depth_anything_3.errors import ImageError, InputError
 from depth_anything_3.geometry.conventions import extrinsics_from
-from depth_anything_3.io.images import ImageSource, LensPhoto, decode_image, undistorted_mask
+from depth_anything_3.io.images import ImageSource, LensPhoto, decode_image, raise_together, undistorted_mask
 from depth_anything_3.io.masks import MaskSource, as_mask_list, decode_mask
 from depth_anything_3.io.sources import as_image_list
 from depth_anything_3.types.inputs import Anchors, ModelInputs, ResizeRecord
@@ -34,7 +34,6 @@ from depth_anything_3.types.options import (
 )
 
 MAX_ASPECT_RATIO = 20
-_MOST_TOLD = 10  # images that cannot be used, by name
 """Longest side over shortest side of an image that is still accepted."""
 
 MATRIX_TOLERANCE = 1e-3
@@ -311,19 +310,8 @@ def _resize_all(
                 on_image(len(done), len(sources))
     finally:
         executor.shutdown(cancel_futures=True)
-    if wrong:
-        raise wrong[0] if len(wrong) == 1 else _together(wrong, len(sources)) from wrong[0]
+    raise_together(wrong, len(sources))
     return done
-
-
-def _together(errors: Sequence[ImageError], count: int) -> ImageError:
-    """One error that names each image of so many that cannot be used, and why; of many, the first ones."""
-    told = [f"{error.argument}: {error.got}" for error in errors[:_MOST_TOLD]]
-    if len(errors) > len(told):
-        told.append(f"and {len(errors) - len(told)} more")
-    expected = "; ".join(dict.fromkeys(error.expected for error in errors))
-    others = dict.fromkeys(name for error in errors for name in error.alternatives)
-    return ImageError("image", f"{len(errors)} of {count} that cannot be used ({'; '.join(told)})", expected, others)
 
 
 def _resize_one(

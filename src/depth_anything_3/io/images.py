@@ -7,7 +7,7 @@ import os
 import struct
 import threading
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache
@@ -62,6 +62,7 @@ HEIF_EXTENSIONS = frozenset({".heic", ".heif", ".hif"})
 Pixels = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
 
+_MOST_TOLD = 10
 _ORIENTATION_TAG = 0x0112
 _EXIF_BLOCK = 0x8769
 
@@ -195,6 +196,25 @@ def undistorted_mask(mask: Mask, photo: LensPhoto) -> Mask:
     """A mask (H, W) of a photo as taken, on the photo without distortion."""
     shades = np.repeat(mask[:, :, None].astype(np.uint8) * np.uint8(255), 3, axis=2)
     return np.asarray(undistort_image(shades, photo.intrinsics, photo.lens, photo.target)[:, :, 0] >= 128)
+
+
+def raise_together(errors: Sequence[ImageError], count: int) -> None:
+    """Raise what is wrong with some of ``count`` images as one error; nothing where there is none.
+
+    Raises:
+        ImageError: the error, or one that names each image and what is wrong with it; of many, the first ten.
+    """
+    if not errors:
+        return
+    if len(errors) == 1:
+        raise errors[0]
+    told = [f"{error.argument}: {error.got}" for error in errors[:_MOST_TOLD]]
+    if len(errors) > len(told):
+        told.append(f"and {len(errors) - len(told)} more")
+    got = f"{len(errors)} of {count} that cannot be used ({'; '.join(told)})"
+    expected = "; ".join(dict.fromkeys(error.expected for error in errors))
+    alternatives = dict.fromkeys(name for error in errors for name in error.alternatives)
+    raise ImageError("image", got, expected, alternatives) from errors[0]
 
 
 def image_size(path: str | os.PathLike[str], *, index: int) -> tuple[int, int]:

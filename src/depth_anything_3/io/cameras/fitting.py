@@ -12,9 +12,9 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import numpy.typing as npt
 
-from depth_anything_3.errors import CameraFileError
+from depth_anything_3.errors import CameraFileError, ImageError
 from depth_anything_3.geometry.distortion import turned_lens
-from depth_anything_3.io.images import ImageHeader, read_header
+from depth_anything_3.io.images import ImageHeader, raise_together, read_header
 from depth_anything_3.types.cameras import Cameras, Lens
 
 TIME_TOLERANCE = 0.02
@@ -191,9 +191,17 @@ def _fits(size: tuple[int, int], wanted: tuple[int, int]) -> bool:
 
 
 def read_headers(photos: Sequence[Path]) -> list[ImageHeader]:
-    """Headers of the photos, in order."""
-    known: dict[Path, ImageHeader] = {}  # the frames of a video share theirs
+    """Headers of the photos, in order.
+
+    Raises:
+        ImageError: some cannot be read; see :func:`~depth_anything_3.io.images.raise_together`.
+    """
+    known: dict[Path, ImageHeader | ImageError] = {}  # the frames of a video share theirs
     for i, photo in enumerate(photos):
         if photo not in known:
-            known[photo] = read_header(photo, index=i)
-    return [known[photo] for photo in photos]
+            try:
+                known[photo] = read_header(photo, index=i)
+            except ImageError as error:
+                known[photo] = error
+    raise_together([entry for entry in known.values() if isinstance(entry, ImageError)], len(photos))
+    return [entry for photo in photos if isinstance(entry := known[photo], ImageHeader)]

@@ -11,13 +11,17 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 from support.stream_runs import MAPPER, OPTIONS, WORLD
+from support.videos import write_video
 
 import depth_anything_3.infer.runner as runner
 from depth_anything_3 import DepthAnything3
+from depth_anything_3.export._camera_files import export_cameras
+from depth_anything_3.io.images import decode_image
 from depth_anything_3.metrics.trajectory import trajectory_errors
 from depth_anything_3.stream.reconstructor import StreamingReconstructor
 from depth_anything_3.stream.sources import open_source
 from depth_anything_3.synth.oracle import Oracle, OracleErrors, OracleModel, frame_of_picture, frame_picture
+from depth_anything_3.types.cameras import Cameras, Lens
 from depth_anything_3.types.options import PreprocessOptions, StreamOptions
 from depth_anything_3.types.prediction import Prediction
 
@@ -150,3 +154,44 @@ def test_masks_and_times_come_with_the_photos(tmp_path: Path) -> None:
         mask = stream.prepare(frames[1]).mask
         assert mask is not None and mask[-1].all() and not mask[0].any()
         assert stream.prepare(frames[0]).mask is None
+
+
+def test_a_video_comes_with_lenses_poses_and_masks(tmp_path: Path) -> None:
+    clip, masks = write_video(tmp_path / "clip.mp4", 6, size=(48, 64)), tmp_path / "masks"
+    masks.mkdir()
+    kept = np.zeros((48, 64), np.uint8)
+    kept[24:] = 255
+    Image.fromarray(kept).save(masks / "clip_000003.png")
+    plain = list(open_source(clip).frames())
+    assert [frame.intrinsics is None for frame in plain] == [True] * 6
+    (tmp_path / "path.txt").write_text("".join(f"{i / 10} {i} 0 0 0 0 0 1\n" for i in range(6)))
+    source = open_source(clip, poses=tmp_path / "path.txt", intrinsics="60deg", masks=masks)
+    frames = list(source.frames(2))
+    assert source.total == 6 and len(frames) == 4
+    for number, frame in enumerate(frames, 2):
+        assert frame.intrinsics is not None and frame.extrinsics is not None
+        np.testing.assert_array_equal(frame.image, plain[number].image)
+        np.testing.assert_allclose(frame.intrinsics[0, 0], 32 / np.tan(np.radians(30)))
+        np.testing.assert_allclose(frame.extrinsics[:, 3], [-number, 0, 0], atol=1e-9)
+        assert frame.intrinsics_origin == "fov" and frame.timestamp == pytest.approx(number / 10)
+        assert (frame.mask is None) == (number != 3)
+    with StreamingReconstructor(OracleModel(Oracle(world=WORLD)), OPTIONS) as stream:
+        mask = stream.prepare(frames[1]).mask
+        assert mask is not None and mask[-1].all() and not mask[0].any()
+
+
+def test_a_video_through_a_lens_is_straightened(tmp_path: Path) -> None:
+    clip = write_video(tmp_path / "clip.mp4", 3, size=(48, 64))
+    lens = Lens("OPENCV", (-0.2, 0.0, 0.0, 0.0))
+    bent = Cameras(
+        intrinsics=np.tile([[50.0, 0, 32], [0, 50, 24], [0, 0, 1]], (3, 1, 1)),
+        extrinsics=np.tile(np.eye(3, 4), (3, 1, 1)),
+        sizes=np.tile([48, 64], (3, 1)),
+        names=tuple(f"clip_{i:06d}.png" for i in range(3)),
+        lenses=(lens,) * 3,
+    )
+    known = export_cameras(bent, tmp_path / "lens", ["cameras"])[0]
+    (frame, *_) = open_source(clip, intrinsics=known).frames(1)
+    (plain, *_) = open_source(clip).frames(1)
+    straight = decode_image(frame.image, index=0, alpha="composite").pixels
+    assert straight.shape == (48, 64, 3) and not np.array_equal(straight, plain.image)

@@ -6,7 +6,7 @@ import os
 import re
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from depth_anything_3.io.cameras.fields_of_view import intrinsics_from_exif, int
 from depth_anything_3.io.cameras.fitting import at_sizes_of, cameras_of, read_headers
 from depth_anything_3.io.images import ImageHeader, ImageSource, LensPhoto
 from depth_anything_3.io.sources import list_images, natural_key, take_photos, video_views
-from depth_anything_3.io.video import VideoFrame, is_video
+from depth_anything_3.io.video import VideoFrame, is_video, iterate_video
 from depth_anything_3.types.cameras import Cameras
 from depth_anything_3.types.options import FolderOptions, IntrinsicsOrigin, VideoOptions
 
@@ -57,6 +57,7 @@ def open_views(
     options: FolderOptions | None = None,
     video: VideoOptions | None = None,
     model: str | os.PathLike[str] | None = None,
+    pixels: bool = True,
     argument: str = "INPUT",
 ) -> GivenViews:
     """Photos with the cameras that came with them.
@@ -72,6 +73,7 @@ def open_views(
             ``max_frames`` of ``video``.
         video: which frames of a video to take; see :func:`~depth_anything_3.io.sources.video_views`.
         model: which cameras lie in the folder ``path`` with their photos, where there are several.
+        pixels: False leaves the pictures of a video's frames empty, for those who decode it again, frame by frame.
         argument: the name by which the caller knows ``path``, for errors; the other two are called ``--poses`` and
             ``--intrinsics``.
 
@@ -82,7 +84,7 @@ def open_views(
     folder = Path(path)
     known: Cameras | None = None
     if is_video(folder) and folder.is_file():
-        taken = _frames_of(folder, _of_a_video(options, video), argument)
+        taken = _frames_of(folder, _of_a_video(options, video), argument, pixels=pixels)
     else:
         if video is not None:
             raise InputError("video", "options", f"None, because {folder} is no video")
@@ -126,8 +128,13 @@ class _Taken:
     times: tuple[float, ...] | None = None
 
 
-def _frames_of(file: Path, video: VideoOptions | None, argument: str) -> _Taken:
-    frames = video_views(file, video, argument=argument)
+def _frames_of(file: Path, video: VideoOptions | None, argument: str, *, pixels: bool) -> _Taken:
+    if pixels:
+        frames = video_views(file, video, argument=argument)
+    else:
+        empty = np.zeros((0, 0, 3), np.uint8)
+        every = iterate_video(file, **asdict(video or VideoOptions()), argument=argument)
+        frames = tuple(replace(frame, image=empty) for frame in every)
     names = tuple(Path(f"{frame.name}.png") for frame in frames)
     times = tuple(frame.timestamp for frame in frames)
     return _Taken(sources=frames, files=(file,) * len(frames), names=names, every=names, times=times)

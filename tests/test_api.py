@@ -542,3 +542,16 @@ def test_refinement_that_a_model_cannot_do_is_refused() -> None:
         mono.inference([photograph, photograph], refine="full")
     with pytest.raises(InputError, match="refine"):
         DepthAnything3.from_pretrained("bundled").inference([photograph], refine="best")  # type: ignore[arg-type]
+
+
+def test_one_photograph_and_its_lens_make_points_in_its_own_frame() -> None:
+    metric = DepthAnything3.from_pretrained("bundled/da3metric-tiny")
+    photograph, lens = np.full((56, 70, 3), 90, np.uint8), np.array([[60.0, 0, 35], [0, 60, 28], [0, 0, 1]])
+    alone = metric.inference([photograph], intrinsics=lens[None], process_res=70)
+    assert alone.extrinsics is not None and alone.is_metric
+    np.testing.assert_array_equal(alone.extrinsics, np.eye(3, 4)[None])
+    np.testing.assert_allclose(metric.depth([photograph] * 2, intrinsics=np.stack([lens] * 2), process_res=70)[1].depth,
+                               alone.depth, rtol=1e-5)  # fmt: skip
+    assert metric.inference([photograph], process_res=70).extrinsics is None
+    two = metric.inference([photograph] * 2, intrinsics=np.stack([lens] * 2), process_res=70)
+    assert two.extrinsics is None, "nothing says where they are to each other"

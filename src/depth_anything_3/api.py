@@ -391,7 +391,8 @@ class DepthAnything3(nn.Module):
             **_frames_to_render(render_exts, render_ixts, render_hw),
         }
         formats = _formats(export_dir is not None, str(export_format), general, export_kwargs)
-        check_exportable(formats, self.predicted_fields(options, with_intrinsics=intrinsics is not None))
+        known = self.predicted_fields(options, views=len(sources), with_intrinsics=intrinsics is not None)
+        check_exportable(formats, known)
 
         inputs = preprocess(
             sources,
@@ -793,12 +794,14 @@ class DepthAnything3(nn.Module):
                 why = "intrinsics are given" if with_intrinsics else f"{self.model_name} predicts no cameras"
                 warnings.warn(f"{name} has no effect: {why}", stacklevel=4)
 
-    def predicted_fields(self, options: InferOptions, *, with_intrinsics: bool = False) -> frozenset[str]:
+    def predicted_fields(
+        self, options: InferOptions, *, views: int | None = None, with_intrinsics: bool = False
+    ) -> frozenset[str]:
         """Names of the fields of :class:`Prediction` that an inference with these options will fill."""
         abilities = self.model.abilities
         cameras = "cameras" in abilities or (options.use_ray_pose and "rays" in abilities)
         present = {
-            "extrinsics": cameras,
+            "extrinsics": cameras or (with_intrinsics and views == 1),
             "intrinsics": cameras or with_intrinsics,
             "conf": "conf" in abilities or options.derive_confidence,
             "sky": "sky" in abilities,

@@ -55,7 +55,7 @@ def _run(*arguments: object) -> list[Path]:
 
 TAKEN = {
     "auto": ("photos", "--intrinsics", "60deg", *MODEL),
-    "image": ("photos/left.png", *METRIC, "--intrinsics", "60deg", "--export-format", "depth_raw"),
+    "image": ("photos/left.png", *METRIC, "--intrinsics", "60deg"),
     "images": ("photos", *MODEL, "--no-refine", "--export-format", "ply-depth_vis"),
     "video": ("clip.mp4", "--fps", "5", "--no-refine", *MODEL, "--export-format", "ply-tum"),
     "depth": ("clip.mp4", "photos", *METRIC, "--intrinsics", "60deg"),

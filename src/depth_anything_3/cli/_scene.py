@@ -247,7 +247,7 @@ def _judged(known: _Known, job: Job, size: Size) -> tuple[dict[str, object], Inf
     options = inference_options(job.scene, several=several)
     inference = replace(job.scene.inference, refine=options["refine"])
     model.check_options(inference, with_poses=material.with_poses, views=count)
-    fields = model.predicted_fields(inference, with_intrinsics=material.with_intrinsics)
+    fields = model.predicted_fields(inference, views=count, with_intrinsics=material.with_intrinsics)
     check_exportable(job.formats, fields)
     device = choose_device(job.scene.model.device)
     memory = plan_memory(

@@ -37,7 +37,7 @@ def to_prediction(output: NetOutput, inputs: ModelInputs, options: InferOptions,
     With given poses, intrinsics are the given ones, and pose and depth are brought together by a similarity: in the
     given frame and scale (``align_to_input_ext_scale``), or in the predicted one. Given intrinsics alone replace the
     predicted ones. Gaussians stay with the pixels of their view: they move with its camera, and their distances with
-    its depth.
+    its depth. Where a network has no cameras, a single view whose intrinsics are given is the world.
     """
     output = _constrained(output, inputs, options)
     placed = _placed(output, inputs, options)
@@ -54,7 +54,7 @@ def to_prediction(output: NetOutput, inputs: ModelInputs, options: InferOptions,
         sky_prob=None if score is None else np.clip(score, 0, 1),
         valid=valid if inputs.masks is None else valid & inputs.masks,
         conf=_optional(output.depth_conf),
-        extrinsics=placed.extrinsics,
+        extrinsics=np.eye(3, 4, dtype=np.float32)[None] if _is_the_world(placed, inputs) else placed.extrinsics,
         intrinsics=_optional(output.intrinsics) if intrinsics is None else intrinsics.astype(np.float32),
         processed_images=inputs.processed_images,
         gaussians=_following(output, placed, inputs),
@@ -67,6 +67,11 @@ def to_prediction(output: NetOutput, inputs: ModelInputs, options: InferOptions,
         memory_plan=output.memory_plan or "",
         ray_residual_deg=_ray_residuals(output, inputs),
     )
+
+
+def _is_the_world(placed: _Placed, inputs: ModelInputs) -> bool:
+    """Whether the only view has a lens and no pose, so that its depth makes points in its own frame."""
+    return placed.extrinsics is None and inputs.intrinsics is not None and len(inputs.intrinsics) == 1
 
 
 def _constrained(output: NetOutput, inputs: ModelInputs, options: InferOptions) -> NetOutput:

@@ -88,7 +88,9 @@ class ModelPredictor:
         (task,) = tasks
         request = replace(task.request, preprocess=_at(task.request, self.model.process_res))
         views, known = open_scene(task.images, task.files, request, self._settings.limits)
-        arguments = {**task.request.arguments(), **known, "export_format": self._formats(task.request)}
+        lens = known.get("intrinsics") is not None
+        formats = self._formats(task.request, views=len(views), with_intrinsics=lens)
+        arguments = {**task.request.arguments(), **known, "export_format": formats}
         if arguments["refine"] is None:
             several = len(views) > 1 and "cameras" in self.model.model.abilities
             arguments["refine"] = "full" if several else "off"
@@ -121,8 +123,9 @@ class ModelPredictor:
             export_all(prediction, task.folder, chosen, model=model.origin)
         return [summarise(prediction) for prediction in predictions]
 
-    def _formats(self, request: JobRequest) -> str:
-        cameras = "extrinsics" in self.model.predicted_fields(request.infer)
+    def _formats(self, request: JobRequest, *, views: int | None = None, with_intrinsics: bool = False) -> str:
+        fields = self.model.predicted_fields(request.infer, views=views, with_intrinsics=with_intrinsics)
+        cameras = "extrinsics" in fields
         return request.scene.export_format or ("mini_npz-glb" if cameras else "mini_npz-depth_vis")
 
     def _export_options(self, request: JobRequest) -> dict[str, Any]:

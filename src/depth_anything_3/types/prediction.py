@@ -47,7 +47,8 @@ class Prediction:
         sky: (N, H, W) bool, where ``sky_prob`` is at least 0.5; or None for models without a sky branch.
         conf: (N, H, W) float32 confidence, at least 1, or None for models without one. Sky in nested models is
             exactly 1, the lowest value.
-        extrinsics: (N, 3, 4) float32, or None for models without cameras.
+        extrinsics: (N, 3, 4) float32, or None for models without cameras; those make one view with given intrinsics
+            the world.
         intrinsics: (N, 3, 3) float32 in pixels of the processed images, or None.
         processed_images: (N, H, W, 3) uint8 RGB.
         gaussians: 3D Gaussians, or None.

@@ -257,6 +257,7 @@ def _judged(known: _Known, job: Job, size: Size) -> tuple[dict[str, object], Inf
         device=device,
         dtype=choose_dtype(device, job.scene.model.dtype),
         kept_features=len(inference.export_feat_layers),
+        poses=material.with_poses,
         gaussians=inference.infer_gs and inference.gs_source == "head",
         limit=None if inference.max_memory is None else int(inference.max_memory * 1e9),
     )

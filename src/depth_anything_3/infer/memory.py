@@ -15,7 +15,8 @@ import torch
 from depth_anything_3.model.chunking import WHOLE, Chunking
 from depth_anything_3.model.da3 import DepthAnything3Net, NestedDepthAnything3Net, Network
 from depth_anything_3.model.dinov2.layers import SwiGLU
-from depth_anything_3.model.fast import has_twin, head_views, holds_copies
+from depth_anything_3.model.fast import copied_parameters, has_twin, head_views
+from depth_anything_3.model.mapped import in_file
 from depth_anything_3.types.options import PATCH_SIZE
 
 _PROCESS = 338_000_000  # interpreter, torch and its kernels
@@ -35,29 +36,29 @@ def estimate_memory(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
     kept_features: int = 0,
+    poses: bool = False,
     fast: bool = True,
 ) -> int:
     """Predicted peak in bytes for one scene: of the process on the CPU, of the device's memory elsewhere.
 
     Args:
-        net: may be on the meta device.
+        net: may be on the meta device, as if it were mapped to a file.
         chunking: how much is done at once.
         dtype: precision of the transformer.
         kept_features: how many blocks' features are returned.
+        poses: whether given cameras condition the network.
         fast: whether the CPU runs the network's twin (:mod:`depth_anything_3.model.fast`).
     """
     device = torch.device(device)
     pixels = views * image_hw[0] * image_hw[1]
-    parameters = sum(p.numel() for p in net.parameters())
-    fixed = 4 * parameters
-    if dtype != torch.float32 and device.type != "cpu":  # autocast keeps copies of the weights, not so on the CPU
-        fixed += dtype.itemsize * parameters
-    fixed += _PROCESS + _INPUT_BYTES * pixels if device.type == "cpu" else 12 * pixels
     parts = [net.da3, net.da3_metric] if isinstance(net, NestedDepthAnything3Net) else [net]
     away = chunking.offload and device.type != "cpu"
     twin = fast and device.type == "cpu" and has_twin(dtype)
-    if twin and holds_copies(dtype):
-        fixed += dtype.itemsize * parameters
+    if device.type == "cpu":
+        fixed = _PROCESS + _INPUT_BYTES * pixels + sum(_weights(part, dtype, poses=poses, twin=twin) for part in parts)
+    else:  # autocast keeps copies of the weights, not so on the CPU
+        each = 4 + (dtype.itemsize if dtype != torch.float32 else 0)
+        fixed = 12 * pixels + each * _count(net)
     peaks = []
     for part in parts:
         stages = (
@@ -78,12 +79,14 @@ def most_views(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
     kept_features: int = 0,
+    poses: bool = False,
     fast: bool = True,
 ) -> int:
     """The most views of one scene, up to ``limit`` and at least 1, whose estimate fits ``budget`` bytes."""
 
     def needed(views: int) -> int:
-        how: dict[str, Any] = {"device": device, "dtype": dtype, "kept_features": kept_features, "fast": fast}
+        how: dict[str, Any] = {"device": device, "dtype": dtype, "kept_features": kept_features}
+        how |= {"poses": poses, "fast": fast}
         return estimate_memory(net, views, image_hw, chunking=chunking, **how)
 
     low, high = 1, max(limit, 1)
@@ -94,6 +97,19 @@ def most_views(
         else:
             high = middle - 1
     return low
+
+
+def _count(module: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _weights(net: DepthAnything3Net, dtype: torch.dtype, *, poses: bool, twin: bool) -> int:
+    """Weights in the memory of the host: of those in a file only what the network, and not a copy, reads."""
+    count, copied = _count(net), copied_parameters(net, dtype) if twin else 0
+    most = next(parameter for parameter in net.backbone.pretrained.blocks.parameters() if parameter.ndim == 2)
+    if most.is_meta or in_file(most):
+        count -= copied + (0 if poses or net.cam_enc is None else _count(net.cam_enc))
+    return 4 * count + dtype.itemsize * copied
 
 
 def _tokens(net: DepthAnything3Net, views: int, image_hw: tuple[int, int]) -> int:

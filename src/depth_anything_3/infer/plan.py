@@ -66,6 +66,7 @@ def planned(
     device: torch.device,
     dtype: torch.dtype,
     kept_features: int = 0,
+    poses: bool = False,
     fast: bool = True,
     limit: int | None = None,
 ) -> MemoryPlan:
@@ -75,7 +76,8 @@ def planned(
         InputError: no such step.
     """
     check_choice("step", step, tuple(STEPS))
-    how: dict[str, Any] = {"device": device, "dtype": dtype, "kept_features": kept_features, "fast": fast}
+    how: dict[str, Any] = {"device": device, "dtype": dtype, "kept_features": kept_features}
+    how |= {"poses": poses, "fast": fast}
     predicted = estimate_memory(net, views, image_hw, chunking=STEPS[step], **how)
     return MemoryPlan(step=step, predicted=predicted, limit=limit)
 
@@ -88,6 +90,7 @@ def plan_memory(
     device: torch.device,
     dtype: torch.dtype,
     kept_features: int = 0,
+    poses: bool = False,
     fast: bool = True,
     gaussians: bool = False,
     limit: int | None = None,
@@ -99,6 +102,7 @@ def plan_memory(
         views: of all scenes that run together.
         image_hw: height and width of the network images.
         kept_features: of how many blocks the features are returned.
+        poses: whether given cameras condition the network.
         fast: whether the CPU runs the network's twin, see :func:`~depth_anything_3.infer.runner.run_network`.
         gaussians: the Gaussian head, whose outputs are placed on the device, rules out offloading.
         limit: in bytes; None takes what the machine has free.
@@ -107,7 +111,8 @@ def plan_memory(
         InputError: nothing fits; the message says what would.
     """
     limit = free_memory(device) if limit is None else limit
-    how: dict[str, Any] = {"device": device, "dtype": dtype, "kept_features": kept_features, "fast": fast}
+    how: dict[str, Any] = {"device": device, "dtype": dtype, "kept_features": kept_features}
+    how |= {"poses": poses, "fast": fast}
     plans = []
     for step in _steps(device, gaussians):
         plans.append(planned(net, views, image_hw, step=step, limit=limit, **how))

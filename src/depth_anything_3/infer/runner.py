@@ -74,6 +74,7 @@ def run_network(
     gaussians = options.infer_gs and options.gs_source == "head"
     kept = len(options.export_feat_layers)
     size: dict[str, Any] = {"device": device, "dtype": dtype, "kept_features": kept, "fast": fast}
+    size["poses"] = scenes[0].extrinsics is not None or scenes[0].anchors is not None
     if plan is None:
         limit = None if options.max_memory is None else int(options.max_memory * 1e9)
         plan = plan_memory(net, views, image_hw, gaussians=gaussians, limit=limit, **size)

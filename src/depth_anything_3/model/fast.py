@@ -6,7 +6,10 @@
   weights that are laid out for it and hold LayerScale;
 * attention in bfloat16 is made of matrix products, a block of queries at a time (in float32 PyTorch's own is as good);
 * the dense head works on channels-last maps, narrows before it enlarges, and makes the full-size map, its largest
-  tensor, a few rows at a time.
+  tensor, a few rows at a time; before it, memory that the transformer has used goes back to the system.
+
+Copies are made from the file of a checkpoint, if that is where the weights are (:mod:`depth_anything_3.model.mapped`):
+then only what has no copy takes memory beside them.
 
 Everything else is the network's own code, which stays what it is measured against (``tests/model/test_fast.py``).
 
@@ -16,6 +19,7 @@ Letters: n tokens, C channels, V views, H W pixels of the network image, h w of 
 from __future__ import annotations
 
 import copy
+import ctypes
 import functools
 import threading
 import time
@@ -32,6 +36,7 @@ from depth_anything_3.model.da3 import DepthAnything3Net, NestedDepthAnything3Ne
 from depth_anything_3.model.dinov2.layers import Attention, Block, Mlp, SwiGLU
 from depth_anything_3.model.dpt import DPT, DPTTrunk, FusionBlock, resize
 from depth_anything_3.model.dualdpt import DualDPT
+from depth_anything_3.model.mapped import reread
 
 DTYPES = (torch.float32, torch.bfloat16)
 """Precisions that have a twin."""
@@ -67,6 +72,14 @@ def holds_copies(dtype: torch.dtype) -> bool:
     return dtype != torch.float32 or packing_pays()
 
 
+def copied_parameters(net: DepthAnything3Net, dtype: torch.dtype) -> int:
+    """How many values of parameters a twin has copies of; those of the convolutions only in another precision."""
+    if not holds_copies(dtype):
+        return 0
+    parts = (*net.backbone.pretrained.blocks, *(() if dtype == torch.float32 else (net.head,)))
+    return sum(parameter.numel() for part in parts for parameter in part.parameters())
+
+
 def fast_twin(net: Network, dtype: torch.dtype) -> Network:
     """A network that shares the parameters of ``net``, is for inference on the CPU alone, and runs without autocast.
 
@@ -80,6 +93,7 @@ def fast_twin(net: Network, dtype: torch.dtype) -> Network:
     twin = copy.deepcopy(net, shared).eval()
     for part in (twin.da3, twin.da3_metric) if isinstance(twin, NestedDepthAnything3Net) else (twin,):
         _hasten(part, dtype)
+    _release_heap()
     return twin
 
 
@@ -112,6 +126,25 @@ def _hasten(net: DepthAnything3Net, dtype: torch.dtype) -> None:
         if torch.backends.mkldnn.is_available() and isinstance(block, Block) and {*map(type, linear)} == {nn.Linear}:
             _fuse(block, dtype, packs=packs)
     net.head = _fast_head(net.head, dtype)
+    net.head.register_forward_pre_hook(_release_heap)
+
+
+def _release_heap(*_: object) -> None:
+    """Return to the system what the allocator keeps of tensors that are gone, if it is that of the GNU C library.
+
+    A stage that needs other sizes than the one before does not find them there.
+    """
+    trim = _malloc_trim()
+    if trim is not None:
+        trim(0)
+
+
+@functools.cache
+def _malloc_trim() -> Callable[[int], object] | None:
+    try:
+        return ctypes.CDLL(None).malloc_trim
+    except (AttributeError, OSError, TypeError):
+        return None
 
 
 def _fuse(block: Block, dtype: torch.dtype, *, packs: bool) -> None:
@@ -154,7 +187,8 @@ class FastLinear(nn.Module):
         gelu: bool = False,
     ) -> None:
         super().__init__()
-        weight, bias = linear.weight.detach(), linear.bias.detach()
+        weight, bias = reread(linear.weight) if pack else linear.weight, linear.bias.detach()
+        weight = weight.detach()
         if scale is not None:
             weight, bias = weight * scale.detach()[:, None], bias * scale.detach()
         self.weight, self.bias, self.dtype = weight.to(dtype), bias.to(dtype), dtype
@@ -248,7 +282,9 @@ class Conv(nn.Module):
         super().__init__()
         self.dtype = dtype
         if dtype != torch.float32:
-            conv = copy.deepcopy(conv).to(dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            weight = nn.Parameter(reread(conv.weight), requires_grad=False)  # type: ignore[arg-type]
+            conv = copy.deepcopy(conv, {id(conv.weight): weight})
+            conv = conv.to(dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.conv = conv
 
     def forward(self, x: Float[Tensor, "V c h w"]) -> Float[Tensor, "V c2 h2 w2"]:

@@ -5,8 +5,9 @@ usage: python benchmarks/forward.py [--presets da3-small] [--views 1 2 8] [--dty
 
 Seconds do not carry over between machines. The unit U is the time that the machine takes for one TFLOP of float32
 matrix products of 2048 x 2048 on the same threads, measured before and after every case; run it with nothing else
-running. Weights are seeded: speed does not depend on them. Each case runs in a process of its own, whose peak resident
-memory is reported beside what it was after loading.
+running. Weights are seeded: speed does not depend on them. Each case runs in a process of its own, which loads them
+from a checkpoint, as users do; its peak resident memory is reported beside what it was after loading. ``--runs 0``
+measures memory alone, with one run.
 
 ``stock`` is the network's own code, with autocast for bfloat16; ``fast`` is its twin for the CPU; ``onnx`` is what
 ``da3 export onnx`` makes of it, in onnxruntime on as many threads (its memory is not reported: the process has exported
@@ -126,6 +127,14 @@ def built(preset: str) -> Network:
     return network
 
 
+def written(preset: str, folder: Path) -> Path:
+    """A checkpoint of :func:`built`, written once."""
+    from depth_anything_3.zoo.checkpoints import save
+    from depth_anything_3.zoo.identify import config_of
+
+    return folder if folder.exists() else save(built(preset), folder, model_name=preset, config=config_of(preset))
+
+
 def in_onnxruntime(preset: str, images: torch.Tensor) -> Callable[[], object]:
     """The exported network, ready to run."""
     from depth_anything_3._optional import require
@@ -144,24 +153,30 @@ def in_onnxruntime(preset: str, images: torch.Tensor) -> Callable[[], object]:
     return lambda: session.run(None, {"images": images.numpy()})
 
 
-def measure(preset: str, views: int, dtype: str, path: str, runs: int) -> dict[str, object]:
+def measure(preset: str, views: int, dtype: str, path: str, runs: int, checkpoint: Path) -> dict[str, object]:
     """One case, in this process."""
     from depth_anything_3.model.chunking import WHOLE, Chunking
     from depth_anything_3.model.fast import fast_twin, head_views
+    from depth_anything_3.zoo.checkpoints import build_network, resolve
 
     precision, chunking = getattr(torch, dtype), WHOLE
-    network: Network = built(preset)
+    original = build_network(resolve(checkpoint))  # stays, as it does in an inference
+    network: Network = original  # type: ignore[assignment]
     loaded = peak_bytes()
     images = torch.randn(1, views, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
     autocast = path == "stock" and precision != torch.float32
     if path == "fast":
         network = fast_twin(network, precision)
-        chunking = Chunking(head_views=head_views(SIDE * SIDE))
+        chunking = Chunking(head_views=head_views(original, SIDE * SIDE))
 
     def forward() -> None:
         with torch.inference_mode(), torch.autocast("cpu", precision, enabled=autocast):
             network(images, chunking=chunking)
 
+    case = {"preset": preset, "views": views, "size": [SIDE, SIDE], "dtype": dtype, "path": path}
+    if runs == 0:
+        forward()
+        return {**case, "peak_rss_mb": round(peak_bytes() / 2**20), "loaded_rss_mb": round(loaded / 2**20)}
     run = forward if path != "onnx" else in_onnxruntime(preset, images)
     before = unit_seconds()
     seconds = median_seconds(run, runs, warm_up=1)
@@ -170,11 +185,7 @@ def measure(preset: str, views: int, dtype: str, path: str, runs: int) -> dict[s
     unit, work = (before + after) / 2, operations(built(preset), images)
     floor = sum(work[kind] / rates[kind] for kind in work)
     return {
-        "preset": preset,
-        "views": views,
-        "size": [SIDE, SIDE],
-        "dtype": dtype,
-        "path": path,
+        **case,
         "seconds": round(seconds, 4),
         "units": round(seconds / unit, 4),
         "unit_seconds": round(unit, 4),
@@ -193,7 +204,9 @@ def as_markdown(cases: list[dict[str, Any]]) -> str:
     heads = ("model", "views", "dtype", "path", "time [U]", "floor [U]", "floor / time", "peak RSS, MB")
     lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
     names = ("preset", "views", "dtype", "path", "units", "floor_units", "share_of_floor", "peak_rss_mb")
-    return "\n".join([*lines, *("| " + " | ".join(str(case[name]) for name in names) + " |" for case in cases)])
+    return "\n".join(
+        [*lines, *("| " + " | ".join(str(case.get(name, "-")) for name in names) + " |" for case in cases)]
+    )
 
 
 def main() -> None:
@@ -206,20 +219,22 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--out", type=Path, help="also write the JSON to this file")
     parser.add_argument("--resume", action="store_true", help="keep the cases that --out holds")
-    parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--one", type=Path, metavar="CHECKPOINT", help=argparse.SUPPRESS)
     options = parser.parse_args()
     wanted = list(itertools.product(options.presets, options.dtypes, options.views, options.paths))
     if options.one:
         preset, dtype, views, path = wanted[0]
-        print(json.dumps(measure(preset, views, dtype, path, options.runs)))
+        print(json.dumps(measure(preset, views, dtype, path, options.runs, options.one)))
         return
     cases = json.loads(options.out.read_text())["cases"] if options.resume else []
     done = {(case["preset"], case["dtype"], case["views"], case["path"]) for case in cases}
+    folder = tempfile.TemporaryDirectory()
     for preset, dtype, views, path in wanted:
         if (preset, dtype, views, path) in done or (path == "onnx" and dtype != "float32"):
             continue
-        case = ["--one", "--presets", preset, "--views", str(views), "--dtypes", dtype, "--paths", path]
-        command = [sys.executable, __file__, *case, "--runs", str(options.runs)]
+        checkpoint = written(preset, Path(folder.name) / preset)
+        case = ["--presets", preset, "--views", str(views), "--dtypes", dtype, "--paths", path]
+        command = [sys.executable, __file__, "--one", str(checkpoint), *case, "--runs", str(options.runs)]
         found = subprocess.run(command, check=True, capture_output=True, text=True)
         cases.append(json.loads(found.stdout))
         print(json.dumps(cases[-1]), file=sys.stderr, flush=True)

@@ -21,6 +21,7 @@ from depth_anything_3.types.options import PATCH_SIZE
 
 _PROCESS = 338_000_000  # interpreter, torch and its kernels
 _KEPT_HEAP = 120_000_000  # most of what the allocator of the C library keeps of one stage while the other runs
+_KEPT_BY_TWINS = 20_000_000  # the same, where a twin gives it back in between
 _INPUT_BYTES = 27  # per pixel: pixels as bytes, as floats, and those of all scenes stacked
 _MAP_BYTES = 16  # per pixel: depth and confidence, in parts and joined
 _PATCH_PIXELS = PATCH_SIZE**2
@@ -63,9 +64,10 @@ def estimate_memory(
     for part in parts:
         stages = (
             _transformer(part, views, image_hw, chunking, dtype, kept_features, away=away),
-            _head(part, views, image_hw, chunking, kept_features, away=away, twin=twin),
+            _head(part, views, image_hw, chunking, kept_features, away=away, twin=dtype if twin else None),
         )
-        peaks.append(max(stages) + (min(*stages, _KEPT_HEAP) if device.type == "cpu" else 0))
+        kept = _KEPT_BY_TWINS if twin else _KEPT_HEAP
+        peaks.append(max(stages) + (min(*stages, kept) if device.type == "cpu" else 0))
     return int(fixed + max(peaks))
 
 
@@ -157,7 +159,7 @@ def _head(
     kept_features: int,
     *,
     away: bool,
-    twin: bool,
+    twin: torch.dtype | None,
 ) -> float:
     """The last views of the head, beside all layers and the maps that are done."""
     vit = net.backbone.pretrained
@@ -166,14 +168,14 @@ def _head(
     layers = 0 if away else token * ((2 if vit.cat_token else 1) * len(vit.out_layers) + kept_features)
     maps = 0 if away else _MAP_BYTES * views * pixels
     features = net.head.scratch.output_conv1.in_channels
-    at_once = min(views, chunking.head_views, head_views(pixels) if twin else views)
+    at_once = min(views, chunking.head_views, head_views(net, pixels) if twin is not None else views)
     return table + layers + maps + at_once * _head_bytes(features, pixels, twin=twin)
 
 
-def _head_bytes(features: int, pixels: int, *, twin: bool) -> float:
+def _head_bytes(features: int, pixels: int, *, twin: torch.dtype | None) -> float:
     """Per view: the half of the features at all pixels and its 32 successors, or the fused pyramid."""
     patches = pixels / _PATCH_PIXELS
-    at_pixels = 0 if twin else (features + 64) * _PATCH_PIXELS  # a twin makes them in tiles
-    fused = (2 if twin else 3) * features * _FUSED_PIXELS
+    at_pixels = 0 if twin is not None else (features + 64) * _PATCH_PIXELS  # a twin makes them in tiles
+    fused = (3 if twin is None else 2) * features * _FUSED_PIXELS
     pyramid = 21.25 * features
-    return 4 * patches * (pyramid + max(at_pixels, fused))
+    return (4 if twin is None else twin.itemsize) * patches * (pyramid + max(at_pixels, fused))

@@ -105,7 +105,7 @@ def _run(
     network, chunking = net, plan.chunking
     if twin:
         network = _TWINS.of(net, dtype)
-        chunking = replace(chunking, head_views=min(chunking.head_views, head_views(images[0, 0, 0].numel())))
+        chunking = replace(chunking, head_views=min(chunking.head_views, head_views(net, images[0, 0, 0].numel())))
     cameras = [network_cameras(inputs, device) for inputs in scenes]
     extrinsics, intrinsics = (_joined([pair[i] for pair in cameras]) for i in (0, 1))
     lens: dict[str, Tensor] = {}

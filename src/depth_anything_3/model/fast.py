@@ -42,6 +42,7 @@ DTYPES = (torch.float32, torch.bfloat16)
 """Precisions that have a twin."""
 
 _HEAD_PIXELS = 600_000  # of the views that the head takes at once: with more of them, maps leave the caches
+_HEAD_FEATURES = 128  # of each of these pixels; heads with more of them take fewer
 
 _PAYS = 1.6  # a fast path that needs memory of its own must be so many times faster
 _FEW_TOKENS = 256  # below it the calls cost more than the products
@@ -62,9 +63,11 @@ def hooked(net: Network) -> bool:
     return any(module._forward_hooks or module._forward_pre_hooks for module in net.modules())
 
 
-def head_views(pixels: int) -> int:
-    """How many views of a size in pixels the head of a twin takes at once, at most."""
-    return max(1, _HEAD_PIXELS // pixels)
+def head_views(net: Network, pixels: int) -> int:
+    """How many views of a size in pixels the heads of a network's twin take at once, at most."""
+    parts = (net.da3, net.da3_metric) if isinstance(net, NestedDepthAnything3Net) else (net,)
+    features = max(_HEAD_FEATURES, *(part.head.scratch.output_conv1.in_channels for part in parts))
+    return max(1, _HEAD_PIXELS * _HEAD_FEATURES // features // pixels)
 
 
 def holds_copies(dtype: torch.dtype) -> bool:

@@ -4,7 +4,8 @@ usage: python benchmarks/memory.py [--out FILE.json] [--cases POINTS | --case PR
 
 A case is what an inference does behind reading the pictures: the arrays of the inputs, the network, the prediction.
 Weights are seeded: memory does not depend on them, and not on what else the machine does. ``PLAN`` is one of the names
-of :data:`depth_anything_3.infer.plan.STEPS`. None of the cases here has been used to fit the prediction.
+of :data:`depth_anything_3.infer.plan.STEPS`. One constant of the prediction, what the heap keeps beside a twin, comes
+from the cases here, the others do not. The weights are in no file: those that are take less, see ``forward.py``.
 """
 
 from __future__ import annotations

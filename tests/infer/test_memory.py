@@ -15,20 +15,23 @@ from depth_anything_3.registry import MODEL_REGISTRY
 
 MEASURED = Path(__file__).resolve().parents[2] / "benchmarks" / "results" / "forward.json"
 CASES = [
-    case  # in bfloat16 the benchmark lets the float32 weights go, which inference keeps: see benchmarks/memory.py
+    case
     for case in json.loads(MEASURED.read_text())["cases"]
-    if case["path"] in ("fast", "stock") and case["dtype"] == "float32"
+    if case["path"] == "fast" or (case["path"] == "stock" and case["dtype"] == "float32")
 ]
+NAMES = ("preset", "views", "path", "dtype")
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case['preset']}-{case['views']}-{case['path']}")
+@pytest.mark.parametrize("case", CASES, ids=lambda case: "-".join(str(case[n]) for n in NAMES))
 def test_estimate_is_near_the_measured_peak(case: dict[str, object]) -> None:
     with torch.device("meta"):
         net = create_object(load_config(MODEL_REGISTRY[str(case["preset"])]))
     height, width = case["size"]  # type: ignore[misc]
     views, fast = int(case["views"]), case["path"] == "fast"  # type: ignore[call-overload]
-    estimate = estimate_memory(net, views, (height, width), fast=fast) / 2**20
-    assert estimate == pytest.approx(case["peak_rss_mb"], rel=0.1)
+    dtype = getattr(torch, str(case["dtype"]))
+    # The network itself was measured with all of its weights in memory, also those that only given poses need.
+    estimate = estimate_memory(net, views, (height, width), dtype=dtype, poses=not fast, fast=fast) / 2**20
+    assert 0.95 < estimate / case["peak_rss_mb"] < 1.2  # type: ignore[operator]
 
 
 def test_a_nested_model_takes_both_weights_but_one_forward_at_a_time() -> None:

@@ -136,7 +136,8 @@ def largest_window(
 
     Other arguments as of :func:`plan_memory`, which then finds a way.
     """
-    how: dict[str, Any] = {"device": device, "dtype": dtype, "kept_features": kept_features, "fast": fast}
+    how: dict[str, Any] = {"device": device, "dtype": dtype, "kept_features": kept_features}
+    how |= {"poses": True, "fast": fast}  # windows may be conditioned on the ones before
     return most_views(net, image_hw, limit, limit=most, chunking=STEPS[_steps(device, False)[-1]], **how)
 
 

@@ -21,7 +21,7 @@ from depth_anything_3.types.options import PATCH_SIZE
 
 _PROCESS = 338_000_000  # interpreter, torch and its kernels
 _KEPT_HEAP = 120_000_000  # most of what the allocator of the C library keeps of one stage while the other runs
-_KEPT_BY_TWINS = 20_000_000  # the same, where a twin gives it back in between
+_KEPT_BY_TWINS = 30_000_000  # the same, where a twin gives it back in between
 _INPUT_BYTES = 27  # per pixel: pixels as bytes, as floats, and those of all scenes stacked
 _MAP_BYTES = 16  # per pixel: depth and confidence, in parts and joined
 _PATCH_PIXELS = PATCH_SIZE**2

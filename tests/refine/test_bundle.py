@@ -523,9 +523,10 @@ def dense(problem: Problem, state: State) -> tuple[np.ndarray, np.ndarray, Norma
         below[view, :, view * PER_VIEW : (view + 1) * PER_VIEW] = slope[view]
     whole = np.concatenate([jacobian.reshape(-1, jacobian.shape[2]), below.reshape(-1, jacobian.shape[2])])
     residual = np.concatenate([(weight * rows.residual).ravel(), prior.ravel()])
-    columns = np.zeros((whole.shape[1], equations.free.shape[1] + 3 * points))
-    columns[: views * PER_VIEW, : equations.free.shape[1]] = equations.free
-    columns[views * PER_VIEW :, equations.free.shape[1] :] = np.eye(3 * points)
+    free = problem.free_directions(state)
+    columns = np.zeros((whole.shape[1], free.shape[1] + 3 * points))
+    columns[: views * PER_VIEW, : free.shape[1]] = free
+    columns[views * PER_VIEW :, free.shape[1] :] = np.eye(3 * points)
     reduced = whole @ columns
     return reduced.T @ reduced, reduced.T @ residual, equations
 

@@ -21,6 +21,7 @@ scale, principal point), G parameters that are free once views share them and th
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -97,10 +98,8 @@ class BundleResult:
         log_scale: ``depth * exp(log_scale)`` is a view's given depth in the unit of this world.
         errors_px: per observation; inf behind the camera.
         view_rms_px, point_rms_px: weighted; NaN without observations, inf where one is behind the camera.
-        rotation_sigma: in radians, about the axes of the camera.
-        centre_sigma: in the unit of the world, along its axes.
-        focal_sigma: of the logarithm of the focal length.
         report: what happened.
+        problem, state: what was minimised and where it ended.
     """
 
     extrinsics: Float[np.ndarray, "n 3 4"]
@@ -111,15 +110,42 @@ class BundleResult:
     errors_px: Float[np.ndarray, " o"]
     view_rms_px: Float[np.ndarray, " n"]
     point_rms_px: Float[np.ndarray, " p"]
-    rotation_sigma: Float[np.ndarray, "n 3"]
-    centre_sigma: Float[np.ndarray, "n 3"]
-    focal_sigma: Float[np.ndarray, " n"]
     report: BundleReport
+    problem: Problem
+    state: State
 
     @property
     def places(self) -> Float[np.ndarray, "p 3"]:
         """x / w of the points; inf where w is not positive."""
         return euclidean_points(self.points)
+
+    @property
+    def rotation_sigma(self) -> Float[np.ndarray, "n 3"]:
+        """In radians, about the axes of the camera."""
+        return np.sqrt(self._variance[:, :3])
+
+    @property
+    def centre_sigma(self) -> Float[np.ndarray, "n 3"]:
+        """In the unit of the world, along its axes."""
+        # A movement b of the pose moves the centre by -R^T b.
+        world = self.extrinsics[:, :, :3].swapaxes(1, 2)
+        known = np.isfinite(self._variance[:, 3:6]).all(1)
+        covariance = np.where(known[:, None, None], self._covariance[:, 3:6, 3:6], 0.0)
+        turned = np.diagonal(world @ covariance @ world.swapaxes(1, 2), axis1=1, axis2=2)
+        return np.sqrt(np.where(known[:, None], np.maximum(turned, 0.0), np.inf))
+
+    @property
+    def focal_sigma(self) -> Float[np.ndarray, " n"]:
+        """Of the logarithm of the focal length."""
+        return np.sqrt(self._variance[:, FOCAL])
+
+    @property
+    def _variance(self) -> Array:
+        return np.diagonal(self._covariance, axis1=1, axis2=2)
+
+    @cached_property
+    def _covariance(self) -> Array:
+        return NormalEquations.of(self.problem, self.state).covariance_by_view()
 
 
 def adjust_bundle(
@@ -224,13 +250,6 @@ def _result(problem: Problem, observations: Observations, state: State, report: 
     view, point = observations.view, observations.point
     xy, _, front = project_points(state.poses[view], state.lenses[view], state.points[point], state.distortion)
     errors = np.where(front, np.linalg.norm(xy - observations.xy, axis=1), np.inf)
-    covariance = NormalEquations.of(problem, state).covariance_by_view()
-    variance = np.diagonal(covariance, axis1=1, axis2=2)
-    # A movement b of the pose moves the centre by -R^T b.
-    world = state.poses[:, :, :3].swapaxes(1, 2)
-    known = np.isfinite(variance[:, 3:6]).all(1)
-    turned = world @ np.where(known[:, None, None], covariance[:, 3:6, 3:6], 0.0) @ world.swapaxes(1, 2)
-    centre = np.where(known[:, None], np.diagonal(turned, axis1=1, axis2=2), np.inf)
     return BundleResult(
         extrinsics=state.poses,
         intrinsics=state.lenses,
@@ -240,10 +259,9 @@ def _result(problem: Problem, observations: Observations, state: State, report: 
         errors_px=errors,
         view_rms_px=_rms(errors, observations.weight, view, len(state.poses)),
         point_rms_px=_rms(errors, observations.weight, point, len(state.points)),
-        rotation_sigma=np.sqrt(variance[:, :3]),
-        centre_sigma=np.sqrt(np.maximum(centre, 0.0)),
-        focal_sigma=np.sqrt(variance[:, FOCAL]),
         report=report,
+        problem=problem,
+        state=state,
     )
 
 

@@ -86,11 +86,19 @@ class Model:
         poses: world-to-camera; those of views that were not placed mean nothing.
         lenses: camera matrices.
         joined: views that were placed.
+        points: unit 4-vectors where the last adjustment left them; zero for those that it did not have. None before.
     """
 
     poses: Float[np.ndarray, "n 3 4"]
     lenses: Float[np.ndarray, "n 3 3"]
     joined: tuple[int, ...]
+    points: Float[np.ndarray, "p 4"] | None = None
+
+    def adjusted(self, result: BundleResult) -> Model:
+        """The model as an adjustment has it."""
+        points = np.zeros_like(result.points)
+        points[result.problem.point] = result.points[result.problem.point]
+        return replace(self, poses=result.extrinsics, lenses=result.intrinsics, points=points)
 
     def observed(self, scene: Scene) -> Observations:
         """Observations in the placed views, of points that at least two of them see."""
@@ -125,6 +133,9 @@ def _bundle(
     """The model adjusted to observations of points, and how; None where there are none."""
     if not len(kept.point):
         return model, None
+    # Wrong observations pull at triangulated points; those of the last adjustment are nearer to where this one ends.
+    if model.points is not None:
+        points = np.where(model.points.any(1, keepdims=True), model.points, points)
     result = adjust_bundle(
         kept,
         model.poses,
@@ -145,7 +156,7 @@ def _bundle(
             tolerance=_TOLERANCE,
         ),
     )
-    return replace(model, poses=result.extrinsics, lenses=result.intrinsics), result
+    return model.adjusted(result), result
 
 
 def _grown(scene: Scene, start: ViewPair, free: frozenset[int]) -> Model:

@@ -29,18 +29,20 @@ class NormalEquations:
     """Reweighted least squares about one state.
 
     Attributes:
-        free: columns from the free parameters to those of all views.
-        u: normal matrix of the views' parameters, (11 N, 11 N), priors included.
-        a: its gradient, (11 N,).
-        w: normal matrix between the view and the point of each observation, (O, 11, 3).
+        used: which parameters of a view are free in any, U of them.
+        free: columns from the free parameters to the used ones of all views.
+        u: normal matrix of the views' parameters, (U N, U N), priors included.
+        a: its gradient, (U N,).
+        w: normal matrix between the view and the point of each observation, (O, U, 3).
         v: of points that are observed, (Q, 3, 3).
         b: their gradient, (Q, 3).
         view: of each observation.
         row: place in ``v`` of the point of each observation; not decreasing inside a chunk.
         seen: points that are observed, in the order of ``v``.
-        points: how many there are, P.
+        views, points: how many there are, N and P.
     """
 
+    used: Indices
     free: Array
     u: Array
     a: Array
@@ -50,20 +52,24 @@ class NormalEquations:
     view: Indices
     row: Indices
     seen: Indices
+    views: int
     points: int
 
     @classmethod
     def of(cls, problem: Problem, state: State) -> NormalEquations:
         """Linearise at ``state``."""
-        rows = problem.rows(state)
+        rows, every = problem.rows(state), problem.free_directions(state)
+        every = every.reshape(len(state.poses), PER_VIEW, -1)
+        used = np.flatnonzero(every.any((0, 2)))
         weight = np.sqrt(problem.robust(rows.residual)[1])[:, [0, 0, 1]]
-        by_view, by_point = weight[..., None] * rows.by_view, weight[..., None] * rows.by_point
+        by_view, by_point = weight[..., None] * rows.by_view[..., used], weight[..., None] * rows.by_point
         residual = weight * rows.residual
         start = np.flatnonzero(np.diff(problem.point, prepend=-1))
-        u, a = _of_views(problem, state, by_view, residual)
+        u, a = _of_views(problem, state, used, by_view, residual)
         turned = by_point.swapaxes(1, 2)
         return cls(
-            free=problem.free_directions(state),
+            used=used,
+            free=every[:, used].reshape(len(a), every.shape[2]),
             u=u,
             a=a,
             w=by_view.swapaxes(1, 2) @ by_point,
@@ -72,6 +78,7 @@ class NormalEquations:
             view=problem.view,
             row=np.cumsum(np.diff(problem.point, prepend=-1) != 0) - 1,
             seen=problem.point[start],
+            views=len(state.poses),
             points=len(state.points),
         )
 
@@ -90,31 +97,35 @@ class NormalEquations:
         scale = _scale(u)
         matrix = scale[:, None] * (reduced + damping * np.diag(np.diagonal(u))) * scale
         matrix[np.diag_indices(len(scale))] += np.where(np.diagonal(u) > 0, 0.0, 1.0)
-        by_view = -self.free @ (scale * np.linalg.solve(matrix, scale * gradient))
-        by_view = by_view.reshape(-1, PER_VIEW)
-        pulled = (self.w.swapaxes(1, 2) @ by_view[self.view][..., None])[..., 0]
+        moved = -self.free @ (scale * np.linalg.solve(matrix, scale * gradient))
+        each = moved.reshape(self.views, len(self.used), 1)
+        pulled = (self.w.swapaxes(1, 2) @ each[self.view])[..., 0]
         start = np.flatnonzero(np.diff(self.row, prepend=-1))
         right = (self.b + _sums(pulled, start))[..., None]
         by_point = np.zeros((self.points, 3))
         by_point[self.seen] = -(root.swapaxes(1, 2) @ (root @ right))[..., 0]
-        slope = float(self.a @ by_view.ravel() + (self.b * by_point[self.seen]).sum())
-        return by_view, by_point, -slope
+        slope = float(self.a @ moved + (self.b * by_point[self.seen]).sum())
+        return self._of_views(moved[:, None])[..., 0], by_point, -slope
 
     def covariance_by_view(self) -> Float[np.ndarray, "n 11 11"]:
         """Of each view's parameters: zero for those that are fixed, inf on the diagonal where nothing is known."""
-        views = len(self.u) // PER_VIEW
         _, reduced, _ = self._reduced(0.0)
         scale = _scale(self.free.T @ self.u @ self.free)
         values, vectors = np.linalg.eigh(scale[:, None] * reduced * scale)
         measured = values > _UNSEEN
         inverse = np.where(measured, 1 / np.where(measured, values, 1.0), 0.0)
-        spread = self.free @ (scale[:, None] * vectors)
-        blocks = spread.reshape(views, PER_VIEW, -1)
+        blocks = self._of_views(self.free @ (scale[:, None] * vectors))
         covariance: Array = (blocks * inverse) @ blocks.swapaxes(1, 2)
-        lost = (self.free @ np.abs(vectors[:, ~measured])).reshape(views, PER_VIEW, -1)
+        lost = self._of_views(self.free @ np.abs(vectors[:, ~measured]))
         unknown = (np.abs(lost) > 1e-3).any(-1)
         covariance[np.broadcast_to(unknown[..., None] & np.eye(PER_VIEW, dtype=bool), covariance.shape)] = np.inf
         return covariance
+
+    def _of_views(self, rows: Array) -> Array:
+        """Rows of the used parameters (U N, X) among those of all parameters of each view, (N, 11, X)."""
+        full = np.zeros((self.views, PER_VIEW, rows.shape[1]))
+        full[:, self.used] = rows.reshape(self.views, len(self.used), rows.shape[1])
+        return full
 
     def _reduced(self, damping: float) -> tuple[Array, Array, Array]:
         """Inverse triangular roots of the points' blocks (Q, 3, 3), reduced normal matrix (G, G) and gradient (G,)."""
@@ -123,35 +134,35 @@ class NormalEquations:
         block = (1 + damping) * (self.v + (_TINY * trace + (trace == 0))[:, None, None] * np.eye(3))
         root = np.linalg.inv(np.linalg.cholesky(block))
         white = self.w @ root[self.row].swapaxes(1, 2)
-        matrix, gradient = self.u.copy(), self.a.copy()
+        matrix, gradient, count = self.u.copy(), self.a.copy(), len(self.used)
         solved = (root @ self.b[..., None])[..., 0]
         for begin in range(0, len(self.seen), _CHUNK):
             first, last = np.searchsorted(self.row, [begin, begin + _CHUNK])
             part = slice(int(first), int(last))
             present, local = np.unique(self.view[part], return_inverse=True)
             size = min(_CHUNK, len(self.seen) - begin)
-            blocks = np.zeros((len(present), size, PER_VIEW, 3))
-            blocks[local, self.row[part] - begin] = white[part]
-            dense = blocks.swapaxes(1, 2).reshape(len(present) * PER_VIEW, -1)
-            index = (present[:, None] * PER_VIEW + np.arange(PER_VIEW)).ravel()
+            blocks = np.zeros((len(present), count, size, 3))
+            blocks[local, :, self.row[part] - begin] = white[part]
+            dense = blocks.reshape(len(present) * count, size * 3)
+            index = (present[:, None] * count + np.arange(count)).ravel()
             matrix[np.ix_(index, index)] -= dense @ dense.T
             gradient[index] -= dense @ solved[begin : begin + size].ravel()
         return root, self.free.T @ matrix @ self.free, self.free.T @ gradient
 
 
-def _of_views(problem: Problem, state: State, by_view: Array, residual: Array) -> tuple[Array, Array]:
+def _of_views(problem: Problem, state: State, used: Indices, by_view: Array, residual: Array) -> tuple[Array, Array]:
     """U and a: observations and priors."""
-    views = len(state.poses)
-    u, a = np.zeros((views, PER_VIEW, views, PER_VIEW)), np.zeros((views, PER_VIEW))
+    views, count = len(state.poses), len(used)
+    u, a = np.zeros((views, count, views, count)), np.zeros((views, count))
     prior, slope = problem.prior_rows(state)
     order = np.argsort(problem.view, kind="stable")
     ends = np.searchsorted(problem.view[order], np.arange(views + 1))
     for view in range(views):
         mine = order[ends[view] : ends[view + 1]]
-        rows = np.concatenate([by_view[mine].reshape(-1, PER_VIEW), slope[view]])
+        rows = np.concatenate([by_view[mine].reshape(3 * len(mine), count), slope[view][:, used]])
         u[view, :, view] = rows.T @ rows
         a[view] = rows.T @ np.concatenate([residual[mine].ravel(), prior[view]])
-    return u.reshape(views * PER_VIEW, -1), a.ravel()
+    return u.reshape(a.size, a.size), a.ravel()
 
 
 def _scale(matrix: Array) -> Array:

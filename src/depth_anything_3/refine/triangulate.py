@@ -28,6 +28,7 @@ from depth_anything_3.refine.tracks import Observations
 Array = npt.NDArray[np.float64]
 
 _DAMPING = 1e-9  # of the trace of a normal matrix, so that a point without parallax stays a direction
+_NO_BETTER = 1e-12  # share of its squared error under which a step of a point is its last
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -101,8 +102,10 @@ def triangulate(
         observations, points, poses, lenses, distortion
     )
     points = np.where(better[:, None], far, points)
+    moving = observations
     for _ in range(rounds):
-        points = _stepped(observations, points, poses, lenses, distortion)
+        points, better = _stepped(moving, points, poses, lenses, distortion)
+        moving = moving.where(better[moving.point])
     return _judged(observations, points, poses, lenses, distortion, world, least_angle)
 
 
@@ -125,8 +128,8 @@ def _summed(values: Array, index: npt.NDArray[np.int64], count: int) -> Array:
     order = np.argsort(index, kind="stable")
     total = np.zeros((count, *values.shape[1:]))
     if len(index):
-        present, start = np.unique(index[order], return_index=True)
-        total[present] = np.add.reduceat(values[order], start)
+        start = np.flatnonzero(np.diff(index[order], prepend=-1))
+        total[index[order[start]]] = np.add.reduceat(values[order], start)
     return total
 
 
@@ -165,29 +168,35 @@ def _directions(observations: Observations, count: int, world: Array) -> Array:
     return np.concatenate([unit, np.zeros((count, 1))], 1)
 
 
-def _stepped(observations: Observations, points: Array, poses: Array, lenses: Array, distortion: float) -> Array:
-    """One Gauss-Newton step for every point; kept where it lowers the error."""
-    view, point = observations.view, observations.point
-    tangents = point_tangents(points)
-    seen = project_with_derivatives(poses[view], lenses[view], points[point], tangents[point], distortion)
+def _stepped(
+    observations: Observations, points: Array, poses: Array, lenses: Array, distortion: float
+) -> tuple[Array, npt.NDArray[np.bool_]]:
+    """Points after one Gauss-Newton step for each, kept where it lowers the error; and where it lowers it by much."""
+    view = observations.view
+    names, point = np.unique(observations.point, return_inverse=True)
+    tangents = point_tangents(points[names])
+    seen = project_with_derivatives(poses[view], lenses[view], points[names][point], tangents[point], distortion)
     weight = observations.weight * seen.front
     residual = seen.xy - observations.xy
-    normal = _summed(weight[:, None, None] * (seen.by_point.swapaxes(1, 2) @ seen.by_point), point, len(points))
-    gradient = _summed(
-        weight[:, None] * (seen.by_point.swapaxes(1, 2) @ residual[..., None])[..., 0], point, len(points)
-    )
+    turned = weight[:, None, None] * seen.by_point.swapaxes(1, 2)
+    normal = _summed(turned @ seen.by_point, point, len(names))
+    gradient = _summed((turned @ residual[..., None])[..., 0], point, len(names))
     normal += (_DAMPING * np.trace(normal, axis1=1, axis2=2) + 1e-300)[:, None, None] * np.eye(3)
-    proposal = move_points(points, tangents, -np.linalg.solve(normal, gradient[..., None])[..., 0])
-    proposal = np.where((points != 0).any(1, keepdims=True), proposal, points)
-    before = _costs(observations, points, poses, lenses, distortion)
+    proposal = points.copy()
+    proposal[names] = move_points(points[names], tangents, -np.linalg.solve(normal, gradient[..., None])[..., 0])
+    before = _squared(observations, np.where(seen.front, np.linalg.norm(residual, axis=1), np.inf), len(points))
     after = _costs(observations, proposal, poses, lenses, distortion)
-    return np.where((after < before)[:, None], proposal, points)
+    return np.where((after < before)[:, None], proposal, points), after < (1 - _NO_BETTER) * before
 
 
 def _costs(observations: Observations, points: Array, poses: Array, lenses: Array, distortion: float) -> Array:
-    error, _ = _errors(observations, points, poses, lenses, distortion)
+    return _squared(observations, _errors(observations, points, poses, lenses, distortion)[0], len(points))
+
+
+def _squared(observations: Observations, error: Array, count: int) -> Array:
+    """Sums of weighted squared errors of each point."""
     counted = np.where(observations.weight > 0, observations.weight * error**2, 0.0)
-    return _summed(counted, observations.point, len(points))
+    return _summed(counted, observations.point, count)
 
 
 def _errors(
@@ -213,7 +222,7 @@ def _judged(
     views = np.bincount(point[counted], minlength=count)
     hidden = np.bincount(point[counted & ~front], minlength=count) > 0
     total = _summed(observations.weight, point, count)
-    square = _costs(observations, points, poses, lenses, distortion)
+    square = _squared(observations, error, count)
     rms = np.sqrt(np.divide(square, total, out=np.full(count, np.inf), where=total > 0))
     angle = _largest_angles(observations.where(counted), world[counted], count)
     return Triangulated(

@@ -58,6 +58,10 @@ _VAGUE = 3.0  # matches that the tolerance counts for where the noise is estimat
 _ENOUGH_OF_SIMPLE = 0.8  # of the matches that agree with the best pose must agree with a plane or a rotation
 _SAME_LIKELIHOOD = 3.0  # difference of the cost under which two poses explain the matches alike
 
+_IDENTITY, _OTHERS = np.eye(3), ([1, 2], [0, 2], [0, 1])  # the other axes of each
+_TURNS = skew(_IDENTITY)  # small rotations about each axis
+_NARROWER = np.array([[-2.0, -2, -1], [-2, -2, -1], [-1, -1, 0]])  # of an essential matrix by the log focal length
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PosePrior:
@@ -319,8 +323,8 @@ def _across(direction: Array) -> Array:
     axis = int(np.abs(direction).argmax())
     mirror = direction.copy()
     mirror[axis] += 1.0 if direction[axis] >= 0 else -1.0
-    reflection = np.eye(3) - 2 / (mirror @ mirror) * np.outer(mirror, mirror)
-    return np.delete(reflection, axis, axis=1)
+    reflection = _IDENTITY - 2 / (mirror @ mirror) * mirror[:, None] * mirror
+    return reflection[:, _OTHERS[axis]]
 
 
 def _samples(pair: _Pair, size: int, count: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
@@ -430,7 +434,8 @@ def _refined(pair: _Pair, pose: _Pose, widths: tuple[float, ...], rounds: int = 
         terms = _terms(pair, pose, width)
         for _ in range(rounds):
             normal, gradient, smooth = terms
-            scaled = normal + damping * np.diag(np.diagonal(normal)) + (1e-12 * np.trace(normal) + 1e-30) * np.eye(6)
+            scaled, diagonal = normal.copy(), normal.diagonal()
+            scaled.flat[::7] += damping * diagonal + 1e-12 * diagonal.sum() + 1e-30
             step = -np.linalg.solve(scaled, gradient)
             proposal = _stepped(pair, pose, step)
             proposed = _terms(pair, proposal, width)
@@ -488,11 +493,9 @@ def sampson_with_derivatives(
     a, b = inverses
     cross = skew(pose.direction)
     essential = cross @ pose.rotation
-    moved = [cross @ skew(axis) @ pose.rotation for axis in np.eye(3)]
-    moved += [skew(axis) @ pose.rotation for axis in _across(pose.direction).T]
-    flat = np.diag([-1.0, -1.0, 0.0])
-    by = [b.T @ m @ a for m in moved] + [b.T @ (flat @ essential + essential @ flat) @ a]
-    every = np.stack([b.T @ essential @ a, *by])  # (7, 3, 3): the fundamental matrix and its derivatives
+    turned, shifted = cross @ _TURNS @ pose.rotation, skew(_across(pose.direction).T) @ pose.rotation
+    every = np.concatenate([essential[None], turned, shifted, (_NARROWER * essential)[None]])
+    every = b.T @ every @ a  # (7, 3, 3): the fundamental matrix and its derivatives
     right, left = every @ first.T, every.swapaxes(1, 2) @ second.T
     top = (second.T * right).sum(1)
     below = np.sqrt(np.maximum((right[0, :2] ** 2).sum(0) + (left[0, :2] ** 2).sum(0), 1e-300))

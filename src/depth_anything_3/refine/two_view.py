@@ -16,10 +16,10 @@ Letters: M matches, X hypotheses. The pose takes the first camera to the second:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import lgamma, log, pi
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -50,6 +50,7 @@ _CONFIDENCE = 0.9999
 _KEPT = 3  # hypotheses of a batch that are refined,
 _QUICK = 4  # with so many steps
 _ROUGHLY = 1e-4  # relative change of the cost that ends a search whose cost alone is wanted
+_STILL = 1e-7  # radians: a smaller step of a rotation is its last
 _PRIOR_WIDTH = 2.0  # standard deviations beyond which a prior is taken as wrong
 _LEAST_MEANING = -1.0  # logarithm to base 10 of the number of false alarms
 _WIDE = 8.0  # times the tolerance: what a prior is looked at with first
@@ -58,7 +59,8 @@ _VAGUE = 3.0  # matches that the tolerance counts for where the noise is estimat
 _ENOUGH_OF_SIMPLE = 0.8  # of the matches that agree with the best pose must agree with a plane or a rotation
 _SAME_LIKELIHOOD = 3.0  # difference of the cost under which two poses explain the matches alike
 
-_IDENTITY, _OTHERS = np.eye(3), ([1, 2], [0, 2], [0, 1])  # the other axes of each
+_IDENTITY = np.eye(3)
+_OTHERS = _IDENTITY[:, [[1, 2], [0, 2], [0, 1]]].swapaxes(0, 1)  # of each axis the two others, as columns
 _TURNS = skew(_IDENTITY)  # small rotations about each axis
 _NARROWER = np.array([[-2.0, -2, -1], [-2, -2, -1], [-1, -1, 0]])  # of an essential matrix by the log focal length
 
@@ -186,25 +188,53 @@ def costs_of_focal_lengths(
     """
     pair = _Pair.of(first, second, first_intrinsics, second_intrinsics, None, None, tolerance_px, 0.0)
     pair = _scored(pair, np.random.default_rng(0))
-    widened = [_with_focal(pair, float(np.log(factor))) for factor in factors]
-    found = [_refined(now, _of_fundamental(now, fundamental), (1,), tolerance=_ROUGHLY) for now in widened]
-    costs = [_terms(now, pose, 1)[2] for now, pose in zip(widened, found, strict=True)]
+    logs = np.log(factors)
+    starts = [replace(_of_fundamental(_with_focal(pair, log), fundamental), log_focal=log) for log in logs]
+    found, cost = _descended(pair, _Pose.stacked(starts), 1, 10, _ROUGHLY)
     # What fits with one focal length is near what fits with the next: from both ends, where the search got stuck.
-    steps = range(1, len(factors))
-    for k, near in [*((k, k - 1) for k in steps), *((k - 1, k) for k in reversed(steps))]:
-        pose = _refined(widened[k], found[near], (1,), tolerance=_ROUGHLY)
-        if (cost := _terms(widened[k], pose, 1)[2]) < costs[k]:
-            found[k], costs[k] = pose, cost
-    return np.array(costs)
+    for way in (1, -1):
+        asked = np.arange(len(logs))[::way][1:]
+        while len(asked):
+            near = replace(found.some(asked - way), log_focal=logs[asked])
+            poses, proposed = _descended(pair, near, 1, 10, _ROUGHLY)
+            gain, better = cost[asked] - proposed, proposed < cost[asked]
+            found = found.with_others(asked[better], poses.some(better))
+            worth = gain > _ROUGHLY * cost[asked]
+            cost[asked[better]] = proposed[better]
+            asked = asked[worth] + way
+            asked = asked[(asked >= 0) & (asked < len(logs))]
+    return cost
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Pose:
+    """One pose; or several with a common first axis (X), where a function says so."""
+
     rotation: Array
     direction: Array
-    log_focal: float = 0.0
+    log_focal: Any = 0.0
     cost: float = np.inf
     from_prior: bool = False
+
+    @classmethod
+    def stacked(cls, poses: Sequence[_Pose]) -> _Pose:
+        """Several as one."""
+        return cls(
+            rotation=np.stack([pose.rotation for pose in poses]),
+            direction=np.stack([pose.direction for pose in poses]),
+            log_focal=np.array([pose.log_focal for pose in poses]),
+        )
+
+    def some(self, chosen: Any) -> _Pose:
+        """Some of several."""
+        return _Pose(rotation=self.rotation[chosen], direction=self.direction[chosen], log_focal=self.log_focal[chosen])
+
+    def with_others(self, places: Any, others: _Pose) -> _Pose:
+        """Several with others in some places."""
+        new = self.some(np.arange(len(self.rotation)))
+        new.rotation[places], new.direction[places] = others.rotation, others.direction
+        new.log_focal[places] = others.log_focal
+        return new
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -255,10 +285,11 @@ class _Pair:
             focal_sigma=float(focal_sigma),
         )
 
-    def inverses(self, log_focal: float) -> Array:
-        """Inverse camera matrices after their focal lengths grew."""
-        shrink = np.exp(-log_focal)
-        return self.inverse * np.array([shrink, shrink, 1.0])[:, None]
+    def inverses(self, log_focal: Any) -> Array:
+        """Inverse camera matrices (..., 2, 3, 3) after their focal lengths grew."""
+        shrink = np.ones((*np.shape(log_focal), 1, 3, 1))
+        shrink[..., :2, 0] = np.exp(-np.asarray(log_focal))[..., None, None]
+        return self.inverse * shrink
 
     def rays(self, log_focal: float = 0.0) -> tuple[Array, Array]:
         """Unit rays of both views, each in its own camera."""
@@ -289,26 +320,26 @@ class _Pair:
         return (self.weight * 2 * np.minimum((errors / self.tolerance) ** 2, 1)).sum(-1)
 
     def prior_cost(self, pose: _Pose) -> float:
-        return self.cost_of_terms(pose, self.prior_terms(pose))
+        return float(self.cost_of_terms(pose, self.prior_terms(pose)))
 
-    def cost_of_terms(self, pose: _Pose, terms: list[tuple[Array, Array]]) -> float:
+    def cost_of_terms(self, pose: _Pose, terms: list[tuple[Array, Array]]) -> Any:
         cost = 0.5 * (pose.log_focal / self.focal_sigma) ** 2 if self.focal_sigma else 0.0
         for residual, _ in terms:
-            cost += 0.5 * _PRIOR_WIDTH**2 * float(np.log1p(residual @ residual / _PRIOR_WIDTH**2))
+            cost = cost + 0.5 * _PRIOR_WIDTH**2 * np.log1p((residual**2).sum(-1) / _PRIOR_WIDTH**2)
         return cost
 
     def prior_terms(self, pose: _Pose) -> list[tuple[Array, Array]]:
-        """Residuals in standard deviations with their derivatives by (rotation, direction, focal): (3,), (3, 6)."""
+        """Residuals of poses in standard deviations (..., 3) with their derivatives by (rotation, direction, focal)."""
         if self.prior is None:
             return []
         away = vector_from_rotation(pose.rotation @ np.asarray(self.prior.rotation, np.float64).T)
-        by_turn = np.zeros((3, 6))
-        by_turn[:, :3] = left_jacobian_inverse(away)
+        by_turn = np.zeros((*away.shape, 6))
+        by_turn[..., :3] = left_jacobian_inverse(away)
         terms = [(away / self.prior.rotation_sigma, by_turn / self.prior.rotation_sigma)]
         if self.prior.direction is not None and pose.direction.any():
             said = self.prior.direction / np.linalg.norm(self.prior.direction)
-            by_way = np.zeros((3, 6))
-            by_way[:, 3:5] = _across(pose.direction)
+            by_way = np.zeros((*away.shape, 6))
+            by_way[..., 3:5] = _across(pose.direction)
             sigma = self.prior.direction_sigma
             terms.append(((pose.direction - said) / sigma, by_way / sigma))
         return terms
@@ -319,12 +350,13 @@ class _Pair:
 
 
 def _across(direction: Array) -> Array:
-    """(3, 2): two orthonormal directions across a unit vector, columns of a Householder reflection."""
-    axis = int(np.abs(direction).argmax())
-    mirror = direction.copy()
-    mirror[axis] += 1.0 if direction[axis] >= 0 else -1.0
-    reflection = _IDENTITY - 2 / (mirror @ mirror) * mirror[:, None] * mirror
-    return reflection[:, _OTHERS[axis]]
+    """(..., 3, 2): two orthonormal directions across unit vectors, columns of Householder reflections."""
+    axis = np.abs(direction).argmax(-1)
+    mirror = direction + np.where(direction >= 0, 1.0, -1.0) * _IDENTITY[axis]
+    outer = mirror[..., :, None] * mirror[..., None, :]
+    reflection = _IDENTITY - 2 / (mirror**2).sum(-1)[..., None, None] * outer
+    others: Array = reflection @ _OTHERS[axis]
+    return others
 
 
 def _samples(pair: _Pair, size: int, count: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
@@ -351,23 +383,23 @@ def _candidates(pair: _Pair, plane: Array, rng: np.random.Generator) -> list[_Po
     found = []
     if pair.prior is not None:
         found.append(_refined(few, _at_prior(few, pair.prior, rng), (_WIDE, 4, 2, 1), _QUICK))
-    found += [_refined(few, pose, (1,), _QUICK) for pose in _poses_of_plane(few, plane)]
+    found += _all_refined(few, _poses_of_plane(few, plane), _QUICK)
     best, tried = min([*found, _Pose(rotation=np.eye(3), direction=np.eye(3)[2])], key=lambda pose: pose.cost), 0
+    rays = few.rays()
     for _ in range(_BATCHES):
         index = _samples(few, 5, _BATCH, rng)
-        rays = few.rays()
         essentials, _ = essential_matrices(rays[0][index], rays[1][index])
         costs = few.data_cost(few.sampson(few.inverse[1].T @ essentials @ few.inverse[0]))
         # What the prior can add is bounded by nothing but the logarithm; the best samples are good enough to judge it.
-        for place in np.argsort(costs, kind="stable")[:_KEPT]:
-            pose = _refined(few, _in_front(few, essentials[place]), (1,), _QUICK)
-            found.append(pose)
-            best = min(best, pose, key=lambda p: p.cost)
+        places = np.argsort(costs, kind="stable")[:_KEPT]
+        new = _all_refined(few, [_in_front(few, essentials[place]) for place in places], _QUICK)
+        found += new
+        best = min([best, *new], key=lambda pose: pose.cost)
         tried += _BATCH
         errors = np.abs(few.sampson(few.fundamental(best)))
         if _enough(float(few.weight[errors < few.tolerance].sum() / few.weight.sum()), 5, tried):
             break
-    return [_refined(pair, pose, (1,)) for pose in _different(found)]
+    return _all_refined(pair, _different(found))
 
 
 def _different(poses: list[_Pose]) -> list[_Pose]:
@@ -408,8 +440,9 @@ def _in_front(pair: _Pair, essential: Array) -> _Pose:
     """The pose of four that has most agreeing matches in front of both cameras."""
     errors = np.abs(pair.sampson(pair.inverse[1].T @ essential @ pair.inverse[0]))
     agreeing = pair.weight * (errors < pair.tolerance)
-    poses = [_Pose(rotation=r, direction=t) for r, t in zip(*poses_of_essential(essential), strict=True)]
-    return max(poses, key=lambda pose: float(agreeing @ _front(pair, pose)))
+    turns, ways = poses_of_essential(essential)
+    place = (_front(pair, _Pose(rotation=turns, direction=ways)) @ agreeing).argmax()
+    return _Pose(rotation=turns[place], direction=ways[place])
 
 
 def _of_fundamental(pair: _Pair, fundamental: Array) -> _Pose:
@@ -418,90 +451,118 @@ def _of_fundamental(pair: _Pair, fundamental: Array) -> _Pose:
 
 
 def _front(pair: _Pair, pose: _Pose) -> Mask:
-    """Matches whose point is in front of both cameras, or so far that noise may put it behind."""
+    """Matches whose point is in front of both cameras, or so far that noise may put it behind: (..., M) of poses that
+    have their focal length in common."""
     first, second = pair.rays(pose.log_focal)
-    p, q, t = first @ pose.rotation.T, second, pose.direction
-    cosine = (p * q).sum(1)
+    p, q, t = first @ pose.rotation.swapaxes(-1, -2), second, pose.direction[..., None]
+    cosine, along_p, along_q = (p * q).sum(-1), (p @ t)[..., 0], (q @ t)[..., 0]
     slack = -pair.tolerance * pair.inverse[:, 0, 0].max()
-    front: Mask = (cosine * (q @ t) - p @ t > slack) & (q @ t - cosine * (p @ t) > slack) & (cosine > 0)
+    front: Mask = (cosine * along_q - along_p > slack) & (along_q - cosine * along_p > slack) & (cosine > 0)
     return front
 
 
-def _refined(pair: _Pair, pose: _Pose, widths: tuple[float, ...], rounds: int = 10, tolerance: float = 1e-9) -> _Pose:
-    """Levenberg-Marquardt on a smooth robust cost (Geman-McClure), from wide tolerances to the last."""
+def _refined(pair: _Pair, pose: _Pose, widths: tuple[float, ...], rounds: int = 10) -> _Pose:
+    """The best pose near one, from wide tolerances to the last."""
     for width in widths:
-        damping = 1e-3
-        terms = _terms(pair, pose, width)
-        for _ in range(rounds):
-            normal, gradient, smooth = terms
-            scaled, diagonal = normal.copy(), normal.diagonal()
-            scaled.flat[::7] += damping * diagonal + 1e-12 * diagonal.sum() + 1e-30
-            step = -np.linalg.solve(scaled, gradient)
-            proposal = _stepped(pair, pose, step)
-            proposed = _terms(pair, proposal, width)
-            if proposed[2] < smooth:
-                pose, terms, damping = proposal, proposed, damping / 10
-                if smooth - proposed[2] < tolerance * smooth:
-                    break
-            else:
-                damping *= 10
-    return pair.costed(replace(pose, rotation=nearest_rotation(pose.rotation)))
+        pose = _all_refined(pair, [pose], rounds, width)[0]
+    return pose
+
+
+def _all_refined(pair: _Pair, poses: Sequence[_Pose], rounds: int = 10, width: float = 1.0) -> list[_Pose]:
+    """The best pose near each of some."""
+    if not poses:
+        return []
+    found, _ = _descended(pair, _Pose.stacked(poses), width, rounds)
+    turns = nearest_rotation(found.rotation)
+    return [
+        pair.costed(replace(pose, rotation=turns[k], direction=found.direction[k], log_focal=float(found.log_focal[k])))
+        for k, pose in enumerate(poses)
+    ]
+
+
+def _descended(pair: _Pair, poses: _Pose, width: float, rounds: int, tolerance: float = 1e-9) -> tuple[_Pose, Array]:
+    """Levenberg-Marquardt on a smooth robust cost (Geman-McClure), for X poses at once; with their costs."""
+    normal, gradient, cost = _terms(pair, poses, width)
+    damping, going = np.full(len(cost), 1e-3), np.arange(len(cost))
+    for _ in range(rounds):
+        scaled, diagonal = normal[going], normal[going].diagonal(axis1=1, axis2=2)
+        tiny = 1e-12 * diagonal.sum(1, keepdims=True) + 1e-30
+        scaled[:, range(6), range(6)] += damping[going, None] * diagonal + tiny
+        proposal = _stepped(pair, poses.some(going), -np.linalg.solve(scaled, gradient[going, :, None])[..., 0])
+        *terms, proposed = _terms(pair, proposal, width)
+        gain = cost[going] - proposed
+        better = gain > 0
+        places = going[better]
+        poses = poses.with_others(places, proposal.some(better))
+        normal[places], gradient[places], cost[places] = terms[0][better], terms[1][better], proposed[better]
+        damping[going] *= np.where(better, 0.1, 10.0)
+        going = going[~better | (gain >= tolerance * (proposed + gain))]
+        if not len(going):
+            break
+    return poses, cost
 
 
 def _stepped(pair: _Pair, pose: _Pose, step: Array) -> _Pose:
-    direction = pose.direction + _across(pose.direction) @ step[3:5]
-    return replace(
-        pose,
-        rotation=rotation_from_vector(step[:3]) @ pose.rotation,
-        direction=direction / np.linalg.norm(direction),
-        log_focal=pose.log_focal + (float(step[5]) if pair.focal_sigma else 0.0),
+    direction = pose.direction + (_across(pose.direction) @ step[..., 3:5, None])[..., 0]
+    return _Pose(
+        rotation=rotation_from_vector(step[..., :3]) @ pose.rotation,
+        direction=direction / np.linalg.norm(direction, axis=-1, keepdims=True),
+        log_focal=pose.log_focal + (step[..., 5] if pair.focal_sigma else 0.0),
     )
 
 
-def _terms(pair: _Pair, pose: _Pose, width: float) -> tuple[Array, Array, float]:
-    """Normal matrix (6, 6), gradient (6,) and smooth cost, by rotation (3), direction (2) and log focal length."""
+def _terms(pair: _Pair, pose: _Pose, width: float) -> tuple[Array, Array, Array]:
+    """Normal matrices (..., 6, 6), gradients (..., 6) and smooth costs, by rotation (3), direction (2) and log focal."""
     error, slope = sampson_with_derivatives(pair.first, pair.second, pair.inverses(pose.log_focal), pose)
     scale = width * pair.tolerance
     ratio = (error / scale) ** 2
     prior = pair.prior_terms(pose)
-    cost = float((pair.weight * 2 * width**2 * ratio / (1 + ratio)).sum()) + pair.cost_of_terms(pose, prior)
+    cost = (pair.weight * 2 * width**2 * ratio / (1 + ratio)).sum(-1) + pair.cost_of_terms(pose, prior)
     # The noise is half the tolerance: squares count four times, half of which is the cost.
     share = 4 / pair.tolerance**2 * pair.weight / (1 + ratio) ** 2
-    normal, gradient = (slope.T * share) @ slope, slope.T @ (share * error)
+    shared = slope.swapaxes(-1, -2) * share[..., None, :]
+    normal, gradient = shared @ slope, (shared @ error[..., None])[..., 0]
     for residual, by in prior:
-        softened = 1 / (1 + residual @ residual / _PRIOR_WIDTH**2)
-        normal, gradient = normal + softened * by.T @ by, gradient + softened * by.T @ residual
+        softened = (1 / (1 + (residual**2).sum(-1) / _PRIOR_WIDTH**2))[..., None]
+        turned = softened[..., None] * by.swapaxes(-1, -2)
+        normal, gradient = normal + turned @ by, gradient + (turned @ residual[..., None])[..., 0]
     if pair.focal_sigma:
-        normal[5, 5] += pair.focal_sigma**-2
-        gradient[5] += pose.log_focal / pair.focal_sigma**2
+        normal[..., 5, 5] += pair.focal_sigma**-2
+        gradient[..., 5] += pose.log_focal / pair.focal_sigma**2
     else:
-        normal[5], normal[:, 5], gradient[5] = 0, 0, 0
-        normal[5, 5] = 1
+        normal[..., 5, :], normal[..., :, 5], gradient[..., 5] = 0, 0, 0
+        normal[..., 5, 5] = 1
     return normal, gradient, cost
 
 
 def sampson_with_derivatives(
-    first: Float[np.ndarray, "m 3"], second: Float[np.ndarray, "m 3"], inverses: Float[np.ndarray, "2 3 3"], pose: _Pose
-) -> tuple[Float[np.ndarray, " m"], Float[np.ndarray, "m 6"]]:
+    first: Float[np.ndarray, "m 3"],
+    second: Float[np.ndarray, "m 3"],
+    inverses: Float[np.ndarray, "*x 2 3 3"],
+    pose: _Pose,
+) -> tuple[Float[np.ndarray, "*x m"], Float[np.ndarray, "*x m 6"]]:
     """Signed Sampson errors in pixels, and their derivatives by rotation (3), direction (2) and log focal length.
 
     Args:
         first, second: homogeneous pixels.
         inverses: of both camera matrices.
-        pose: rotation moves from the left, direction across itself, both focal lengths by one factor.
+        pose: one, or X; rotation moves from the left, direction across itself, both focal lengths by one factor.
     """
-    a, b = inverses
-    cross = skew(pose.direction)
-    essential = cross @ pose.rotation
-    turned, shifted = cross @ _TURNS @ pose.rotation, skew(_across(pose.direction).T) @ pose.rotation
-    every = np.concatenate([essential[None], turned, shifted, (_NARROWER * essential)[None]])
-    every = b.T @ every @ a  # (7, 3, 3): the fundamental matrix and its derivatives
-    right, left = every @ first.T, every.swapaxes(1, 2) @ second.T
-    top = (second.T * right).sum(1)
-    below = np.sqrt(np.maximum((right[0, :2] ** 2).sum(0) + (left[0, :2] ** 2).sum(0), 1e-300))
-    grown = ((right[0, :2] * right[1:, :2]).sum(1) + (left[0, :2] * left[1:, :2]).sum(1)) / below
-    error = top[0] / below
-    return error, ((top[1:] - error * grown) / below).T
+    a, b = inverses[..., :1, :, :], inverses[..., 1:, :, :]
+    turn, cross = pose.rotation[..., None, :, :], skew(pose.direction)[..., None, :, :]
+    essential = cross @ turn
+    moved = [cross @ _TURNS @ turn, skew(_across(pose.direction).swapaxes(-1, -2)) @ turn, _NARROWER * essential]
+    # (..., 7, 3, 3): the fundamental matrix and its derivatives
+    every = b.swapaxes(-1, -2) @ np.concatenate([essential, *moved], -3) @ a
+    first, second = np.ascontiguousarray(first.T), np.ascontiguousarray(second.T)
+    right, left = every @ first, every[..., :2].swapaxes(-1, -2) @ second
+    parts = [right[..., :2, :], left]
+    below = np.sqrt(np.maximum(sum((part[..., 0, :, :] ** 2).sum(-2) for part in parts), 1e-300))
+    top = np.einsum("im,...kim->...km", second, right) / below[..., None, :]
+    grown: Any = sum(np.einsum("...im,...kim->...km", part[..., 0, :, :], part[..., 1:, :, :]) for part in parts)
+    error = top[..., 0, :]
+    slope = top[..., 1:, :] - (error / below**2)[..., None, :] * grown
+    return error, slope.swapaxes(-1, -2)
 
 
 def _transfer(pair: _Pair, homography: Array) -> Array:
@@ -574,6 +635,8 @@ def _refined_rotation(pair: _Pair, rotation: Array) -> _Pose:
         cost = float(pair.data_cost(_transfer(_with_focal(pair, log_focal), rotation[None]))[0])
         if cost < best.cost:
             best = replace(best, rotation=rotation, log_focal=log_focal, cost=cost)
+        if np.abs(step).max() < _STILL:
+            break
     return best
 
 
@@ -687,7 +750,7 @@ def _on_plane(pair: _Pair, plane: Array, plane_errors: Array, candidates: list[_
     """
     on = plane_errors < pair.tolerance
     flat, off = replace(pair, weight=pair.weight * on), replace(pair, weight=pair.weight * ~on)
-    found = [off.costed(_refined(flat, pose, (1,))) for pose in _poses_of_plane(pair, plane)]
+    found = [off.costed(pose) for pose in _all_refined(flat, _poses_of_plane(pair, plane))]
     if not found:
         return candidates, _SAME_LIKELIHOOD
     # The one that grew from the prior is better where the homography is poor; it is of this plane if it is near.

@@ -140,11 +140,11 @@ class BundleResult:
         return np.sqrt(self._variance[:, FOCAL])
 
     @property
-    def _variance(self) -> Array:
+    def _variance(self) -> Float[np.ndarray, "n 11"]:
         return np.diagonal(self._covariance, axis1=1, axis2=2)
 
     @cached_property
-    def _covariance(self) -> Array:
+    def _covariance(self) -> Float[np.ndarray, "n 11 11"]:
         return NormalEquations.of(self.problem, self.state).covariance_by_view()
 
 

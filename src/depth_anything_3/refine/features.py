@@ -14,6 +14,7 @@ import numpy.typing as npt
 from jaxtyping import Bool, Float, Float32, Int, UInt8
 
 from depth_anything_3.errors import InputError
+from depth_anything_3.refine.threads import in_threads
 
 _CONTRAST = 0.005  # OpenCV's default of 0.04 leaves plain walls without any keypoint
 _WELL_LOCATED = 0.0067  # contrast from which on a keypoint counts in full
@@ -153,4 +154,4 @@ def detect_all(
 ) -> list[Features]:
     """SIFT keypoints of several views, see :func:`detect_sift`."""
     given = masks if masks is not None else [None] * len(images)
-    return [detect_sift(image, most=most, mask=mask) for image, mask in zip(images, given, strict=True)]
+    return in_threads(lambda pair: detect_sift(pair[0], most=most, mask=pair[1]), list(zip(images, given, strict=True)))

@@ -18,8 +18,9 @@ import numpy.typing as npt
 from jaxtyping import Float
 
 from depth_anything_3.refine.features import Features
+from depth_anything_3.refine.threads import in_threads
 from depth_anything_3.refine.two_view import costs_of_focal_lengths
-from depth_anything_3.refine.view_graph import EPIPOLAR_PX, SAFE_MATCHES, ViewPair, in_threads
+from depth_anything_3.refine.view_graph import EPIPOLAR_PX, SAFE_MATCHES, ViewPair
 
 Array = npt.NDArray[np.float64]
 

@@ -61,9 +61,11 @@ class NormalEquations:
         rows, every = problem.rows(state), problem.free_directions(state)
         every = every.reshape(len(state.poses), PER_VIEW, -1)
         used = np.flatnonzero(every.any((0, 2)))
-        weight = np.sqrt(problem.robust(rows.residual)[1])[:, [0, 0, 1]]
-        by_view, by_point = weight[..., None] * rows.by_view[..., used], weight[..., None] * rows.by_point
-        residual = weight * rows.residual
+        # Without any depth the third row of every observation is zero.
+        known = slice(3 if np.isfinite(problem.log_depth).any() else 2)
+        weight = np.sqrt(problem.robust(rows.residual)[1])[:, [0, 0, 1]][:, known]
+        by_view = weight[..., None] * rows.by_view[:, known][..., used]
+        by_point, residual = weight[..., None] * rows.by_point[:, known], weight * rows.residual[:, known]
         start = np.flatnonzero(np.diff(problem.point, prepend=-1))
         u, a = _of_views(problem, state, used, by_view, residual)
         turned = by_point.swapaxes(1, 2)
@@ -121,7 +123,7 @@ class NormalEquations:
         covariance[np.broadcast_to(unknown[..., None] & np.eye(PER_VIEW, dtype=bool), covariance.shape)] = np.inf
         return covariance
 
-    def _of_views(self, rows: Array) -> Array:
+    def _of_views(self, rows: Array) -> Float[np.ndarray, "n 11 x"]:
         """Rows of the used parameters (U N, X) among those of all parameters of each view, (N, 11, X)."""
         full = np.zeros((self.views, PER_VIEW, rows.shape[1]))
         full[:, self.used] = rows.reshape(self.views, len(self.used), rows.shape[1])
@@ -159,7 +161,7 @@ def _of_views(problem: Problem, state: State, used: Indices, by_view: Array, res
     ends = np.searchsorted(problem.view[order], np.arange(views + 1))
     for view in range(views):
         mine = order[ends[view] : ends[view + 1]]
-        rows = np.concatenate([by_view[mine].reshape(3 * len(mine), count), slope[view][:, used]])
+        rows = np.concatenate([by_view[mine].reshape(residual[mine].size, count), slope[view][:, used]])
         u[view, :, view] = rows.T @ rows
         a[view] = rows.T @ np.concatenate([residual[mine].ravel(), prior[view]])
     return u.reshape(a.size, a.size), a.ravel()

@@ -50,7 +50,6 @@ _CONFIDENCE = 0.9999
 _KEPT = 3  # hypotheses of a batch that are refined,
 _QUICK = 4  # with so many steps
 _ROUGHLY = 1e-4  # relative change of the cost that ends a search whose cost alone is wanted
-_STILL = 1e-7  # radians: a smaller step of a rotation is its last
 _PRIOR_WIDTH = 2.0  # standard deviations beyond which a prior is taken as wrong
 _LEAST_MEANING = -1.0  # logarithm to base 10 of the number of false alarms
 _WIDE = 8.0  # times the tolerance: what a prior is looked at with first
@@ -488,7 +487,8 @@ def _descended(pair: _Pair, poses: _Pose, width: float, rounds: int, tolerance: 
         scaled, diagonal = normal[going], normal[going].diagonal(axis1=1, axis2=2)
         tiny = 1e-12 * diagonal.sum(1, keepdims=True) + 1e-30
         scaled[:, range(6), range(6)] += damping[going, None] * diagonal + tiny
-        proposal = _stepped(pair, poses.some(going), -np.linalg.solve(scaled, gradient[going, :, None])[..., 0])
+        step = -np.linalg.solve(scaled, gradient[going, :, None])[..., 0]
+        proposal = _stepped(pair, poses.some(going), step)
         *terms, proposed = _terms(pair, proposal, width)
         gain = cost[going] - proposed
         better = gain > 0
@@ -502,7 +502,7 @@ def _descended(pair: _Pair, poses: _Pose, width: float, rounds: int, tolerance: 
     return poses, cost
 
 
-def _stepped(pair: _Pair, pose: _Pose, step: Array) -> _Pose:
+def _stepped(pair: _Pair, pose: _Pose, step: npt.NDArray[np.floating]) -> _Pose:
     direction = pose.direction + (_across(pose.direction) @ step[..., 3:5, None])[..., 0]
     return _Pose(
         rotation=rotation_from_vector(step[..., :3]) @ pose.rotation,
@@ -512,7 +512,7 @@ def _stepped(pair: _Pair, pose: _Pose, step: Array) -> _Pose:
 
 
 def _terms(pair: _Pair, pose: _Pose, width: float) -> tuple[Array, Array, Array]:
-    """Normal matrices (..., 6, 6), gradients (..., 6) and smooth costs, by rotation (3), direction (2) and log focal."""
+    """Normal matrices (..., 6, 6), gradients (..., 6) and smooth costs, by rotation (3), direction (2), log focal."""
     error, slope = sampson_with_derivatives(pair.first, pair.second, pair.inverses(pose.log_focal), pose)
     scale = width * pair.tolerance
     ratio = (error / scale) ** 2
@@ -574,7 +574,9 @@ def _transfer(pair: _Pair, homography: Array) -> Array:
     there = lenses[1] @ homography @ pair.inverse[0]
     with np.errstate(all="ignore"):
         # The adjugate is the inverse but for a factor, and exists for singular ones too.
-        back = np.cross(there[:, [1, 2, 0]], there[:, [2, 0, 1]]).swapaxes(1, 2)
+        next_row, last_row = there[:, [1, 2, 0]], there[:, [2, 0, 1]]
+        back = next_row[..., [1, 2, 0]] * last_row[..., [2, 0, 1]] - next_row[..., [2, 0, 1]] * last_row[..., [1, 2, 0]]
+        back = back.swapaxes(1, 2)
         square = _moved_square(there, pair.first, pair.second) + _moved_square(back, pair.second, pair.first)
     errors: Array = np.sqrt(np.where(np.isfinite(square), np.minimum(square / 4, _LOST**2), _LOST**2))
     return errors
@@ -635,8 +637,6 @@ def _refined_rotation(pair: _Pair, rotation: Array) -> _Pose:
         cost = float(pair.data_cost(_transfer(_with_focal(pair, log_focal), rotation[None]))[0])
         if cost < best.cost:
             best = replace(best, rotation=rotation, log_focal=log_focal, cost=cost)
-        if np.abs(step).max() < _STILL:
-            break
     return best
 
 

@@ -6,9 +6,7 @@ Letters: N views, M matches.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -24,6 +22,7 @@ from depth_anything_3.refine.features import (
     near_prediction,
     strongest,
 )
+from depth_anything_3.refine.threads import in_threads
 from depth_anything_3.refine.two_view import PosePrior, TwoView, relative_pose
 
 Array = npt.NDArray[np.float64]
@@ -296,13 +295,3 @@ def rotation_away(pair: ViewPair, rotations: Float[np.ndarray, "n 3 3"]) -> floa
     assert pair.pose is not None and pair.pose.rotation is not None
     i, j = pair.views
     return float(np.linalg.norm(vector_from_rotation(pair.pose.rotation @ rotations[i] @ rotations[j].T)))
-
-
-_Item = TypeVar("_Item")
-_Result = TypeVar("_Result")
-
-
-def in_threads(work: Callable[[_Item], _Result], items: Sequence[_Item]) -> list[_Result]:
-    """Results in the order of the items; most of the work is done in libraries that let other threads run."""
-    with ThreadPoolExecutor() as pool:
-        return list(pool.map(work, items))

@@ -25,7 +25,6 @@ from jaxtyping import Bool, Float, Int
 
 from depth_anything_3.errors import InputError
 from depth_anything_3.metrics.depth import valid_pixels
-from depth_anything_3.refine.threads import in_threads
 
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -154,12 +153,11 @@ def align_depth(
     """
     options = options or AlignmentOptions()
     scales = _checked(depth, points, size, masks, fallback_scale)
-
-    def aligned(view: int) -> _View:
-        mask = None if masks is None else masks[view]
-        return _align_view(depth[view], points, points.view == view, size, mask, scales[view], options)
-
-    return _joined(in_threads(aligned, range(len(depth))))
+    views = [
+        _align_view(z, points, points.view == v, size, None if masks is None else masks[v], scales[v], options)
+        for v, z in enumerate(depth)
+    ]
+    return _joined(views)
 
 
 def _checked(

@@ -18,7 +18,6 @@ import numpy.typing as npt
 from jaxtyping import Float
 
 from depth_anything_3.refine.features import Features
-from depth_anything_3.refine.threads import in_threads
 from depth_anything_3.refine.two_view import costs_of_focal_lengths
 from depth_anything_3.refine.view_graph import EPIPOLAR_PX, SAFE_MATCHES, ViewPair
 
@@ -60,8 +59,8 @@ def common_focal(
     tried = centre + together * np.linspace(-_SIGMAS, _SIGMAS, _CANDIDATES)
     log_factor = np.linspace(tried[0], tried[-1], (_CANDIDATES - 1) * _BETWEEN + 1)
     cost = 0.5 * ((log_factor - centre) / together) ** 2
-    for said in in_threads(lambda pair: _cost(pair, features, intrinsics, np.exp(tried)), _asked(pairs)):
-        cost += np.interp(log_factor, tried, said)
+    for pair in _asked(pairs):
+        cost += np.interp(log_factor, tried, _cost(pair, features, intrinsics, np.exp(tried)))
     share = np.exp(cost.min() - cost)
     return float(np.exp((share * log_factor).sum() / share.sum()))
 

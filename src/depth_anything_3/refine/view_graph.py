@@ -267,8 +267,8 @@ def with_poses(
         )
         return replace(pair, pose=pose)
 
-    found = in_threads(posed, list(pairs))
-    return [pair for pair in found if pair.pose is not None and pair.support >= _FEWEST_AGREEING]
+    # Not in threads: so many small steps only wait for each other there.
+    return [pair for pair in map(posed, pairs) if pair.pose is not None and pair.support >= _FEWEST_AGREEING]
 
 
 def rotation_error(pairs: Sequence[ViewPair], rotations: Float[np.ndarray, "n 3 3"]) -> float | None:

@@ -160,8 +160,8 @@ def measure(preset: str, views: int, dtype: str, path: str, runs: int, checkpoin
     from depth_anything_3.zoo.checkpoints import build_network, resolve
 
     precision, chunking = getattr(torch, dtype), WHOLE
-    original = build_network(resolve(checkpoint))  # stays, as it does in an inference
-    network: Network = original  # type: ignore[assignment]
+    original: Network = build_network(resolve(checkpoint))  # type: ignore[assignment]
+    network = original  # which stays, as it does in an inference
     loaded = peak_bytes()
     images = torch.randn(1, views, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
     autocast = path == "stock" and precision != torch.float32

@@ -40,6 +40,7 @@ GIVES = {
     "ray": "many scenes over many machines",
     "demo": "the photographs of the demonstration",
     "dev": "tests and checks of this package",
+    "peers": "large libraries that the tests compare with",
 }
 """What each extra of the package is for."""
 

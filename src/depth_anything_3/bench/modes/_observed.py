@@ -7,9 +7,7 @@ within 0.2 mm of its point. Its place is the mean of those.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +20,7 @@ from depth_anything_3.datasets.benchmark.base import ObservedVolume
 from depth_anything_3.errors import InputError
 from depth_anything_3.metrics.depth import resized_nearest
 from depth_anything_3.metrics.observed import observed_cloud_scores
+from depth_anything_3.refine.threads import in_threads
 
 Array = npt.NDArray[np.float64]
 
@@ -104,8 +103,7 @@ def _seen(task: Task, placed: Placed, index: int) -> _Seen:
 
 
 def _agreed(views: Sequence[_Seen]) -> Array:
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:  # numpy lets other threads run
-        return np.concatenate(list(pool.map(lambda view: _agreed_in(view, views), views)))
+    return np.concatenate(in_threads(lambda view: _agreed_in(view, views), views))
 
 
 def _agreed_in(reference: _Seen, views: Sequence[_Seen]) -> Array:

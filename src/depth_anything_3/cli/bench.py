@@ -234,10 +234,10 @@ def list_all(as_json: AsJson = False) -> None:
         for name in BENCH_DATASETS:
             kind = BENCH_DATASETS[name]
             fetched = "  (da3 bench fetch)" if name in PUBLISHED_ARCHIVES.files else ""
-            typer.echo(f"  {name:16s}{kind.title}: {', '.join(m for m in kind.modes if m in MODES)}{fetched}")
+            typer.echo(f"  {name:19s}{kind.title}: {', '.join(m for m in kind.modes if m in MODES)}{fetched}")
         typer.echo("modes:")
         for name in MODES:
-            typer.echo(f"  {name:16s}{MODES[name].about.partition('.')[0]}.")
+            typer.echo(f"  {name:19s}{MODES[name].about.partition('.')[0]}.")
         typer.echo(f"predictors: checkpoints, npz=FOLDER, {', '.join((*PREDICTORS, *REFERENCES))}")
         typer.echo(f"published rows: {', '.join(published_models())}")
 

@@ -70,8 +70,10 @@ def test_twins_can_be_chunked(nested: NestedDepthAnything3Net, chunking: Chunkin
 
 
 @bf16
-def test_bfloat16_is_near(nested: NestedDepthAnything3Net) -> None:
+@pytest.mark.parametrize("blocked", [False, True])
+def test_bfloat16_is_near(nested: NestedDepthAnything3Net, blocked: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """The bound of its use: depth within 1 % in the median and 5 % at worst, on the bundled weights."""
+    monkeypatch.setattr(fast, "blocking_pays", lambda: blocked)
     twin = fast.fast_twin(nested.da3, torch.bfloat16)
     with torch.inference_mode():
         want, got = (net(images(3, 252, 252), ref_view_strategy="first") for net in (nested.da3, twin))

@@ -4,7 +4,8 @@
 
 * linear layers run in oneDNN, with GELU inside; in bfloat16, and where that pays on this machine, on copies of the
   weights that are laid out for it and hold LayerScale;
-* attention in bfloat16 is made of matrix products, a block of queries at a time (in float32 PyTorch's own is as good);
+* attention in bfloat16 is made of matrix products, a block of queries at a time, where that is faster than PyTorch's
+  own kernel (in float32 it is not);
 * the dense head works on channels-last maps, narrows before it enlarges, and makes the full-size map, its largest
   tensor, a few rows at a time; before it, memory that the transformer has used goes back to the system.
 
@@ -223,11 +224,25 @@ def packing_pays() -> bool:
     with torch.inference_mode():
         x, weight, bias = torch.ones(128, 384), torch.ones(1536, 384), torch.ones(1536)
         packed = _packed(weight)
-        ours, stock = _least_seconds([lambda: _linear(x, packed, bias), lambda: F.linear(x, weight, bias)])
+        ours, stock = _least_seconds([lambda: _linear(x, packed, bias), lambda: F.linear(x, weight, bias)], rounds=40)
     return stock > _PAYS * ours
 
 
-def _least_seconds(runs: Sequence[Callable[[], object]], rounds: int = 40) -> list[float]:
+@functools.cache
+def blocking_pays() -> bool:
+    """Whether attention in bfloat16 by plain matrix products is faster here than PyTorch's own kernel.
+
+    Measured once per process, in some hundredths of a second: twice as fast on processors with AVX-512 alone, half as
+    fast on those with matrix units (AMX), which PyTorch's kernel uses as well, without writing the scores down.
+    """
+    with torch.inference_mode():
+        q = torch.ones(1, 1, 1024, 64, dtype=torch.bfloat16)
+        runs = [lambda: blocked_attention(q, q, q), lambda: F.scaled_dot_product_attention(q, q, q)]
+        ours, stock = _least_seconds(runs, rounds=10)
+    return stock > ours
+
+
+def _least_seconds(runs: Sequence[Callable[[], object]], *, rounds: int) -> list[float]:
     found = [float("inf")] * len(runs)
     for _ in range(rounds):  # many short ones, in turn: some are not disturbed by what else the machine does
         for i, run in enumerate(runs):
@@ -253,7 +268,7 @@ class FastAttention(Attention):
         v: Float[Tensor, "batch heads n head"],
         bias: Float[Tensor, " n"] | None = None,
     ) -> Float[Tensor, "batch queries C"]:
-        if v.dtype == torch.float32 or k.shape[2] < _FEW_TOKENS:
+        if v.dtype == torch.float32 or k.shape[2] < _FEW_TOKENS or not blocking_pays():
             return super().attend(q, k, v, bias)
         return self.proj(blocked_attention(q, k, v, bias).flatten(2))
 

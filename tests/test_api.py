@@ -489,7 +489,7 @@ def test_the_views_of_a_video_have_names_and_times(model: DepthAnything3, tmp_pa
 def _two_photographs() -> list[np.ndarray]:
     from depth_anything_3.bench.refinement import render_scene
 
-    return list(render_scene("textured", 910_005).rgb[[0, 1]])
+    return list(render_scene("wide", 910_005).rgb[[0, 1]])
 
 
 def test_refinement_corrects_cameras_and_enlarges_the_maps() -> None:
@@ -510,7 +510,7 @@ def test_refinement_corrects_cameras_and_enlarges_the_maps() -> None:
 def test_refinement_keeps_given_cameras() -> None:
     from depth_anything_3.bench.refinement import render_scene
 
-    sample = render_scene("textured", 910_005)
+    sample = render_scene("wide", 910_005)
     given = DepthAnything3.from_pretrained("bundled").inference(
         list(sample.rgb[:2]), extrinsics=sample.extrinsics[:2], intrinsics=sample.intrinsics[:2], refine="poses"
     )

@@ -17,10 +17,11 @@ from depth_anything_3.bench.refinement import (
     with_overlay,
 )
 from depth_anything_3.metrics.pose import pair_errors, rotation_angle_deg
+from depth_anything_3.refine.features import detect_sift
 
 
 def test_the_oracle_errs_as_stated() -> None:
-    sample = render_scene("textured", 910_003)
+    sample = render_scene("wide", 910_003)
     prediction, pictures = oracle(sample, 3)
     assert prediction.extrinsics is not None and prediction.intrinsics is not None
     turned = prediction.extrinsics[1:, :, :3].astype(np.float64) @ sample.extrinsics[1:, :, :3].swapaxes(1, 2)
@@ -32,6 +33,19 @@ def test_the_oracle_errs_as_stated() -> None:
     assert np.log(prediction.depth[known] / sample.depth[known]).std() == pytest.approx(0.7 * DEPTH, rel=0.4)
     assert (pictures.pixels == prediction.processed_images).all()
     assert np.median(pair_errors(prediction.extrinsics.astype(np.float64), sample.extrinsics).rotation_deg) > 3
+
+
+def test_neighbours_of_textured_scenes_look_alike() -> None:
+    sample = render_scene("textured", 910_001)
+    rotations = sample.extrinsics[:, :, :3].astype(np.float64)
+    turned = rotation_angle_deg(rotations[:, None] @ rotations[None].swapaxes(-1, -2))
+    reached, before = {0}, set[int]()
+    while reached != before:
+        before, reached = reached, reached | {j for i in reached for j in np.flatnonzero(turned[i] <= 40).tolist()}
+    assert reached == set(range(6))
+    wide = render_scene("wide", 910_001).extrinsics[:, :, :3].astype(np.float64)
+    assert rotation_angle_deg(wide[:, None] @ wide[None].swapaxes(-1, -2)).max() > turned.max()
+    assert min(len(detect_sift(picture).xy) for picture in sample.rgb) >= 200
 
 
 def test_the_overlay_covers_a_quarter_and_moves() -> None:

@@ -25,7 +25,7 @@ SEED = 910_002  # textured, and without repetition that misleads
 
 @cache
 def _scene() -> tuple[Sample, Prediction, Pictures]:
-    sample = render_scene("textured", SEED)
+    sample = render_scene("wide", SEED)
     return sample, *oracle(sample, 0)
 
 

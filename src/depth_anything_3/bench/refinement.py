@@ -7,8 +7,10 @@ refinement itself can and cannot do.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,22 +18,26 @@ import numpy.typing as npt
 import torch
 
 from depth_anything_3.bench.evaluate import MIN_BASELINE
+from depth_anything_3.errors import DA3Error
 from depth_anything_3.geometry.rotation_vectors import rotation_from_vector
 from depth_anything_3.metrics.depth import abs_rel, delta, scale_factor
 from depth_anything_3.metrics.pose import auc, focal_errors, pair_errors
+from depth_anything_3.refine.features import detect_sift
 from depth_anything_3.refine.prediction import Pictures, refine_prediction
-from depth_anything_3.synth.cameras import make_cameras
+from depth_anything_3.synth.cameras import Cameras, make_cameras, overlaps
 from depth_anything_3.synth.render import to_bytes
 from depth_anything_3.synth.sample import Sample, build, film
+from depth_anything_3.synth.scenes import Scene
 from depth_anything_3.types.inputs import ResizeRecord
 from depth_anything_3.types.prediction import Prediction
 
 ROTATION_DEG, FOCAL, DEPTH = 5.0, 0.15, 0.10
 """Errors of the oracle: turn of a camera in degrees, relative error of focal lengths, of depth."""
 
-SCENES: tuple[str, ...] = ("textured", "overlay", "textureless")
-"""Kinds of scenes: with texture; the same with a pattern over a quarter of every picture that moves on its own; without
-texture."""
+SCENES: tuple[str, ...] = ("textured", "overlay", "wide", "textureless")
+"""Kinds of scenes: with texture, and neighbouring views as somebody with a camera takes them; the same with a pattern
+over a quarter of every picture that moves on its own; cameras anywhere, also face to face or before a bare wall; the
+same without texture."""
 
 _TITLES = {
     "rotation_deg": "rotation [deg]",
@@ -46,6 +52,9 @@ _FIRST_SEED = 910_000
 _VIEWS, _HEIGHT, _WIDTH = 6, 360, 480
 _FOV_DEG = (50.0, 75.0)
 _OVERLAP = (0.5, 0.9)  # share of a view that an earlier one shows too
+_TURN_DEG, _SHARED = 40.0, 0.45  # neighbours in textured scenes: their directions at most, and what they share at least
+_KEYPOINTS = 200  # that every view of a textured scene has
+_DRAWS = 60  # of cameras, before a scene without such views is passed over
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,33 +97,67 @@ def refinement_outcomes(kinds: Sequence[str] = SCENES, *, scenes: int = 20) -> I
         scenes: of each kind.
     """
     for kind in kinds:
-        for seed in range(scenes):
-            sample = render_scene(kind, _FIRST_SEED + seed)
-            prediction, pictures = oracle(sample, seed)
+        for seed, sample in itertools.islice(_scenes(kind), scenes):
+            prediction, pictures = oracle(sample, seed - _FIRST_SEED)
             refined = refine_prediction(
                 prediction, pictures, mode="full", camera_sigma=(np.radians(ROTATION_DEG), FOCAL)
             )
             assert refined.refinement is not None
             yield Outcome(
                 kind=kind,
-                seed=_FIRST_SEED + seed,
+                seed=seed,
                 before=_scores(prediction, sample),
                 after=_scores(refined, sample),
                 placed=refined.refinement.pose_source.count("matches"),
             )
 
 
+def _scenes(kind: str) -> Iterator[tuple[int, Sample]]:
+    for seed in itertools.count(_FIRST_SEED):
+        try:
+            sample = render_scene(kind, seed)
+        except DA3Error:
+            continue
+        yield seed, sample
+
+
 def render_scene(kind: str, seed: int) -> Sample:
-    """A scene of one of :data:`SCENES`, with uint8 pictures."""
+    """A scene of one of :data:`SCENES`, with uint8 pictures.
+
+    Raises:
+        DA3Error: no such views were found in the scene.
+    """
     scene, _ = build(seed, style="textureless" if kind == "textureless" else "textured")
+    if kind in ("wide", "textureless"):
+        return _filmed(scene, _cameras(scene, seed))
+    for draw in range(_DRAWS):
+        cameras = _cameras(scene, seed, draw)
+        if _connected(scene, cameras):
+            sample = _filmed(scene, cameras)
+            if all(len(detect_sift(picture).xy) >= _KEYPOINTS for picture in sample.rgb):
+                return replace(sample, rgb=with_overlay(sample.rgb, seed)) if kind == "overlay" else sample
+    raise DA3Error(f"no connected views with texture in scene {seed} ({scene.kind}) in {_DRAWS} draws of cameras")
+
+
+def _cameras(scene: Scene, seed: int, draw: int = 0) -> Cameras:
+    """Views of a scene, each sharing something with an earlier one."""
     fov = float(np.random.default_rng(seed).uniform(*_FOV_DEG))
-    cameras = make_cameras(
-        scene, _VIEWS, _HEIGHT, _WIDTH, seed=seed, kind="random", fov_deg=fov, off_centre=False, overlap=_OVERLAP
-    )
+    how: dict[str, Any] = {"kind": "random", "fov_deg": fov, "off_centre": False, "overlap": _OVERLAP}
+    return make_cameras(scene, _VIEWS, _HEIGHT, _WIDTH, seed=seed + 1000 * draw, **how)
+
+
+def _connected(scene: Scene, cameras: Cameras) -> bool:
+    """Whether there is a way between any two views over pairs that look at the same from like directions."""
+    share = overlaps(scene, cameras, _HEIGHT, _WIDTH)
+    rotations = cameras.extrinsics[:, :, :3].astype(np.float64)
+    cosine = (np.einsum("aij,bij->ab", rotations, rotations) - 1) / 2
+    near = ((share + share.T) / 2 >= _SHARED) & (cosine >= np.cos(np.radians(_TURN_DEG)))
+    return bool(np.linalg.matrix_power(near.astype(np.int64) + np.eye(_VIEWS, dtype=np.int64), _VIEWS).all())
+
+
+def _filmed(scene: Scene, cameras: Cameras) -> Sample:
     sample = film(scene, (), cameras, _HEIGHT, _WIDTH, samples=2)
     pixels: npt.NDArray[np.uint8] = to_bytes(torch.from_numpy(sample.rgb)).numpy()
-    if kind == "overlay":
-        pixels = with_overlay(pixels, seed)
     return replace(sample, rgb=pixels)
 
 
@@ -205,11 +248,14 @@ def markdown(outcomes: Sequence[Outcome]) -> str:
         pairs = [f"{asdict(outcome.before)[name]:.2f} → {asdict(outcome.after)[name]:.3f}" for name in names]
         detail.append(f"| {outcome.kind} {outcome.seed} | {outcome.placed} of {_VIEWS} | " + " | ".join(pairs) + " |")
     intro = (
-        f"{_VIEWS} views of {_WIDTH} x {_HEIGHT} pixels of procedural scenes, each sharing at least {_OVERLAP[0]:.0%} "
-        f"with an earlier one; the truth with every camera but the first turned by {ROTATION_DEG:g} degrees, focal "
-        f"lengths off by {FOCAL:.0%}, and depth by a smooth field of {DEPTH:.0%}, before and after "
-        '`refine="full"`. *textured*: scenes as they come, repeated patterns included; *overlay*: a pattern over a '
-        "quarter of every picture that moves on its own; *textureless*: without any. Medians over the scenes."
+        f"{_VIEWS} views of {_WIDTH} x {_HEIGHT} pixels of procedural scenes; the truth with every camera but the first"
+        f" turned by {ROTATION_DEG:g} degrees, focal lengths off by {FOCAL:.0%}, and depth by a smooth field of "
+        f'{DEPTH:.0%}, before and after `refine="full"`. *textured*: the views are connected by pairs that share '
+        f"{_SHARED:.0%} and are turned by at most {_TURN_DEG:g} degrees, and each has {_KEYPOINTS} keypoints (scenes "
+        f"for which {_DRAWS} draws of cameras give no such views are passed over); repeated patterns included. "
+        "*overlay*: the same with a pattern over a quarter of every picture that moves on its own. *wide*: scenes as "
+        f"they come, with cameras anywhere that share {_OVERLAP[0]:.0%} with an earlier one, also when they look at it "
+        "from the other side, or at a bare wall. *textureless*: the same without any texture. Medians over the scenes."
     )
     return "\n".join(
         ["# Refinement of an answer with known errors", "", intro, "", *rows, "", "## Scenes", "", *detail, ""]

@@ -8,6 +8,8 @@ Letters: n tokens of all views, C channels, F features of a head, P patches of a
 
 from __future__ import annotations
 
+import functools
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,11 +17,12 @@ import torch
 from depth_anything_3.model.chunking import WHOLE, Chunking
 from depth_anything_3.model.da3 import DepthAnything3Net, NestedDepthAnything3Net, Network
 from depth_anything_3.model.dinov2.layers import SwiGLU
-from depth_anything_3.model.fast import copied_parameters, has_twin, head_views
+from depth_anything_3.model.fast import copied_parameters, has_twin, head_views, packing_pays
 from depth_anything_3.model.mapped import in_file
 from depth_anything_3.types.options import PATCH_SIZE
 
-_PROCESS = 338_000_000  # interpreter, torch and its kernels
+_PROCESS = 338_000_000  # interpreter, torch and its kernels, where the system does not say what they take
+_HEAP = 235_000_000  # of these, what is not in the files of libraries, and kernels that only a run loads
 _KEPT_HEAP = 120_000_000  # most of what the allocator of the C library keeps of one stage while the other runs
 _KEPT_BY_TWINS = 30_000_000  # the same, where a twin gives it back in between
 _INPUT_BYTES = 27  # per pixel: pixels as bytes, as floats, and those of all scenes stacked
@@ -56,7 +59,8 @@ def estimate_memory(
     away = chunking.offload and device.type != "cpu"
     twin = fast and device.type == "cpu" and has_twin(dtype)
     if device.type == "cpu":
-        fixed = _PROCESS + _INPUT_BYTES * pixels + sum(_weights(part, dtype, poses=poses, twin=twin) for part in parts)
+        weights = sum(_weights(part, dtype, poses=poses, twin=twin) for part in parts)
+        fixed = _process() + _INPUT_BYTES * pixels + weights
     else:  # autocast keeps copies of the weights, not so on the CPU
         each = 4 + (dtype.itemsize if dtype != torch.float32 else 0)
         fixed = 12 * pixels + each * _count(net)
@@ -99,6 +103,26 @@ def most_views(
         else:
             high = middle - 1
     return low
+
+
+@functools.cache
+def _process() -> int:
+    """What a process holds beside arrays: some systems read far more of a library into memory than others."""
+    packing_pays()  # has most kernels loaded
+    mappings = Path("/proc/self/smaps")
+    return _HEAP + _libraries(mappings.read_text()) if mappings.exists() else _PROCESS
+
+
+def _libraries(mappings: str) -> int:
+    """Resident bytes of shared libraries, from what the system lists (proc_pid_smaps(5))."""
+    total, library = 0, False
+    for line in mappings.splitlines():
+        words = line.split()
+        if not words[0].endswith(":"):
+            library = len(words) > 5 and ".so" in words[5]
+        elif words[0] == "Rss:" and library:
+            total += int(words[1]) << 10
+    return total
 
 
 def _count(module: torch.nn.Module) -> int:

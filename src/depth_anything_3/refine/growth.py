@@ -39,6 +39,7 @@ _MIDDLE_GAIN, _MIDDLE_LEAST = 0.03, 10.0  # share of the cost, and nats, that mo
 _TOLERANCE = 1e-4  # relative change of the cost at which an adjustment ends
 _NOISE_PX, _CAUCHY_PX = 0.5, 1.0  # of keypoints that agree, and where they begin not to
 _QUICK, _THOROUGH = 8, 15  # rounds of adjustment while views are added, and at the end
+_WHILE_GROWING = 600  # observations in each view; all of them count at the end
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -76,6 +77,20 @@ class Scene:
     def seen(self) -> Observations:
         """All observations of all tracks."""
         return self.tracks.observations
+
+    def thinned(self, most: int) -> Scene:
+        """With fewer observations: the longest tracks, and of views that have few of these, as many more as it takes
+        for ``most`` in each."""
+        seen = self.seen
+        length = np.bincount(seen.point, minlength=self.tracks.count)
+        first = np.searchsorted(seen.point, np.arange(self.tracks.count + 1))
+        kept, count = np.zeros(self.tracks.count, bool), np.zeros(len(self.lenses), np.int64)
+        for track in np.argsort(-length, kind="stable"):
+            views = seen.view[first[track] : first[track + 1]]
+            if count[views].min(initial=most) < most:
+                kept[track] = True
+                count[views] += 1
+        return replace(self, tracks=replace(self.tracks, observations=seen.where(kept[seen.point])))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -214,6 +229,7 @@ def grow_models(scene: Scene) -> list[Model]:
 
     Views that cannot join the first may well join each other.
     """
+    scene = scene.thinned(_WHILE_GROWING)
     models: list[Model] = []
     free = frozenset(range(len(scene.lenses)))
     while (model := _largest(scene, free)) is not None:
@@ -227,8 +243,9 @@ def finished(scene: Scene, model: Model) -> Model:
 
     A little more is always explained: bent rays and wrong matches move a free principal point too.
     """
+    few = scene.thinned(_WHILE_GROWING)
     for limit in LIMITS_PX[:-1]:
-        model = _adjusted(scene, model, limit, _THOROUGH)
+        model = _adjusted(few, model, limit, _THOROUGH)
     kept, found = agreeing(scene, model, LIMITS_PX[-1])
     model, plain = _bundle(scene, model, kept, found.points, _THOROUGH, middle=False)
     # One shift for all: not where some pictures were turned or cut, and their middles lie elsewhere.

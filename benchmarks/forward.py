@@ -1,7 +1,7 @@
 """Time and memory of the network, as ratios to a calibration kernel measured in the same run.
 
 usage: python benchmarks/forward.py [--presets da3-small] [--views 1 2 8] [--dtypes float32 bfloat16]
-                                    [--paths stock fast] [--out FILE] [--resume]
+                                    [--paths stock fast] [--out FILE] [--resume] [--operators]
 
 Seconds do not carry over between machines. The unit U is the time that the machine takes for one TFLOP of float32
 matrix products of 2048 x 2048 on the same threads, measured before and after every case; run it with nothing else
@@ -11,7 +11,7 @@ measures memory alone, with one run.
 
 ``stock`` is the network's own code, with autocast for bfloat16; ``fast`` is its twin for the CPU; ``onnx`` is what
 ``da3 export onnx`` makes of it, in onnxruntime on as many threads (its memory is not reported: the process has exported
-the graph). The floor is the time
+the graph). ``--operators`` also says where the time of ``stock`` and ``fast`` goes. The floor is the time
 that the linear layers, the convolutions and the attention would take at the best rates that their kernels reach on this
 machine, each measured by itself beside the case; all that lies between them counts as nothing.
 """
@@ -153,7 +153,32 @@ def in_onnxruntime(preset: str, images: torch.Tensor) -> Callable[[], object]:
     return lambda: session.run(None, {"images": images.numpy()})
 
 
-def measure(preset: str, views: int, dtype: str, path: str, runs: int, checkpoint: Path) -> dict[str, object]:
+_KINDS = {
+    "linear": ("linear", "addmm", "aten::mm"),
+    "attention": ("attention", "bmm", "softmax"),
+    "conv": ("convolution",),
+    "normalisation": ("layer_norm",),
+    "enlargement": ("upsample", "lerp"),
+    "casts and copies": ("copy", "cat", "clone"),
+    "element by element": ("add", "mul", "clamp", "gelu", "neg", "exp", "sub", "relu", "div"),
+}
+"""Kinds of operators by parts of their names; the first that fits."""
+
+
+def operator_shares(run: Callable[[], object]) -> dict[str, float]:
+    """Share of the time of one run that each kind of operator takes, from PyTorch's profiler."""
+    with torch.profiler.profile() as profile:
+        run()
+    times = dict.fromkeys((*_KINDS, "other"), 0.0)
+    for event in profile.key_averages():
+        kinds = (kind for kind, parts in _KINDS.items() if any(part in event.key for part in parts))
+        times[next(kinds, "other")] += event.self_cpu_time_total
+    return {kind: round(time / sum(times.values()), 3) for kind, time in times.items()}
+
+
+def measure(
+    preset: str, views: int, dtype: str, path: str, runs: int, checkpoint: Path, *, operators: bool
+) -> dict[str, object]:
     """One case, in this process."""
     from depth_anything_3.model.chunking import WHOLE, Chunking
     from depth_anything_3.model.fast import fast_twin, head_views
@@ -181,6 +206,8 @@ def measure(preset: str, views: int, dtype: str, path: str, runs: int, checkpoin
     before = unit_seconds()
     seconds = median_seconds(run, runs, warm_up=1)
     peak = None if path == "onnx" else round(peak_bytes() / 2**20)
+    if operators and path != "onnx":
+        case["operators"] = operator_shares(run)
     after, rates = unit_seconds(), kernel_rates(precision)
     unit, work = (before + after) / 2, operations(built(preset), images)
     floor = sum(work[kind] / rates[kind] for kind in work)
@@ -219,12 +246,13 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--out", type=Path, help="also write the JSON to this file")
     parser.add_argument("--resume", action="store_true", help="keep the cases that --out holds")
+    parser.add_argument("--operators", action="store_true", help="also the share of the time of each kind of operator")
     parser.add_argument("--one", type=Path, metavar="CHECKPOINT", help=argparse.SUPPRESS)
     options = parser.parse_args()
     wanted = list(itertools.product(options.presets, options.dtypes, options.views, options.paths))
     if options.one:
         preset, dtype, views, path = wanted[0]
-        print(json.dumps(measure(preset, views, dtype, path, options.runs, options.one)))
+        print(json.dumps(measure(preset, views, dtype, path, options.runs, options.one, operators=options.operators)))
         return
     cases = json.loads(options.out.read_text())["cases"] if options.resume else []
     done = {(case["preset"], case["dtype"], case["views"], case["path"]) for case in cases}
@@ -234,6 +262,7 @@ def main() -> None:
             continue
         checkpoint = written(preset, Path(folder.name) / preset)
         case = ["--presets", preset, "--views", str(views), "--dtypes", dtype, "--paths", path]
+        case += ["--operators"] if options.operators else []
         command = [sys.executable, __file__, "--one", str(checkpoint), *case, "--runs", str(options.runs)]
         found = subprocess.run(command, check=True, capture_output=True, text=True)
         cases.append(json.loads(found.stdout))

@@ -66,8 +66,10 @@ def test_two_processes_agree_with_one(two: Path, alone: dict[int, Trainer], run:
     found = torch.load(two / run / "weights.pt", weights_only=True)
     assert relative_difference(found, expected) < 1e-6
     for name, value in expected.items():
-        if value.ndim >= 2:  # biases begin at zero, and those of attention's keys have no gradient but rounding
-            assert relative_difference({name: found[name]}, {name: value}) < 1e-6, name
+        # Biases begin at zero, and those of attention's keys have no gradient but rounding. Adam divides by the size of
+        # a gradient, so that rounding weighs more where gradients are small: 1.4e-6 in one of the layers, on one machine.
+        if value.ndim >= 2:
+            assert relative_difference({name: found[name]}, {name: value}) < 5e-6, name
     for a, b in zip(log_of(two / run), log_of(alone[parts].folder), strict=True):
         for name in ("total", "depth", "camera", "correspondence", "grad_norm"):
             assert a[name] == pytest.approx(b[name], rel=1e-6, abs=1e-6)

@@ -17,9 +17,12 @@ from depth_anything_3.model.dinov2.vision_transformer import DinoVisionTransform
 TOLERANCE = 2e-5  # of the largest value: batches of another size take other paths through the matrix kernels
 
 
-def assert_equal_tensors(a: Tensor, b: Tensor, what: str) -> None:
+OF_RAYS = 10 * TOLERANCE  # rays of random weights hardly say where a camera is: its fit enlarges their rounding
+
+
+def assert_equal_tensors(a: Tensor, b: Tensor, what: str, tolerance: float = TOLERANCE) -> None:
     assert a.shape == b.shape, what
-    assert (a - b).abs().max() <= TOLERANCE * b.abs().max() + 1e-6, f"{what}: {(a - b).abs().max()}"
+    assert (a - b).abs().max() <= tolerance * b.abs().max() + 1e-6, f"{what}: {(a - b).abs().max()}"
 
 
 @pytest.mark.parametrize(
@@ -42,7 +45,8 @@ def test_a_batch_of_scenes_equals_the_scenes_one_by_one(kind: str, views: int, f
         assert alone.keys() == together.keys()
         for name in ("depth", "depth_conf", "sky", "extrinsics", "pose_encoding", "ray", "scale_factor"):
             if name in alone:
-                assert_equal_tensors(together[name][i], alone[name][0], f"{name} of scene {i}")
+                tolerance = OF_RAYS if name == "extrinsics" and "use_ray_pose" in flags else TOLERANCE
+                assert_equal_tensors(together[name][i], alone[name][0], f"{name} of scene {i}", tolerance)
         for name, feature in alone.aux.items():
             assert_equal_tensors(together.aux[name][i], feature[0], name)
         if alone.gaussians is not None and together.gaussians is not None:

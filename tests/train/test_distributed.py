@@ -67,7 +67,7 @@ def test_two_processes_agree_with_one(two: Path, alone: dict[int, Trainer], run:
     assert relative_difference(found, expected) < 1e-6
     for name, value in expected.items():
         # Biases begin at zero, and those of attention's keys have no gradient but rounding. Adam divides by the size of
-        # a gradient, so that rounding weighs more where gradients are small: 1.4e-6 in one of the layers, on one machine.
+        # a gradient, so that rounding weighs more where gradients are small: 1.4e-6 in one layer, on one machine.
         if value.ndim >= 2:
             assert relative_difference({name: found[name]}, {name: value}) < 5e-6, name
     for a, b in zip(log_of(two / run), log_of(alone[parts].folder), strict=True):

@@ -17,7 +17,7 @@ from depth_anything_3.refine import growth
 from depth_anything_3.refine import reconstruct as module
 from depth_anything_3.refine.bundle import BundleOptions, BundleResult
 from depth_anything_3.refine.depth_alignment import SeenPoints
-from depth_anything_3.refine.features import Features
+from depth_anything_3.refine.features import Features, strongest
 from depth_anything_3.refine.reconstruct import (
     Prior,
     Reconstruction,
@@ -44,6 +44,15 @@ def test_a_prior_with_known_errors_is_corrected(seed: int) -> None:
     assert rotation < 0.3 and direction < 1.0 and focal < 0.01
     assert np.nanmax(found.rms_px) < 1.0
     np.testing.assert_array_equal(found.intrinsics[:, :2, 2], views.intrinsics[:, :2, 2])  # nothing speaks against it
+
+
+@pytest.mark.parametrize(("points", "off", "placed"), [(50, 0.0, 6), (50, 0.35, 0), (90, 0.35, 6)])
+def test_few_points_do_not_outvote_a_lens_by_far(points: int, off: float, placed: int) -> None:
+    """Three and a half standard deviations of the prior: more is needed than a few matches, which may all be wrong."""
+    views = random_views(0)
+    prior = replace(views.prior(np.random.default_rng(0), turn=np.radians(3), focal=off), focal_sigma=0.1)
+    found = reconstruct([strongest(one, points) for one in views.features], [SIZE] * 6, prior)
+    assert found.source.count("matches") == placed
 
 
 def test_a_principal_point_off_the_middle_is_found() -> None:

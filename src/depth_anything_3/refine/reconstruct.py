@@ -65,6 +65,7 @@ _ERROR_OF_ONE = 3.5  # radians: k points tell the orientation of a view to about
 _WRONG_ROTATION = 0.07  # radians between cameras that are given and what the matches say: 4 degrees
 _TRUSTED_ROTATION = 0.35  # radians: a prior that errs by more does not know where to look
 _IMPOSSIBLE_SIGMAS, _UNLIKELY_SIGMAS = 4.0, 2.5  # a pair that is farther from a prior is wrong; one of few matches
+_UNLIKELY_LENS = 2.0  # standard deviations of the prior's focal length
 _FOCAL_ROUNDS, _FOCAL_MOVED = 3, 0.02  # what the first views say of the lens can let more views be placed
 _SEARCH_SIGMAS, _LEAST_SEARCH, _MOST_SEARCH = 3.0, 0.04, 0.25  # how far from where the prior says; of the longer side
 
@@ -189,7 +190,7 @@ def reconstruct(
 
 def _completed(scene: Scene, models: Sequence[Model], prior: Prior, sizes: Sequence[tuple[int, int]]) -> Reconstruction:
     models = [_surer(scene, finished(scene, model), prior.rotation_sigma) for model in models]
-    models = [model for model in models if len(model.joined) > 1]
+    models = [model for model in models if len(model.joined) > 1 and not _far_fetched(scene, model, prior)]
     if models and prior.focal != "fixed":
         models[0] = replace(models[0], lenses=_with_offset(scene, models[0], prior, sizes))
     return _put_together(scene, models, prior, sizes)
@@ -347,6 +348,14 @@ def _surer(scene: Scene, model: Model, sigma: float) -> Model:
             break
         model = replace(model, joined=tuple(view for view in model.joined if view != weakest))
     return model
+
+
+def _far_fetched(scene: Scene, model: Model, prior: Prior) -> bool:
+    """Whether a model of few points asks for a lens that the prior thinks unlikely: then wrong matches made both."""
+    views = list(model.joined)
+    moved = np.abs(np.log(model.lenses[views, 0, 0] / prior.intrinsics[views, 0, 0]))
+    count = np.bincount(agreeing(scene, model, LIMITS_PX[-1])[0].view, minlength=len(model.poses))
+    return bool(np.median(moved) > _UNLIKELY_LENS * prior.focal_sigma and count.max() < SAFE_MATCHES)
 
 
 def expected_pixels(

@@ -354,8 +354,10 @@ def _far_fetched(scene: Scene, model: Model, prior: Prior) -> bool:
     """Whether a model of few points asks for a lens that the prior thinks unlikely: then wrong matches made both."""
     views = list(model.joined)
     moved = np.abs(np.log(model.lenses[views, 0, 0] / prior.intrinsics[views, 0, 0]))
+    if np.median(moved) <= _UNLIKELY_LENS * prior.focal_sigma:
+        return False
     count = np.bincount(agreeing(scene, model, LIMITS_PX[-1])[0].view, minlength=len(model.poses))
-    return bool(np.median(moved) > _UNLIKELY_LENS * prior.focal_sigma and count.max() < SAFE_MATCHES)
+    return bool(count.max() < SAFE_MATCHES)
 
 
 def expected_pixels(

@@ -27,7 +27,7 @@ test: $(VENV)/.dev-installed
 	$(BIN)/python -m pytest
 
 twins: $(VENV)/.dev-installed
-	$(BIN)/python -m pytest -m twins
+	$(BIN)/python -m pytest -m twins -n 2
 
 browser: $(VENV)/.dev-installed
 	$(BIN)/python -m pytest -m browser

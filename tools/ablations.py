@@ -1,7 +1,7 @@
 """The ablations of the paper's tables 6 and 7 on the tiny any-view recipe: run them, and write the table.
 
-    python tools/ablations.py run --out runs --cache pool --teacher teacher/trained         # goes on where it stopped
-    python tools/ablations.py run --out runs --cache pool --teacher teacher/trained --small # a tenth of the work
+    python tools/ablations.py run --out runs --cache pool           # goes on where it stopped
+    python tools/ablations.py run --out runs --cache pool --small   # a tenth of the work
     python tools/ablations.py table --results runs --out docs/training
 
 Every variant is trained with several seeds, all variants with the first seed first. A run that has a result is not
@@ -42,8 +42,8 @@ VARIANTS = ("recipe", *ABLATIONS)
 
 FIRST_SCENE = 500_000  # seeds from here on are looked at and never trained on
 VIEWS = 4
-_RENDERED = 3_900  # scenes that training draws from
 _SMALL = ViewOptions(sizes=((56, 84), (84, 56), (70, 70)), views=(2, 2), tokens=24 * 8, overlap=(0.3, 0.95))
+_SETTING = ("steps", "small", "pool", "scenes", "teacher")  # the same for all runs of a table
 _COLUMNS = {
     "abs_rel": ("AbsRel", False),
     "delta": ("δ1.25", True),
@@ -72,9 +72,12 @@ def main() -> None:
     running = commands.add_parser("run")
     running.add_argument("--out", type=Path, required=True, help="folder of the runs and their results")
     running.add_argument("--cache", type=Path, required=True, help="folder of rendered scenes")
-    running.add_argument("--teacher", required=True, help="checkpoint of the teacher")
+    running.add_argument(
+        "--teacher", default="bundled/da3metric-tiny", help="what runs start from, and labels come from"
+    )
     running.add_argument("--steps", type=int, default=2_000)
     running.add_argument("--seeds", type=int, default=3)
+    running.add_argument("--pool", type=int, default=3_900, help="scenes that training draws from")
     running.add_argument("--scenes", type=int, default=40, help="scenes that the result is measured on")
     running.add_argument("--small", action="store_true", help="pictures of up to 84 pixels, eight views a step")
     running.add_argument("--variants", nargs="+", default=VARIANTS, choices=VARIANTS)
@@ -94,16 +97,14 @@ def main() -> None:
 def run_all(arguments: argparse.Namespace) -> None:
     """Every run that has no result yet."""
     torch.set_num_threads(1)
-    setting = {"steps": arguments.steps, "small": arguments.small, "scenes": arguments.scenes}
+    setting = {name: getattr(arguments, name) for name in _SETTING}
     for seed in range(arguments.seeds):
         for variant in arguments.variants:
             result = arguments.out / f"{variant}_{seed}.json"
             if result.exists():
                 _check_setting(result, setting)
                 continue
-            config = configured(
-                variant, seed, arguments.steps, arguments.cache, arguments.teacher, small=arguments.small
-            )
+            config = configured(variant, seed, arguments)
             started = time.time()
             trainer = Trainer(config, arguments.out / f"{variant}_{seed}")
             trainer.run()
@@ -127,25 +128,25 @@ def _check_setting(result: Path, setting: Mapping[str, object]) -> None:
         raise InputError("out", f"{result.parent} with results of {found}", f"a folder for runs of {dict(setting)}")
 
 
-def configured(variant: str, seed: int, steps: int, cache: Path, teacher: str, *, small: bool) -> TrainConfig:
+def configured(variant: str, seed: int, arguments: argparse.Namespace) -> TrainConfig:
     """One run: the recipe's phases in the recipe's proportions, and the variant's change.
 
     Args:
         variant: one of :data:`VARIANTS`.
         seed: of the run.
-        steps: of all phases together.
-        cache: folder of rendered scenes.
-        teacher: checkpoint that runs start from, and that labels come from.
-        small: pictures of up to 84 pixels, eight views a step, two in a sample.
+        arguments: of the command ``run``.
     """
+    steps, pool = arguments.steps, arguments.pool
     share = steps * 3 // 8
-    config = RECIPES["da3_tiny"](cache=cache, teacher=teacher, steps=(share, share, steps - 2 * share))
+    config = RECIPES["da3_tiny"](
+        cache=arguments.cache, teacher=arguments.teacher, steps=(share, share, steps - 2 * share)
+    )
     sources = tuple(
-        (replace(source, count=min(source.count, _RENDERED), most=_RENDERED), weight)
+        (replace(source, count=min(source.count, pool), most=pool), weight)
         for source, weight in config.sources
         if isinstance(source, ProceduralSource)
     )
-    phases = tuple(replace(phase, data=_SMALL) for phase in config.phases) if small else config.phases
+    phases = tuple(replace(phase, data=_SMALL) for phase in config.phases) if arguments.small else config.phases
     config = replace(config, sources=sources, phases=phases, seed=seed, save_every=100)
     return config if variant == "recipe" else ABLATIONS[variant](config)
 
@@ -211,17 +212,19 @@ def write_table(results: Path | None, out: Path) -> None:
 
 def table(results: Sequence[Mapping[str, Any]]) -> str:
     """The page: how the runs were made, and one row per variant with mean and standard deviation over seeds."""
-    settings = {(r["steps"], r["small"], r["scenes"]) for r in results}
+    settings = {tuple(r[name] for name in _SETTING) for r in results}
     if len(settings) != 1:
         raise InputError("results", f"{len(settings)} settings", "runs of one setting")
-    ((steps, small, scenes),) = settings
+    ((steps, small, pool, scenes, teacher),) = settings
     size = "pictures of up to 84 pixels and eight views a step, two in a sample" if small else "the recipe's pictures"
     lines = [
         "# Ablations",
         "",
         "The variants of the paper's tables 6 and 7 on `da3_tiny`: one thing changed, the rest as in the recipe.",
-        f"{steps:,} steps, {size}; measured on {scenes} scenes of the procedural",
-        f"world with seeds from {FIRST_SCENE:,} on, unseen by any run, {VIEWS} views each, one scale per scene.",
+        f"{steps:,} steps, {size}, from {pool:,} scenes;",
+        f"every run begins with the backbone of `{teacher}`, which also makes the labels.",
+        f"Measured on {scenes} scenes of the procedural world with seeds from {FIRST_SCENE:,} on, unseen by any run,",
+        f"{VIEWS} views each, one scale per scene.",
         "Mean and standard deviation over the seeds of the runs; differences smaller than these say nothing. Networks",
         "of this size have hardly learned cameras after so few steps: it shows that the variants run and what they",
         "do early on, not at the scale of the paper. `-`: the variant does not learn it.",

@@ -361,6 +361,19 @@ def test_a_teacher_may_be_off_by_scale_and_shift(batch: Batch, kind: str, scale:
         assert (bent[name] > 5 * losses[name] + 2e-3).all(), name
 
 
+@pytest.mark.parametrize("kind", ["teacher", "mono"])
+def test_nothing_but_the_anchor_moves_scale_and_shift(batch: Batch, kind: str) -> None:
+    """Terms that want more contrast would else make depth larger at every step."""
+    for anchor in (0.0, 0.1):
+        scale, shift = (torch.tensor(v, requires_grad=True) for v in (1.0, 0.0))
+        depth = scale * 0.5 * batch.depth.sqrt() + shift
+        losses = single(batch, depth, kind=kind, levels=(), anchors=(), anchor=anchor)
+        assert float(losses["gradient"].detach().min()) > 0.004
+        losses["total"].sum().backward()
+        assert scale.grad is not None and shift.grad is not None
+        assert (abs(float(scale.grad)) > 1e-3, abs(float(shift.grad)) > 1e-3) == (anchor > 0, anchor > 0)
+
+
 def test_the_teacher_sees_each_view_by_itself(batch: Batch) -> None:
     """Every view may have a scale and a shift of its own."""
     factor = torch.tensor([[1.0, 2.0, 0.3], [0.5, 4.0, 1.0]])[..., None, None]

@@ -138,7 +138,7 @@ def test_the_teacher_sees_single_synthetic_pictures() -> None:
     assert (losses.kind, losses.gradient, losses.depth_space) == ("teacher", 0.5, "linear")
     assert [losses.global_local, losses.normal, losses.sky, losses.object] == [1] * 4
     assert (losses.levels, losses.anchors) == ((4, 16, 64), (16, 256, 4096))
-    assert losses.anchor == 0.01  # ours
+    assert losses.anchor == 0.1  # ours
     assert only_phase(config).data.views == (1, 1)
     assert all(isinstance(source, DatasetSource) and source.single for source, _ in config.sources)
     stated = "tartanair irs unreal_stereo_4k gta_sfm ken_burns point_odyssey trellis omniobject3d"

@@ -93,6 +93,48 @@ def test_fit_affine_without_any_point_is_finite() -> None:
 
 # Global and local ------------------------------------------------------------------------------------------
 
+# What scale and shift mean --------------------------------------------------------------------------------------
+
+
+def test_depth_without_its_affine_part_keeps_its_values_and_every_other_direction(view: tuple[Tensor, Tensor]) -> None:
+    truth = view[0]
+    weight = torch.where(truth > 0, 1 / truth.clamp(min=1e-3), 0.0)
+    depth = (0.3 * truth.sqrt() + 0.1).requires_grad_(True)
+    detached = T.detach_affine(depth, weight)
+    torch.testing.assert_close(detached, depth, rtol=1e-6, atol=0)
+    wish = torch.randn(depth.shape, generator=generator())
+    (detached * wish).sum().backward()
+    gradient = depth.grad
+    assert gradient is not None
+    size = float((gradient.abs() * depth.detach()).sum())
+    for direction in (depth.detach(), torch.ones_like(depth)):  # a larger scale; a larger shift
+        assert float((gradient * direction).sum()) == pytest.approx(0, abs=1e-5 * size)
+    # A bend that leaves mean and spread as they are has the gradient that it had before.
+    basis = torch.stack(
+        [
+            weight,
+            weight * (depth.detach() - (weight * depth.detach()).sum((1, 2), True) / weight.sum((1, 2), True)).sign(),
+        ]
+    )
+    bend = torch.randn(depth.shape, generator=generator(1))
+    for row in torch.linalg.qr(basis.flatten(2).permute(1, 2, 0))[0].unbind(-1):
+        row = row.view_as(bend)
+        bend = bend - (bend * row).sum((1, 2), True) * row
+    assert float((gradient * bend).sum()) == pytest.approx(float((wish * bend).sum()), rel=1e-3)
+
+
+def test_the_affine_distance_by_hand(view: tuple[Tensor, Tensor]) -> None:
+    truth = view[0]
+    weight = torch.where(truth > 0, 1 / truth.clamp(min=1e-3), 0.0)
+    assert T.affine_distance(truth, truth, weight).tolist() == [0, 0]
+    far = T.affine_distance(math.e * truth, truth, weight)  # mean and spread are both e times as large
+    torch.testing.assert_close(far, torch.full((2,), 2.0), rtol=1e-4, atol=0)
+    mean = (weight * truth).sum((1, 2)) / weight.sum((1, 2))
+    moved = T.affine_distance(truth + mean[:, None, None], truth, weight)
+    torch.testing.assert_close(moved, torch.full((2,), math.log(2) ** 2), rtol=1e-4, atol=0)
+    assert T.affine_distance(truth, 0 * truth, 0 * weight).tolist() == [0, 0]  # nothing is known
+
+
 LEVELS, ANCHORS = (4, 16), (24, 64)
 
 

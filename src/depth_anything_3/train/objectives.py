@@ -70,7 +70,8 @@ class ObjectiveOptions:
             objects, and teaches the sky output what is around them.
         levels, anchors, fit_samples: of the global-local loss.
         normal_stride: normals are taken from every so manieth pixel.
-        anchor: weight of a pull of the teacher's depth, whose scale means nothing, towards 1.
+        anchor: weight of a pull of the teacher's depth, whose scale and shift mean nothing, towards those of the truth:
+            see :func:`~depth_anything_3.train.teacher_losses.affine_distance`.
         camera_norm: normalise the camera token in front of the decoder, see
             :mod:`~depth_anything_3.train.camera_norm`.
         picture, structure: weights of the squared error of the drawn pictures, and of what stands for the perceptual
@@ -307,14 +308,14 @@ class Objective(nn.Module):
         points = rays * target[..., None]
         scale = L.points_scale(points[:, None], valid[:, None])
         target, points = target / scale[:, None, None], points / scale[:, None, None, None]
+        weight = torch.where(valid, 1 / target.clamp(min=1e-3), 0.0)
         if o.anchor:
-            # Depth that only its shift has to explain may fall to 0, whose logarithm would end the training.
-            result["anchor"] = o.anchor * depth.clamp(min=_SMALLEST).log().flatten(1).mean(1).square()
+            result["anchor"] = o.anchor * T.affine_distance(depth, target, weight)
+        depth = T.detach_affine(depth, weight)
         result["global_local"] = o.global_local * T.global_local_loss(
             depth, target, valid, points, levels=o.levels, anchors=o.anchors, samples=o.fit_samples, generator=generator
         )
         with torch.no_grad():
-            weight = torch.where(valid, 1 / target.clamp(min=1e-3), 0.0)
             s, b = T.fit_affine(depth.flatten(1), target.flatten(1), weight.flatten(1))
         aligned = s[:, None, None] * depth + b[:, None, None]
         if o.gradient:

@@ -134,7 +134,7 @@ def teacher_large(*, data: Path | None = None) -> TrainConfig:
         name="teacher_large",
         preset="da3mono-large",
         # open: what holds the scale, which no loss of the paper does; without it, depth drifts out of all range.
-        objective=ObjectiveOptions(kind="teacher", gradient=0.5, anchor=0.01),
+        objective=ObjectiveOptions(kind="teacher", gradient=0.5, anchor=0.1),
         # open: size, steps, batch and resolutions; here those of the metric model.
         phases=(
             Phase(
@@ -162,7 +162,7 @@ def da3mono_large(*, data: Path | None = None, teacher: str | None = None) -> Tr
     return replace(
         teacher_large(data=data),
         name="da3mono_large",
-        objective=ObjectiveOptions(kind="mono", gradient=0.5, anchor=0.01),
+        objective=ObjectiveOptions(kind="mono", gradient=0.5, anchor=0.1),
         labels=LabelOptions(teacher=teacher, from_step=0, align=False),
     )
 
@@ -302,7 +302,7 @@ _TINY_TEACHER = ObjectiveOptions(
     levels=(4,),
     anchors=(16,),
     fit_samples=400,
-    anchor=0.01,
+    anchor=0.1,
     autocast_head=True,
 )
 

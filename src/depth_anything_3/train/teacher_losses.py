@@ -22,6 +22,7 @@ from depth_anything_3.train.losses import masked_mean
 _MIN_POINTS = 32  # a fit to fewer is not believed
 _WINDOW = 13  # pixels along each side of the window around an anchor, at most
 _MAX_SCALE_RATIO = 10.0  # nor one whose scale is this far from the global one
+_SMALLEST = 1e-30  # exponentials underflow, and a logarithm of 0 would end the training
 
 
 def fit_affine(
@@ -75,6 +76,44 @@ def _reweighted(
 
 def _robust_weight(residual: Tensor, truncation: float) -> Tensor:
     return torch.where(residual < truncation, 1 / residual.clamp(min=1e-3), 0.0)
+
+
+def detach_affine(depth: Float[Tensor, "V H W"], weight: Float[Tensor, "V H W"]) -> Float[Tensor, "V H W"]:
+    """The same depth, whose mean and spread have no gradient.
+
+    A fit without a gradient makes a loss blind to scale and shift, but not the gradient of the loss: a term that wants
+    more contrast makes depth larger, the next fit undoes that, and so on for ever.
+
+    Args:
+        depth: of each view.
+        weight: of its pixels; only those with a weight belong to the mean and the spread.
+    """
+    mean, spread = _mean_and_spread(depth, weight)
+    return (depth - mean) * (spread.detach() / spread) + mean.detach()
+
+
+def affine_distance(
+    depth: Float[Tensor, "V H W"], target: Float[Tensor, "V H W"], weight: Float[Tensor, "V H W"]
+) -> Float[Tensor, " V"]:
+    """Squared logarithms of how much larger mean and spread of depth are than those of the truth; ours.
+
+    What nothing holds drifts, and labels whose shift has brought what is near to 0 make relative errors meaningless.
+
+    Args:
+        depth, target: predicted and true depth; of a view where nothing is known, the distance is 0.
+        weight: of the pixels.
+    """
+    pairs = zip(_mean_and_spread(depth, weight), _mean_and_spread(target, weight), strict=True)
+    distance = sum(((a / b).log().square() for a, b in pairs), start=torch.zeros_like(depth[:, :1, :1]))
+    return torch.where(weight.flatten(1).any(1), distance[:, 0, 0], 0.0)
+
+
+def _mean_and_spread(depth: Tensor, weight: Tensor) -> tuple[Float[Tensor, "V 1 1"], Float[Tensor, "V 1 1"]]:
+    """Weighted mean, and weighted mean distance from it; positive."""
+    share = weight / weight.sum((-2, -1), keepdim=True).clamp(min=_SMALLEST)
+    mean = (share * depth).sum((-2, -1), keepdim=True)
+    spread = (share * (depth - mean).abs()).sum((-2, -1), keepdim=True)
+    return mean.clamp(min=_SMALLEST), spread.clamp(min=_SMALLEST)
 
 
 def global_local_loss(

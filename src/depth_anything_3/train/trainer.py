@@ -368,6 +368,8 @@ def make_optimiser(objective: Objective, config: TrainConfig) -> torch.optim.Ada
         [{"params": p, "rate": rate, "weight_decay": decay} for (rate, decay), p in groups.items()],
         lr=0.0,
         betas=o.betas,
+        # One pass over the weights instead of one for every operation; a GPU would want its step counts there, too.
+        fused=all(p.device.type == "cpu" for p in objective.parameters()),
     )
     _begin_state(optimiser)
     return optimiser

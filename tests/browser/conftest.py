@@ -73,6 +73,11 @@ class Watched:
             assert time.monotonic() < limit, expression
             self.page.wait_for_timeout(50)
 
+    def upload(self, box: str, files: Path | list[Path]) -> None:
+        """Choose files and wait until the page has sent them: it shows their names before that."""
+        self.page.locator(f"{box} input[type=file]").set_input_files(files)
+        self.page.locator(f"{box} [data-testid=download-link]").first.wait_for()
+
     def check(self) -> None:
         """Nothing was reported on the console, nothing was asked of another server, everything has a name."""
         assert self.errors == []

@@ -79,8 +79,7 @@ def said(watched: Any, beginning: str, seconds: float = 60) -> None:
 
 def test_from_photos_to_downloads(watched: Any, address: str, tmp_path: Path) -> None:
     page = opened(watched, address)
-    page.locator("#da3-photos input[type=file]").set_input_files(photos(tmp_path))
-    page.get_by_text("left.png").or_(page.get_by_text("left")).first.wait_for()
+    watched.upload("#da3-photos", photos(tmp_path))
     page.get_by_label("Keep in the gallery as").fill("from the page")
     reconstruct(watched)
     page.frame_locator("iframe.da3-viewer").get_by_text("2 cameras").wait_for(state="attached")
@@ -111,8 +110,7 @@ def test_from_photos_to_downloads(watched: Any, address: str, tmp_path: Path) ->
 
 def test_known_cameras(watched: Any, address: str, tmp_path: Path) -> None:
     page = opened(watched, address)
-    page.locator("#da3-photos input[type=file]").set_input_files(photos(tmp_path))
-    page.get_by_text("left.png").or_(page.get_by_text("left")).first.wait_for()
+    watched.upload("#da3-photos", photos(tmp_path))
     page.get_by_role("button", name="Known cameras").click()
     page.get_by_label("Or a horizontal field of view").fill("60deg")
     reconstruct(watched)
@@ -122,8 +120,7 @@ def test_known_cameras(watched: Any, address: str, tmp_path: Path) -> None:
     page.get_by_role("gridcell", name=cell).or_(page.get_by_role("cell", name=cell)).first.wait_for()
     broken = tmp_path / "broken.json"
     broken.write_text("{")
-    page.locator("#da3-poses input[type=file]").set_input_files(broken)
-    page.get_by_text("broken.json").or_(page.get_by_text("broken")).first.wait_for()
+    watched.upload("#da3-poses", broken)
     page.get_by_role("button", name="Reconstruct").click()
     said(watched, "failed")
     assert "broken.json" in page.get_by_label("State").input_value()
@@ -134,8 +131,7 @@ def test_a_video_with_the_frames_that_are_taken(watched: Any, address: str, tmp_
     film = write_video(tmp_path / "clip.mp4", 8, fps=4, size=(96, 128))
     page = opened(watched, address)
     page.get_by_role("button", name="Or a video").click()
-    page.locator("#da3-video input[type=file]").set_input_files(film)
-    page.get_by_text("clip.mp4").or_(page.get_by_text("clip")).first.wait_for()
+    watched.upload("#da3-video", film)
     page.get_by_label("number input for Frames per second to take").fill("2")
     page.get_by_label("number input for Frames per second to take").blur()
     page.get_by_role("button", name="Show the frames that would be taken").click()
@@ -152,8 +148,7 @@ def test_a_video_with_the_frames_that_are_taken(watched: Any, address: str, tmp_
 
 def test_a_job_can_be_cancelled(watched: Any, address: str, tmp_path: Path) -> None:
     page = opened(watched, address)
-    page.locator("#da3-photos input[type=file]").set_input_files(photos(tmp_path))
-    page.get_by_text("left.png").or_(page.get_by_text("left")).first.wait_for()
+    watched.upload("#da3-photos", photos(tmp_path))
     page.get_by_role("button", name="Reconstruct").click()
     said(watched, "waiting|starting|loading|reading|running")
     page.get_by_role("button", name="Cancel").click()

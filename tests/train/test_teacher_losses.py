@@ -91,8 +91,6 @@ def test_fit_affine_without_any_point_is_finite() -> None:
     assert torch.isfinite(b)
 
 
-# Global and local ------------------------------------------------------------------------------------------
-
 # What scale and shift mean --------------------------------------------------------------------------------------
 
 
@@ -134,6 +132,8 @@ def test_the_affine_distance_by_hand(view: tuple[Tensor, Tensor]) -> None:
     torch.testing.assert_close(moved, torch.full((2,), math.log(2) ** 2), rtol=1e-4, atol=0)
     assert T.affine_distance(truth, 0 * truth, 0 * weight).tolist() == [0, 0]  # nothing is known
 
+
+# Global and local ------------------------------------------------------------------------------------------
 
 LEVELS, ANCHORS = (4, 16), (24, 64)
 

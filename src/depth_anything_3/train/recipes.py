@@ -133,7 +133,7 @@ def teacher_large(*, data: Path | None = None) -> TrainConfig:
     return TrainConfig(
         name="teacher_large",
         preset="da3mono-large",
-        # open: what holds the scale, which no loss of the paper does; without it, depth drifts out of all range.
+        # open: what holds scale and shift, which no loss of the paper does; without it, they drift out of all range.
         objective=ObjectiveOptions(kind="teacher", gradient=0.5, anchor=0.1),
         # open: size, steps, batch and resolutions; here those of the metric model.
         phases=(

@@ -133,7 +133,7 @@ def twin(name: str, *, checkpoint: str | None = None, steps: int = 300) -> Train
 
     Args:
         name: of the recipe.
-        checkpoint: of the twin of ``teacher_tiny``: the teacher, and what a recipe that starts from weights starts
+        checkpoint: of the twin of a teacher, which makes the labels, and what a recipe that starts from weights starts
             from. Without it there are no labels, and every twin starts from scratch.
         steps: how many.
 

@@ -123,7 +123,7 @@ def run_all(arguments: argparse.Namespace) -> None:
 
 def _check_setting(result: Path, setting: Mapping[str, object]) -> None:
     content = json.loads(result.read_text())
-    found = {key: content[key] for key in setting}
+    found = {key: content.get(key) for key in setting}
     if found != setting:
         raise InputError("out", f"{result.parent} with results of {found}", f"a folder for runs of {dict(setting)}")
 

@@ -133,6 +133,13 @@ def test_the_affine_distance_by_hand(view: tuple[Tensor, Tensor]) -> None:
     assert T.affine_distance(truth, 0 * truth, 0 * weight).tolist() == [0, 0]  # nothing is known
 
 
+def test_a_wall_seen_straight_on_has_no_spread_to_be_far_from() -> None:
+    wall, weight = torch.full((1, 8, 8), 2.0), torch.full((1, 8, 8), 0.5)
+    noise = 1 + 0.001 * torch.randn(1, 8, 8, generator=generator())
+    assert float(T.affine_distance(wall * noise, wall, weight)) < 1e-4
+    assert float(T.affine_distance(3 * wall * noise, wall, weight)) == pytest.approx(2 * math.log(3) ** 2, rel=1e-2)
+
+
 # Global and local ------------------------------------------------------------------------------------------
 
 LEVELS, ANCHORS = (4, 16), (24, 64)

@@ -22,6 +22,7 @@ from depth_anything_3.train.losses import masked_mean
 _MIN_POINTS = 32  # a fit to fewer is not believed
 _WINDOW = 13  # pixels along each side of the window around an anchor, at most
 _MAX_SCALE_RATIO = 10.0  # nor one whose scale is this far from the global one
+_FLAT = 0.01  # spread of depth relative to its mean, below which there is none
 _SMALLEST = 1e-30  # exponentials underflow, and a logarithm of 0 would end the training
 
 
@@ -103,8 +104,10 @@ def affine_distance(
         depth, target: predicted and true depth; of a view where nothing is known, the distance is 0.
         weight: of the pixels.
     """
-    pairs = zip(_mean_and_spread(depth, weight), _mean_and_spread(target, weight), strict=True)
-    distance = sum(((a / b).log().square() for a, b in pairs), start=torch.zeros_like(depth[:, :1, :1]))
+    (mean, spread), (true_mean, true_spread) = (_mean_and_spread(d, weight) for d in (depth, target))
+    # A wall seen straight on has no spread: its logarithm would be far from that of any prediction.
+    spread, true_spread = torch.maximum(spread, _FLAT * mean), torch.maximum(true_spread, _FLAT * true_mean)
+    distance = (mean / true_mean).log().square() + (spread / true_spread).log().square()
     return torch.where(weight.flatten(1).any(1), distance[:, 0, 0], 0.0)
 
 

@@ -18,7 +18,6 @@ import numpy.typing as npt
 from jaxtyping import Bool, Float
 
 from depth_anything_3.errors import InputError
-from depth_anything_3.geometry.rotation_vectors import skew
 
 Array = npt.NDArray[np.float64]
 
@@ -61,11 +60,11 @@ def project_points(
     distortion: float = 0.0,
 ) -> tuple[Float[np.ndarray, "o 2"], Float[np.ndarray, " o"], Bool[np.ndarray, " o"]]:
     """Pixels, z of the unit 4-vector, and whether the point is in front of the camera, without derivatives."""
-    camera = (extrinsics @ points[..., None])[..., 0]
+    camera = np.einsum("oij,oj->oi", extrinsics, points)
     front = camera[:, 2] > _LEAST_DEPTH
     plane = camera[:, :2] / np.where(front, camera[:, 2], 1.0)[:, None]
     bent = plane * (1 + distortion * (plane**2).sum(-1))[:, None]
-    xy = (intrinsics[:, :2, :2] @ bent[..., None])[..., 0] + intrinsics[:, :2, 2]
+    xy = np.einsum("oij,oj->oi", intrinsics[:, :2, :2], bent) + intrinsics[:, :2, 2]
     return xy, camera[:, 2], front
 
 
@@ -85,33 +84,37 @@ def project_with_derivatives(
         tangents: from :func:`point_tangents`.
         distortion: k1.
     """
-    camera = (extrinsics @ points[..., None])[..., 0]
-    front = camera[:, 2] > _LEAST_DEPTH
-    inverse = np.where(front, 1 / np.where(front, camera[:, 2], 1.0), 0.0)
-    plane = camera[:, :2] * inverse[:, None]
-    square = (plane**2).sum(-1)
-    bent = plane * (1 + distortion * square)[:, None]
-    lens = intrinsics[:, :2, :2]
-    xy = (lens @ bent[..., None])[..., 0] + intrinsics[:, :2, 2]
-    by_plane = lens
+    # Observations last: numpy would take a call for each of so many small matrices.
+    camera = np.einsum("oij,oj->io", extrinsics, points)
+    front = camera[2] > _LEAST_DEPTH
+    inverse = np.where(front, 1 / np.where(front, camera[2], 1.0), 0.0)
+    plane = camera[:2] * inverse
+    square = (plane**2).sum(0)
+    lens = np.ascontiguousarray(np.moveaxis(intrinsics[:, :2, :2], 0, -1))
+    straight = (lens * plane).sum(1)  # pixels from the principal point
+    bent, by_plane = straight * (1 + distortion * square), lens
     if distortion:
-        outer = plane[:, :, None] * plane[:, None, :]
-        by_plane = lens @ ((1 + distortion * square)[:, None, None] * np.eye(2) + 2 * distortion * outer)
-    by_camera = np.concatenate([by_plane, -by_plane @ plane[..., None]], -1) * inverse[:, None, None]
-    moved = np.concatenate([-skew(camera), points[:, 3, None, None] * np.eye(3)], -1)
+        by_plane = (1 + distortion * square) * lens + 2 * distortion * straight[:, None] * plane
+    by_camera = inverse * np.concatenate([by_plane, -(by_plane * plane).sum(1, keepdims=True)], 1)
+    by_pose = np.empty((len(points), 2, 6))
+    for i, j, k in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):  # a small turn a moves the point by the cross product a x camera
+        by_pose[..., i] = (camera[j] * by_camera[:, k] - camera[k] * by_camera[:, j]).T
+    by_pose[..., 3:] = np.moveaxis(points[:, 3] * by_camera, -1, 0)
+    depth_by_pose = np.zeros((len(points), 6))
+    depth_by_pose[:, 0], depth_by_pose[:, 1], depth_by_pose[:, 5] = plane[1], -plane[0], points[:, 3] * inverse
     shifted = extrinsics @ tangents
     w = points[:, 3]
     by_w = np.divide(1.0, w, out=np.zeros_like(w), where=w > 0)
     return Projected(
-        xy=xy,
-        depth=camera[:, 2],
+        xy=bent.T + intrinsics[:, :2, 2],
+        depth=camera[2],
         w=w,
         front=front,
-        by_pose=by_camera @ moved,
-        by_focal=np.where(front[:, None], xy - intrinsics[:, :2, 2], 0.0),
-        by_distortion=(lens @ (plane * square[:, None])[..., None])[..., 0] * front[:, None],
-        by_point=by_camera @ shifted,
-        depth_by_pose=moved[:, 2] * inverse[:, None],
+        by_pose=by_pose,
+        by_focal=(bent * front).T,
+        by_distortion=(straight * square * front).T,
+        by_point=np.ascontiguousarray(np.moveaxis(by_camera, -1, 0)) @ shifted,
+        depth_by_pose=depth_by_pose,
         depth_by_point=shifted[:, 2] * inverse[:, None] - tangents[:, 3] * by_w[:, None],
     )
 

@@ -7,8 +7,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from threadpoolctl import threadpool_limits
-
 _MOST = 8  # threads: each may hold some hundred megabytes
 
 _Item = TypeVar("_Item")
@@ -16,9 +14,6 @@ _Result = TypeVar("_Result")
 
 
 def in_threads(work: Callable[[_Item], _Result], items: Sequence[_Item]) -> list[_Result]:
-    """Results in the order of the items; most of the work is done in libraries that let other threads run.
-
-    A product of matrices takes one thread meanwhile: several at a time would wait for each other's helpers.
-    """
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(min(os.cpu_count() or 1, _MOST)) as pool:
+    """Results in the order of the items; most of the work is done in libraries that let other threads run."""
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, _MOST)) as pool:
         return list(pool.map(work, items))

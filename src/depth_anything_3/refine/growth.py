@@ -36,9 +36,8 @@ _STARTS = 3  # pairs that are tried as the first
 _FOCAL_SIGMA = 0.1  # of what the pairs agree on
 _MIDDLE_SIGMA = 20.0  # of principal points about those that lenses start with; per 1000 pixels of the longer side
 _MIDDLE_GAIN, _MIDDLE_LEAST = 0.03, 10.0  # share of the cost, and nats, that moving them has to save
-_TOLERANCE = 1e-4  # relative change of the cost at which an adjustment ends
 _NOISE_PX, _CAUCHY_PX = 0.5, 1.0  # of keypoints that agree, and where they begin not to
-_QUICK, _THOROUGH = 8, 15  # rounds of adjustment while views are added, and at the end
+_QUICK, _THOROUGH = (5, 1e-3), (15, 1e-4)  # rounds of an adjustment, and relative change of its cost that ends it
 _WHILE_GROWING = 600  # observations in each view; all of them count at the end
 
 
@@ -137,13 +136,13 @@ def agreeing(scene: Scene, model: Model, limit: float) -> tuple[Observations, Tr
     return seen.where(kept), replace(found, errors_px=found.errors_px[kept])
 
 
-def _adjusted(scene: Scene, model: Model, limit: float, rounds: int, *, middle: bool = False) -> Model:
+def _adjusted(scene: Scene, model: Model, limit: float, effort: tuple[int, float], *, middle: bool = False) -> Model:
     kept, found = agreeing(scene, model, limit)
-    return _bundle(scene, model, kept, found.points, rounds, middle=middle)[0]
+    return _bundle(scene, model, kept, found.points, effort, middle=middle)[0]
 
 
 def _bundle(
-    scene: Scene, model: Model, kept: Observations, points: Array, rounds: int, *, middle: bool
+    scene: Scene, model: Model, kept: Observations, points: Array, effort: tuple[int, float], *, middle: bool
 ) -> tuple[Model, BundleResult | None]:
     """The model adjusted to observations of points, and how; None where there are none."""
     if not len(kept.point):
@@ -167,8 +166,8 @@ def _bundle(
             middle=middle,
             noise_px=_NOISE_PX,
             cauchy_px=_CAUCHY_PX,
-            rounds=rounds,
-            tolerance=_TOLERANCE,
+            rounds=effort[0],
+            tolerance=effort[1],
         ),
     )
     return model.adjusted(result), result
@@ -244,7 +243,7 @@ def finished(scene: Scene, model: Model) -> Model:
     A little more is always explained: bent rays and wrong matches move a free principal point too.
     """
     few = scene.thinned(_WHILE_GROWING)
-    for limit in LIMITS_PX[:-1]:
+    for limit in LIMITS_PX[1:-1]:
         model = _adjusted(few, model, limit, _THOROUGH)
     kept, found = agreeing(scene, model, LIMITS_PX[-1])
     model, plain = _bundle(scene, model, kept, found.points, _THOROUGH, middle=False)

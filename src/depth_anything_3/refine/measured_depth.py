@@ -34,6 +34,7 @@ _LEAST_SCORE, _FULL_SCORE = 0.2, 0.8  # agreement without confidence, and with a
 _TOLERANCE, _TOLERANCE_PX = 0.01, 1.0  # of two views' depths of one point: in log depth, and pixels of parallax
 _MEDIANS = 2  # of 5 x 5 pixels, one after the other
 _NEAREST_Z = 1e-6
+_TOGETHER = 2**24  # pixels times hypotheses of the views whose costs are made smooth at one time: 64 MiB each way
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -137,24 +138,31 @@ def measure(
         log depth, and a confidence from 0 to 1: 0 where the pictures differ or are plain, where the best hypothesis is
         the first or the last, and where depth is not known.
     """
-    offsets = torch.arange(planes, device=surface.device, dtype=torch.float32) - planes // 2
     measured, confidence = surface.clone(), torch.zeros_like(surface)
-    for i, chosen in enumerate(sources):
-        if not len(chosen):
-            continue
-        picture, others = level.pictures[i], chosen.tolist()
-        factors = (offsets * float(steps[i])).exp()
-        scores = agreement(
-            picture, surface[i].exp(), factors, level.pictures[others], level.projections[i, others], radius=_RADIUS
-        )
-        costs = smooth_costs((1 - scores)[None], _jump_penalty(picture)[None], small=_STEP_PENALTY)[0]
-        place, score = _lowest(costs, scores)
-        measured[i] += (place - planes // 2) * float(steps[i])
-        confidence[i] = ((score - _LEAST_SCORE) / (_FULL_SCORE - _LEAST_SCORE)).clamp(0, 1)
-        # Beside an edge, a pixel without texture of its own would be given the depth of what is across the edge.
-        confidence[i] *= Windows(picture - 0.5, 1).texture
-        confidence[i] *= (place > 0.5) & (place < planes - 1.5)
+    matched = [i for i, chosen in enumerate(sources) if len(chosen)]
+    together = max(1, _TOGETHER // (planes * surface[0].numel()))
+    for first in range(0, len(matched), together):
+        views = matched[first : first + together]
+        scores = surface.new_empty((len(views), planes, *surface.shape[1:]))
+        for own_scores, i in zip(scores, views, strict=True):
+            own_scores[:] = _scores(level, i, sources[i].tolist(), surface[i], float(steps[i]), planes)
+        penalties = torch.stack([_jump_penalty(level.pictures[i]) for i in views])
+        costs = smooth_costs(1 - scores, penalties, small=_STEP_PENALTY)
+        for i, own_costs, own_scores in zip(views, costs, scores, strict=True):
+            place, score = _lowest(own_costs, own_scores)
+            measured[i] += (place - planes // 2) * float(steps[i])
+            confidence[i] = ((score - _LEAST_SCORE) / (_FULL_SCORE - _LEAST_SCORE)).clamp(0, 1)
+            # Beside an edge, a pixel without texture of its own would be given the depth of what is across the edge.
+            confidence[i] *= Windows(level.pictures[i] - 0.5, 1).texture
+            confidence[i] *= (place > 0.5) & (place < planes - 1.5)
     return measured, confidence * level.known
+
+
+def _scores(level: Level, view: int, others: list[int], surface: Tensor, step: float, planes: int) -> Tensor:
+    """(D, H, W): how well other views agree with a view at hypotheses round a surface (H, W)."""
+    factors = ((torch.arange(planes, device=surface.device, dtype=torch.float32) - planes // 2) * step).exp()
+    pictures, projections = level.pictures[others], level.projections[view, others]
+    return agreement(level.pictures[view], surface.exp(), factors, pictures, projections, radius=_RADIUS)
 
 
 def _jump_penalty(picture: Float[Tensor, "H W"]) -> Float[Tensor, "H W"]:

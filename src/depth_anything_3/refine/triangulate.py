@@ -28,7 +28,7 @@ from depth_anything_3.refine.tracks import Observations
 Array = npt.NDArray[np.float64]
 
 _DAMPING = 1e-9  # of the trace of a normal matrix, so that a point without parallax stays a direction
-_NO_BETTER = 1e-12  # share of its squared error under which a step of a point is its last
+_NO_BETTER = 1e-6  # share of its squared error under which a step of a point is its last
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

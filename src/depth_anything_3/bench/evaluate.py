@@ -25,10 +25,13 @@ alone.
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import permutations
 from multiprocessing import get_context
 from time import process_time
@@ -55,6 +58,8 @@ VIEW_COUNTS = (1, 2, 4, 8)
 
 POINT_THRESHOLD = 0.02
 """Distance below which a point is right, as a part of the median true depth."""
+
+_BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 MIN_BASELINE = 0.02
 """Baselines up to this part of the median true depth have no direction."""
@@ -224,15 +229,45 @@ def evaluate_in_parallel(
         InputError: as there, or fewer than one worker.
     """
     _check_counts(view_counts)
-    if workers < 1:
-        raise InputError("workers", repr(workers), "at least 1")
     seen: set[str] = set()
-    runs: list[Run] = []
-    with ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (make_predictors,)) as pool:
-        waiting: deque[Future[list[Run]]] = deque()
+
+    def checked() -> Iterator[EvalScene]:
         for scene in scenes:
             _check_new(scene, seen)
-            waiting.append(pool.submit(_work, scene, tuple(view_counts), tuple(given_cameras)))
+            yield scene
+
+    work = partial(runs_of_scene, view_counts=tuple(view_counts), given_cameras=tuple(given_cameras))
+    return run_in_processes(make_predictors, checked(), work, workers=workers, on_run=on_run)
+
+
+def run_in_processes(
+    make_predictors: Callable[[], Mapping[str, Predictor]],
+    scenes: Iterable[EvalScene],
+    work: Callable[[Mapping[str, Predictor], EvalScene], Iterator[Run]],
+    *,
+    workers: int,
+    on_run: Callable[[Run], None] | None = None,
+) -> list[Run]:
+    """Runs of scenes that are shared out among processes of one thread each, in the order of the scenes.
+
+    Args:
+        make_predictors: called once in every process; has to be picklable.
+        scenes: taken as they are needed.
+        work: the runs of one scene; has to be picklable.
+        workers: processes.
+        on_run: called after each run.
+
+    Raises:
+        InputError: fewer than one worker.
+    """
+    if workers < 1:
+        raise InputError("workers", repr(workers), "at least 1")
+    runs: list[Run] = []
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (make_predictors,))
+    with _one_thread_in_new_processes(), pool:
+        waiting: deque[Future[list[Run]]] = deque()
+        for scene in scenes:
+            waiting.append(pool.submit(_work, work, scene))
             if len(waiting) > 2 * workers:  # no more scenes in memory than are soon worked on
                 runs += _told(waiting.popleft().result(), on_run)
         for future in waiting:
@@ -240,18 +275,35 @@ def evaluate_in_parallel(
     return runs
 
 
+@contextmanager
+def _one_thread_in_new_processes() -> Iterator[None]:
+    """numpy's library asks the environment when it is loaded, and cannot be told later."""
+    before = {name: os.environ.get(name) for name in _BLAS_THREADS}
+    os.environ.update(dict.fromkeys(_BLAS_THREADS, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
 _worker: dict[str, Mapping[str, Predictor]] = {}
 
 
 def _start_worker(make_predictors: Callable[[], Mapping[str, Predictor]]) -> None:
+    import cv2
     import torch
 
     torch.set_num_threads(1)
+    cv2.setNumThreads(1)
     _worker["predictors"] = make_predictors()
 
 
-def _work(scene: EvalScene, view_counts: tuple[int, ...], given_cameras: tuple[bool, ...]) -> list[Run]:
-    return list(runs_of_scene(_worker["predictors"], scene, view_counts=view_counts, given_cameras=given_cameras))
+def _work(work: Callable[[Mapping[str, Predictor], EvalScene], Iterator[Run]], scene: EvalScene) -> list[Run]:
+    return list(work(_worker["predictors"], scene))
 
 
 def _told(runs: list[Run], on_run: Callable[[Run], None] | None) -> list[Run]:

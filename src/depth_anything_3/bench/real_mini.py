@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
 from depth_anything_3._optional import require
 from depth_anything_3.api import DepthAnything3
 from depth_anything_3.bench.classical import Colmap, TwoViewSift
-from depth_anything_3.bench.evaluate import Predictor, Run, runs_of_views
+from depth_anything_3.bench.evaluate import Predictor, Run, run_in_processes, runs_of_views
 from depth_anything_3.bench.held_out import ModelPredictor
 from depth_anything_3.bench.report import HEADLINE_VIEWS
 from depth_anything_3.bench.scenes import EvalScene, load_real_scene, select_views
@@ -99,6 +100,7 @@ def run_real_mini(
     *,
     models: Sequence[str] = ("bundled",),
     scenes: Sequence[str] | None = None,
+    workers: int = 1,
     on_run: Callable[[Run], None] | None = None,
 ) -> tuple[list[Run], dict[str, str]]:
     """Run every row on every scene, at every number of views, with and without given cameras.
@@ -109,26 +111,39 @@ def run_real_mini(
         data: folder of scene folders.
         models: hub ids, folders or files.
         scenes: names; None for all of the protocol.
+        workers: processes of one thread each that scenes are shared out among; 1 for this one and all its threads.
         on_run: called after each run.
 
     Returns:
         the runs, and notes for the report: what the rows are, why one is left out, versions.
 
     Raises:
-        InputError: an unknown scene, or files that are missing or cannot be read.
+        InputError: an unknown scene, files that are missing or cannot be read, or fewer than one worker.
     """
     loaded = [load_views(data, name) for name in (frame_lists() if scenes is None else scenes)]
     headline = [
         max((v for v in views if len(v.images) <= HEADLINE_VIEWS), key=lambda v: len(v.images)) for views in loaded
     ]
     rows, left_out = predictors(models, headline)
-    runs: list[Run] = []
-    for shown in (shown for views in loaded for shown in views):
-        for run in runs_of_views(rows, shown):
+    shown = [views for lists in loaded for views in lists]
+    if workers != 1:
+        # The largest first, so that no process goes on long after the others.
+        largest_first = sorted(shown, key=lambda views: -len(views.images))
+        make = partial(_rows, tuple(models), headline)
+        runs = run_in_processes(make, largest_first, runs_of_views, workers=workers, on_run=on_run)
+        place = {(views.name, len(views.images)): k for k, views in enumerate(shown)}
+        return sorted(runs, key=lambda run: place[run.scene, run.views]), _notes(models, scenes, left_out)
+    runs = []
+    for views in shown:
+        for run in runs_of_views(rows, views):
             runs.append(run)
             if on_run is not None:
                 on_run(run)
     return runs, _notes(models, scenes, left_out)
+
+
+def _rows(models: Sequence[str], scenes: Sequence[EvalScene]) -> Mapping[str, Predictor]:
+    return predictors(models, scenes)[0]
 
 
 def _notes(models: Sequence[str], scenes: Sequence[str] | None, left_out: Mapping[str, str]) -> dict[str, str]:

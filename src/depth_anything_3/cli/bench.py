@@ -78,6 +78,7 @@ def real_mini(
     scene: Annotated[
         list[str] | None, typer.Option(help="Only this scene; may be repeated.", show_default=False)
     ] = None,
+    workers: Annotated[int, typer.Option(help="Processes to share the scenes out among.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print errors as JSON.")] = False,
 ) -> None:
     """Score models on small real scenes, beside COLMAP, matches of two views, and guesses that do not look."""
@@ -85,7 +86,7 @@ def real_mini(
         from depth_anything_3.bench.real_mini import run_real_mini
         from depth_anything_3.bench.report import write_scoreboard
 
-        runs, notes = run_real_mini(data, models=model, scenes=scene, on_run=_print_run)
+        runs, notes = run_real_mini(data, models=model, scenes=scene, workers=workers, on_run=_print_run)
         for name, text in notes.items():
             typer.echo(f"{name}: {text}")
         for path in write_scoreboard(out, runs, notes=notes):

@@ -37,7 +37,7 @@ _FOCAL_SIGMA = 0.1  # of what the pairs agree on
 _MIDDLE_SIGMA = 20.0  # of principal points about those that lenses start with; per 1000 pixels of the longer side
 _MIDDLE_GAIN, _MIDDLE_LEAST = 0.03, 10.0  # share of the cost, and nats, that moving them has to save
 _NOISE_PX, _CAUCHY_PX = 0.5, 1.0  # of keypoints that agree, and where they begin not to
-_QUICK, _THOROUGH = (5, 1e-3), (15, 1e-4)  # rounds of an adjustment, and relative change of its cost that ends it
+_QUICK, _THOROUGH = (5, 1e-3), (15, 1e-4)  # while views are added, and at the end: rounds, and the gain that ends them
 _WHILE_GROWING = 600  # observations in each view; all of them count at the end
 
 
@@ -238,7 +238,7 @@ def grow_models(scene: Scene) -> list[Model]:
 
 
 def finished(scene: Scene, model: Model) -> Model:
-    """A model adjusted with ever stricter limits; with another principal point where that explains clearly more.
+    """A grown model adjusted with ever stricter limits; with another principal point where that explains clearly more.
 
     A little more is always explained: bent rays and wrong matches move a free principal point too.
     """

@@ -238,12 +238,12 @@ def grow_models(scene: Scene) -> list[Model]:
 
 
 def finished(scene: Scene, model: Model) -> Model:
-    """A grown model adjusted with ever stricter limits; with another principal point where that explains clearly more.
+    """A model adjusted with ever stricter limits; with another principal point where that explains clearly more.
 
     A little more is always explained: bent rays and wrong matches move a free principal point too.
     """
     few = scene.thinned(_WHILE_GROWING)
-    for limit in LIMITS_PX[1:-1]:
+    for limit in LIMITS_PX[:-1]:
         model = _adjusted(few, model, limit, _THOROUGH)
     kept, found = agreeing(scene, model, LIMITS_PX[-1])
     model, plain = _bundle(scene, model, kept, found.points, _THOROUGH, middle=False)

@@ -49,7 +49,9 @@ _SCORED = 500  # matches that judge hypotheses; all of them refine the best
 _CONFIDENCE = 0.9999
 _KEPT = 3  # hypotheses of a batch that are refined,
 _QUICK = 4  # with so many steps
-_ROUGHLY = 1e-4  # relative change of the cost that ends a search whose cost alone is wanted
+_SETTLED = 1e-4  # relative change of the cost, either way, that ends a search: poses move by .0005 degrees after it
+_TURN_ROUNDS = 12  # of refining a rotation
+_LOOSELY = 4.0  # times the tolerance: where matches of a rotation lie when it comes from two of them
 _PRIOR_WIDTH = 2.0  # standard deviations beyond which a prior is taken as wrong
 _LEAST_MEANING = -1.0  # logarithm to base 10 of the number of false alarms
 _WIDE = 8.0  # times the tolerance: what a prior is looked at with first
@@ -159,9 +161,10 @@ def relative_pose(
     if used < LEAST_MATCHES:
         return _nothing(len(first), f"{used} matches, fewer than {LEAST_MATCHES}")
     rng = np.random.default_rng(seed)
-    turned = _best_rotation(pair, rng)
+    rotation = _best_rotation(pair, rng)
     plane = _best_homography(pair, rng)
     candidates = _candidates(pair, plane, rng)
+    turned = _refined_rotation(pair, rotation, _TURN_ROUNDS if _may_be_turned(pair, rotation, candidates) else 0)
     return _judged(pair, turned, plane, candidates)
 
 
@@ -189,16 +192,16 @@ def costs_of_focal_lengths(
     pair = _scored(pair, np.random.default_rng(0))
     logs = np.log(factors)
     starts = [replace(_of_fundamental(_with_focal(pair, log), fundamental), log_focal=log) for log in logs]
-    found, cost = _descended(pair, _Pose.stacked(starts), 1, 10, _ROUGHLY)
+    found, cost = _descended(pair, _Pose.stacked(starts), 1, 10)
     # What fits with one focal length is near what fits with the next: from both ends, where the search got stuck.
     for way in (1, -1):
         asked = np.arange(len(logs))[::way][1:]
         while len(asked):
             near = replace(found.some(asked - way), log_focal=logs[asked])
-            poses, proposed = _descended(pair, near, 1, 10, _ROUGHLY)
+            poses, proposed = _descended(pair, near, 1, 10)
             gain, better = cost[asked] - proposed, proposed < cost[asked]
             found = found.with_others(asked[better], poses.some(better))
-            worth = gain > _ROUGHLY * cost[asked]
+            worth = gain > _SETTLED * cost[asked]
             cost[asked[better]] = proposed[better]
             asked = asked[worth] + way
             asked = asked[(asked >= 0) & (asked < len(logs))]
@@ -479,7 +482,7 @@ def _all_refined(pair: _Pair, poses: Sequence[_Pose], rounds: int = 10, width: f
     ]
 
 
-def _descended(pair: _Pair, poses: _Pose, width: float, rounds: int, tolerance: float = 1e-9) -> tuple[_Pose, Array]:
+def _descended(pair: _Pair, poses: _Pose, width: float, rounds: int) -> tuple[_Pose, Array]:
     """Levenberg-Marquardt on a smooth robust cost (Geman-McClure), for X poses at once; with their costs."""
     normal, gradient, cost = _terms(pair, poses, width)
     damping, going = np.full(len(cost), 1e-3), np.arange(len(cost))
@@ -496,7 +499,7 @@ def _descended(pair: _Pair, poses: _Pose, width: float, rounds: int, tolerance: 
         poses = poses.with_others(places, proposal.some(better))
         normal[places], gradient[places], cost[places] = terms[0][better], terms[1][better], proposed[better]
         damping[going] *= np.where(better, 0.1, 10.0)
-        going = going[~better | (gain >= tolerance * (proposed + gain))]
+        going = going[np.abs(gain) >= _SETTLED * (proposed + gain)]
         if not len(going):
             break
     return poses, cost
@@ -609,18 +612,26 @@ def _best_of_samples(
     return best
 
 
-def _best_rotation(pair: _Pair, rng: np.random.Generator) -> _Pose:
-    """The rotation that most matches agree with, without any translation."""
+def _best_rotation(pair: _Pair, rng: np.random.Generator) -> Array:
+    """The rotation (3, 3) that most matches agree with, without any translation: the prior's, or of two matches."""
     start = np.eye(3) if pair.prior is None else nearest_rotation(pair.prior.rotation)
-    return _refined_rotation(pair, _best_of_samples(_scored(pair, rng), start, 2, rotations, rng))
+    return _best_of_samples(_scored(pair, rng), start, 2, rotations, rng)
 
 
-def _refined_rotation(pair: _Pair, rotation: Array) -> _Pose:
+def _may_be_turned(pair: _Pair, rotation: Array, candidates: list[_Pose]) -> bool:
+    """Whether enough matches lie near a rotation for :func:`_kind` to choose it once it is refined."""
+    near = (_transfer(pair, rotation[None])[0] < _LOOSELY * pair.tolerance) & (pair.weight > 0)
+    best = min(candidates, key=lambda pose: pose.cost)
+    enough = _ENOUGH_OF_SIMPLE * np.count_nonzero(_agreeing(pair, best)[1])
+    return pair.focal_sigma > 0 or bool(np.count_nonzero(near) >= enough)
+
+
+def _refined_rotation(pair: _Pair, rotation: Array, rounds: int) -> _Pose:
     """Reweighted Gauss-Newton over rotation and focal length on errors in the second view."""
     log_focal = 0.0
     best = _Pose(rotation=rotation, direction=np.zeros(3))
     best = replace(best, cost=float(pair.data_cost(_transfer(_with_focal(pair, 0.0), rotation[None]))[0]))
-    for _ in range(12):
+    for _ in range(rounds):
         now = _with_focal(pair, log_focal)
         error, slope = _turn_derivatives(now, rotation)
         ratio = (error**2).sum(1) / (2 * pair.tolerance**2)

@@ -161,16 +161,12 @@ def test_bundled_on_a_real_pair(shared: Path) -> None:
     assert notes["command"] == "`da3 bench real-mini --data FOLDER --out docs --scene middlebury_motorcycle`"
 
 
-def test_processes_give_the_same_runs_in_the_same_order(
-    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_processes_give_the_same_runs_in_the_same_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     only_quick_rows(monkeypatch)
-    data, models = write_box(tmp_path), [str(checkpoint)]
+    data = write_box(tmp_path)
     told: list[int] = []
-    alone, _ = run_real_mini(data, models=models, scenes=[BOX])
-    shared_out, _ = run_real_mini(
-        data, models=models, scenes=[BOX], workers=2, on_run=lambda run: told.append(run.views)
-    )
+    alone, _ = run_real_mini(data, scenes=[BOX])
+    shared_out, _ = run_real_mini(data, scenes=[BOX], workers=2, on_run=lambda run: told.append(run.views))
     shared_out = [run for run in shared_out if run.predictor != COLMAP]  # which is not hidden from other processes
     for one, other in zip(alone, shared_out, strict=True):
         assert other.error is None
@@ -178,5 +174,5 @@ def test_processes_give_the_same_runs_in_the_same_order(
         if one.predictor in (SIFT, TRIVIAL):
             assert other.scores == pytest.approx(dict(one.scores))
     assert told == sorted(told, reverse=True) and set(told) == {2, 4}  # the largest first
-    with pytest.raises(InputError, match="workers: got 0, expected at least 1"):
-        run_real_mini(data, models=models, scenes=[BOX], workers=0)
+    with pytest.raises(InputError, match="workers: got 0; expected at least 1"):
+        run_real_mini(data, scenes=[BOX], workers=0)

@@ -37,6 +37,7 @@ from multiprocessing import get_context
 from time import process_time
 from typing import TYPE_CHECKING, Protocol
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -294,9 +295,6 @@ _worker: dict[str, Mapping[str, Predictor]] = {}
 
 
 def _start_worker(make_predictors: Callable[[], Mapping[str, Predictor]]) -> None:
-    import cv2
-    import torch
-
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     _worker["predictors"] = make_predictors()

@@ -620,10 +620,11 @@ def _best_rotation(pair: _Pair, rng: np.random.Generator) -> Array:
 
 def _may_be_turned(pair: _Pair, rotation: Array, candidates: list[_Pose]) -> bool:
     """Whether enough matches lie near a rotation for :func:`_kind` to choose it once it is refined."""
+    if pair.focal_sigma > 0:  # another focal length may bring them near
+        return True
     near = (_transfer(pair, rotation[None])[0] < _LOOSELY * pair.tolerance) & (pair.weight > 0)
     best = min(candidates, key=lambda pose: pose.cost)
-    enough = _ENOUGH_OF_SIMPLE * np.count_nonzero(_agreeing(pair, best)[1])
-    return pair.focal_sigma > 0 or bool(np.count_nonzero(near) >= enough)
+    return bool(np.count_nonzero(near) >= _ENOUGH_OF_SIMPLE * _most_agreeing(pair, [best]))
 
 
 def _refined_rotation(pair: _Pair, rotation: Array, rounds: int) -> _Pose:

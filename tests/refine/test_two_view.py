@@ -94,6 +94,11 @@ def test_a_pure_rotation(count: int) -> None:
     assert turn_error(run(matches(count, noise=0.5, wrong=0.3, kind="rotation"))) < 0.3
 
 
+def test_a_rotation_is_that_of_all_matches() -> None:
+    """Not that of two, which is where it starts from."""
+    assert np.median([turn_error(run(matches(300, noise=1.0, kind="rotation", seed=k))) for k in range(7)]) < 0.045
+
+
 def test_a_small_movement_is_no_rotation() -> None:
     """Nine pixels of parallax at most: still general."""
     points = np.random.default_rng(0).uniform([-2, -1.5, 3], [2, 1.5, 7], (200, 3))

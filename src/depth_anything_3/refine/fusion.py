@@ -85,30 +85,29 @@ def _pooled(values: Tensor) -> Tensor:
 def _conjugate_gradients(target: Tensor, own: Tensor, edges: Edges, start: Tensor) -> Tensor:
     """With the diagonal as preconditioner; every view is a problem of its own."""
     diagonal = _diagonal(own, edges)
-    solution = start
-    left = own * target - _times(solution, own, edges)
-    scaled = left / diagonal
-    direction, size = scaled, _dot(left, scaled)
+    solution = start.clone()
+    left = own * target - _times(solution, diagonal, edges)
+    direction = left / diagonal
+    size = _dot(left, direction)
     for _ in range(_ROUNDS):
-        image = _times(direction, own, edges)
+        image = _times(direction, diagonal, edges)
         step = size / _dot(direction, image).clamp(min=1e-30)
-        solution = solution + step * direction
-        left = left - step * image
+        solution.addcmul_(direction, step)
+        left.addcmul_(image, step, value=-1)
         scaled = left / diagonal
         before, size = size, _dot(left, scaled)
-        direction = scaled + size / before.clamp(min=1e-30) * direction
+        direction = direction.mul_(size / before.clamp(min=1e-30)).add_(scaled)
     return solution
 
 
-def _times(values: Tensor, own: Tensor, edges: Edges) -> Tensor:
+def _times(values: Tensor, diagonal: Tensor, edges: Edges) -> Tensor:
     """The matrix of the normal equations times values."""
     down, right = edges
-    result = own * values
-    flow_down, flow_right = down * values.diff(dim=1), right * values.diff(dim=2)
-    result[:, 1:] += flow_down
-    result[:, :-1] -= flow_down
-    result[:, :, 1:] += flow_right
-    result[:, :, :-1] -= flow_right
+    result = diagonal * values
+    result[:, 1:].addcmul_(down, values[:, :-1], value=-1)
+    result[:, :-1].addcmul_(down, values[:, 1:], value=-1)
+    result[:, :, 1:].addcmul_(right, values[:, :, :-1], value=-1)
+    result[:, :, :-1].addcmul_(right, values[:, :, 1:], value=-1)
     return result
 
 

@@ -64,28 +64,38 @@ class Windows:
 
     def __init__(self, picture: Float[Tensor, "H W"], radius: int) -> None:
         self.radius = radius
-        self.picture = picture
-        self.mean = _window_mean(picture[None], radius)
-        variance = _window_mean(picture[None] ** 2, radius) - self.mean**2
-        self.inverse_deviation = (variance.clamp(min=0) + _FLAT).rsqrt()
+        self.pixels = (2 * radius + 1) ** 2
+        self.flat = self.pixels * _FLAT
+        self.picture = _with_border(picture[None], radius)
+        self.sum = _window_sums(self.picture, radius)
+        self.inverse_deviation = self._inverse_deviation(self.picture, self.sum)
 
     @property
     def texture(self) -> Float[Tensor, "H W"]:
         """From 0 to 1: the part of the variance in a window that noise does not explain."""
-        return (1 - _FLAT * self.inverse_deviation**2)[0].clamp(min=0)
+        return (1 - self.flat * self.inverse_deviation**2)[0].clamp(min=0)
 
     def correlation(self, other: Float[Tensor, "D H W"]) -> Float[Tensor, "D H W"]:
         """Normalised cross-correlation with other pictures, pixel by pixel."""
-        mean = _window_mean(other, self.radius)
-        variance = _window_mean(other * other, self.radius).addcmul_(mean, mean, value=-1)
-        product = _window_mean(other * self.picture, self.radius).addcmul_(mean, self.mean, value=-1)
-        return product.mul_(variance.clamp_(min=0).add_(_FLAT).rsqrt_()).mul_(self.inverse_deviation)
+        other = _with_border(other, self.radius)
+        total = _window_sums(other, self.radius)
+        product = _window_sums(other * self.picture, self.radius).addcmul_(total, self.sum, value=-1 / self.pixels)
+        return product.mul_(self._inverse_deviation(other, total)).mul_(self.inverse_deviation)
+
+    def _inverse_deviation(self, bordered: Float[Tensor, "D h w"], total: Float[Tensor, "D H W"]) -> Tensor:
+        """One over the root of the sum of squares about the mean of each window, noise added."""
+        square = _window_sums(bordered * bordered, self.radius).addcmul_(total, total, value=-1 / self.pixels)
+        return square.clamp_(min=0).add_(self.flat).rsqrt_()
 
 
-def _window_mean(values: Float[Tensor, "D H W"], radius: int) -> Float[Tensor, "D H W"]:
-    """Mean over windows of 2 radius + 1; beyond the border its pixels are repeated."""
-    rows = _run_sums(F.pad(values[:, None], (radius,) * 4, mode="replicate")[:, 0], 2 * radius + 1, 1)
-    return _run_sums(rows, 2 * radius + 1, 2) / (2 * radius + 1) ** 2
+def _with_border(values: Float[Tensor, "D H W"], radius: int) -> Float[Tensor, "D h w"]:
+    """Beyond the border its pixels are repeated."""
+    return F.pad(values[:, None], (radius,) * 4, mode="replicate")[:, 0]
+
+
+def _window_sums(bordered: Float[Tensor, "D h w"], radius: int) -> Float[Tensor, "D H W"]:
+    """Sums over windows of 2 radius + 1."""
+    return _run_sums(_run_sums(bordered, 2 * radius + 1, 1), 2 * radius + 1, 2)
 
 
 def _run_sums(values: Tensor, length: int, axis: int) -> Tensor:
@@ -119,12 +129,12 @@ class _Warp:
         """Places for grid_sample, and whether they are inside: 1, fading to 0 over the last pixel, and 0 behind."""
         height, width = self.source.shape
         x, y, z = (torch.add(far, nearness, alpha=shift) for far, shift in zip(self.far, self.shift, strict=True))
-        inverse = z.reciprocal()
+        # What is behind the source falls far outside.
+        inverse = z.clamp_(min=1e-9).reciprocal_()
         places = torch.stack([x.mul_(inverse), y.mul_(inverse)])
-        inside = x.abs_().mul_(-width / 2).add_(width / 2).clamp_(0, 1)
-        inside *= y.abs_().mul_(-height / 2).add_(height / 2).clamp_(0, 1)
-        # Behind the source the inverse is negative, and too large to fade.
-        return places, inside.mul_(inverse.mul_(1e9).clamp_(0, 1))
+        across = torch.rsub(x.abs_(), width / 2, alpha=width / 2)  # pixels to the border: width / 2 * (1 - |x|)
+        along = torch.rsub(y.abs_(), height / 2, alpha=height / 2)
+        return places, torch.minimum(across, along, out=across).clamp_(0, 1)
 
 
 def _score(windows: Windows, warp: _Warp, nearness: Float[Tensor, "D H W"]) -> Float[Tensor, "D H W"]:

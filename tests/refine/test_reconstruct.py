@@ -25,6 +25,8 @@ from depth_anything_3.refine.reconstruct import (
     reconstruct,
     triangulate_matches,
 )
+from depth_anything_3.refine.two_view import relative_pose
+from depth_anything_3.refine.view_graph import ViewPair
 
 
 def _errors(found: Reconstruction, views: Views) -> tuple[float, float, float]:
@@ -53,6 +55,31 @@ def test_few_points_do_not_outvote_a_lens_by_far(points: int, off: float, placed
     prior = replace(views.prior(np.random.default_rng(0), turn=np.radians(3), focal=off), focal_sigma=0.1)
     found = reconstruct([strongest(one, points) for one in views.features], [SIZE] * 6, prior)
     assert found.source.count("matches") == placed
+
+
+@pytest.mark.parametrize(
+    ("way", "matches", "ambiguous", "turned"),
+    [(-1.0, 30, True, True), (1.0, 30, True, False), (-1.0, 90, True, False), (-1.0, 30, False, False)],
+    ids=["on something that moves", "as the prior has it", "many", "no choice of poses"],
+)
+def test_few_matches_on_a_plane_do_not_turn_the_translation_round(
+    way: float, matches: int, ambiguous: bool, turned: bool
+) -> None:
+    views = random_views(0)
+    prior = views.prior(np.random.default_rng(0))
+    first, second = prior.extrinsics[:2]
+    turn = second[:, :3] @ first[:, :3].T
+    direction = second[:, 3] - turn @ first[:, 3]
+    pose = replace(
+        relative_pose(np.ones((3, 2)), np.ones((3, 2)), views.intrinsics[0], views.intrinsics[1]),
+        kind="planar",
+        rotation=turn,
+        direction=way * direction / np.linalg.norm(direction),
+        inliers=np.ones(matches, bool),
+        ambiguous=ambiguous,
+    )
+    pair = ViewPair(views=(0, 1), indices=np.zeros((matches, 2), np.int64), fundamental=np.eye(3), pose=pose)
+    assert module._turned_round(pair, prior) == turned
 
 
 def test_a_principal_point_off_the_middle_is_found() -> None:

@@ -297,13 +297,27 @@ def _posed(
     longer = float(max(max(size) for size in sizes))
     reach = _SEARCH_SIGMAS * sigma * float(lenses[:, 0, 0].mean()) + _LEAST_SEARCH * longer
     near = replace(prior, rotation_sigma=sigma)
-    return _guided(pairs, features, sizes, lenses, near, min(reach, _MOST_SEARCH * longer), seed), sigma
+    pairs = _guided(pairs, features, sizes, lenses, near, min(reach, _MOST_SEARCH * longer), seed)
+    return [pair for pair in pairs if not _turned_round(pair, prior)], sigma
 
 
 def _credible(pair: ViewPair, turns: Array, sigma: float) -> bool:
     """Whether a pair is near enough to a prior that errs by ``sigma``; the fewer its matches are, the nearer."""
     sigmas = _IMPOSSIBLE_SIGMAS if pair.support >= SAFE_MATCHES else _UNLIKELY_SIGMAS
     return rotation_away(pair, turns) < sigmas * sigma
+
+
+def _turned_round(pair: ViewPair, prior: Prior) -> bool:
+    """Whether a few matches on a plane, which leave a choice of poses, want a translation against that of a prior.
+
+    Something that moves looks like this.
+    """
+    assert pair.pose is not None
+    if pair.support >= SAFE_MATCHES or not pair.pose.ambiguous:
+        return False
+    (i, j), poses = pair.views, np.asarray(prior.extrinsics, np.float64)
+    way = poses[j, :, 3] - poses[j, :, :3] @ poses[i, :, :3].T @ poses[i, :, 3]
+    return bool(pair.pose.direction @ way < 0)
 
 
 def _guided(

@@ -82,6 +82,13 @@ def test_few_matches_on_a_plane_do_not_turn_the_translation_round(
     assert module._turned_round(pair, prior) == turned
 
 
+def test_pairs_that_turn_the_translation_round_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    views = random_views(0)
+    prior = views.prior(np.random.default_rng(0), turn=np.radians(3))
+    monkeypatch.setattr(module, "_turned_round", lambda pair, prior: True)
+    assert reconstruct(views.features, [SIZE] * 6, prior).source == ("network",) * 6
+
+
 def test_a_principal_point_off_the_middle_is_found() -> None:
     """Where cameras roll, it cannot pass for another rotation."""
     views = random_views(1)

@@ -76,6 +76,6 @@ def test_nothing_agrees_outside_and_behind() -> None:
     surface, factors = torch.full(view.shape, 2.0), torch.ones(1)
     far_off = agreement(view, surface, factors, view[None], sideways(10.0)[None], radius=2)
     assert (far_off == 0).all()
-    # Upside down and 4 ahead of the view: what is 2 away lies behind this source, at the very pixel where the view has it.
+    # Upside down and 4 ahead of the view: what is 2 away lies behind it, at the pixel where the view has it.
     behind = torch.tensor([[-1.0, 0, 0, 0], [0, -1, 0, 0], [0, 0, 1, -4]])
     assert (agreement(view, surface, factors, view[None], behind[None], radius=2) == 0).all()

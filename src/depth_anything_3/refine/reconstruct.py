@@ -308,16 +308,21 @@ def _credible(pair: ViewPair, turns: Array, sigma: float) -> bool:
 
 
 def _turned_round(pair: ViewPair, prior: Prior) -> bool:
-    """Whether a few matches on a plane, which leave a choice of poses, want a translation against that of a prior.
+    """Whether a few matches that leave a choice of poses, as on a plane, want a translation against that of a prior.
 
     Something that moves looks like this.
     """
     assert pair.pose is not None
     if pair.support >= SAFE_MATCHES or not pair.pose.ambiguous:
         return False
-    (i, j), poses = pair.views, np.asarray(prior.extrinsics, np.float64)
-    way = poses[j, :, 3] - poses[j, :, :3] @ poses[i, :, :3].T @ poses[i, :, 3]
+    _, way = _relative(np.asarray(prior.extrinsics, np.float64), *pair.views)
     return bool(pair.pose.direction @ way < 0)
+
+
+def _relative(poses: Array, i: int, j: int) -> tuple[Array, Array]:
+    """Rotation and translation of view j from view i."""
+    turn = poses[j, :, :3] @ poses[i, :, :3].T
+    return turn, poses[j, :, 3] - turn @ poses[i, :, 3]
 
 
 def _guided(
@@ -416,8 +421,7 @@ def _with_offset(scene: Scene, model: Model, prior: Prior, sizes: Sequence[tuple
     if len(model.joined) != 2:
         return lenses
     i, j = model.joined
-    turn = model.poses[j, :, :3] @ model.poses[i, :, :3].T
-    way = model.poses[j, :, 3] - turn @ model.poses[i, :, 3]
+    turn, way = _relative(model.poses, i, j)
     axis = int(np.abs(way[:2]).argmax())
     turned = np.linalg.norm(vector_from_rotation(turn))
     if turned > _NO_TURN or abs(way[axis]) < np.cos(_ALONG_AXIS) * np.linalg.norm(way):

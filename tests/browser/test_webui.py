@@ -54,10 +54,20 @@ def opened(watched: Any, address: str) -> Any:
     page.get_by_label("Licence and abilities").wait_for()
     page.wait_for_timeout(1000)  # the page is there before its handlers are
     page.get_by_role("button", name="Settings").click()
-    page.get_by_label("Resolution in pixels (0: the model's own)").fill("140")
+    fill(page.get_by_label("Resolution in pixels (0: the model's own)"), "140")
     page.locator("#da3-refine").get_by_label("off").check()
     page.get_by_role("button", name="Settings").click()
     return page
+
+
+def fill(field: Any, text: str) -> None:
+    """Type into a field until it keeps it: Gradio may set one that it has just shown back to its first value."""
+    for _ in range(20):
+        field.fill(text)
+        field.page.wait_for_timeout(500)
+        if field.input_value() == text:
+            return
+    raise AssertionError(f"the field is {field.input_value()!r}, not {text!r}")
 
 
 def reconstruct(watched: Any, seconds: float = 240) -> None:
@@ -80,7 +90,7 @@ def said(watched: Any, beginning: str, seconds: float = 60) -> None:
 def test_from_photos_to_downloads(watched: Any, address: str, tmp_path: Path) -> None:
     page = opened(watched, address)
     watched.upload("#da3-photos", photos(tmp_path))
-    page.get_by_label("Keep in the gallery as").fill("from the page")
+    fill(page.get_by_label("Keep in the gallery as"), "from the page")
     reconstruct(watched)
     page.frame_locator("iframe.da3-viewer").get_by_text("2 cameras").wait_for(state="attached")
     page.wait_for_timeout(1500)
@@ -112,7 +122,7 @@ def test_known_cameras(watched: Any, address: str, tmp_path: Path) -> None:
     page = opened(watched, address)
     watched.upload("#da3-photos", photos(tmp_path))
     page.get_by_role("button", name="Known cameras").click()
-    page.get_by_label("Or a horizontal field of view").fill("60deg")
+    fill(page.get_by_label("Or a horizontal field of view"), "60deg")
     reconstruct(watched)
     page.get_by_role("tab", name="Cameras").click()
     focal = 140 / 2 / np.tan(np.radians(30))  # of pictures 140 pixels wide
@@ -132,7 +142,7 @@ def test_a_video_with_the_frames_that_are_taken(watched: Any, address: str, tmp_
     page = opened(watched, address)
     page.get_by_role("button", name="Or a video").click()
     watched.upload("#da3-video", film)
-    page.get_by_label("number input for Frames per second to take").fill("2")
+    fill(page.get_by_label("number input for Frames per second to take"), "2")
     page.get_by_label("number input for Frames per second to take").blur()
     page.get_by_role("button", name="Show the frames that would be taken").click()
     watched.until("document.querySelectorAll('#da3-frames img').length >= 4")

@@ -19,6 +19,7 @@ from jaxtyping import Float, Int
 from depth_anything_3.errors import InputError
 from depth_anything_3.geometry.pinhole import camera_centres
 from depth_anything_3.geometry.rotation_vectors import nearest_rotation, vector_from_rotation
+from depth_anything_3.metrics.pose import relative_poses
 from depth_anything_3.metrics.trajectory import align_by_orientations
 from depth_anything_3.refine.bundle_terms import Focal
 from depth_anything_3.refine.depth_alignment import SeenPoints, align_depth
@@ -315,14 +316,8 @@ def _turned_round(pair: ViewPair, prior: Prior) -> bool:
     assert pair.pose is not None
     if pair.support >= SAFE_MATCHES or not pair.pose.ambiguous:
         return False
-    _, way = _relative(np.asarray(prior.extrinsics, np.float64), *pair.views)
-    return bool(pair.pose.direction @ way < 0)
-
-
-def _relative(poses: Array, i: int, j: int) -> tuple[Array, Array]:
-    """Rotation and translation of view j from view i."""
-    turn = poses[j, :, :3] @ poses[i, :, :3].T
-    return turn, poses[j, :, 3] - turn @ poses[i, :, 3]
+    (between,) = relative_poses(np.asarray(prior.extrinsics)[list(pair.views)])
+    return bool(pair.pose.direction @ between[:, 3] < 0)
 
 
 def _guided(
@@ -421,7 +416,8 @@ def _with_offset(scene: Scene, model: Model, prior: Prior, sizes: Sequence[tuple
     if len(model.joined) != 2:
         return lenses
     i, j = model.joined
-    turn, way = _relative(model.poses, i, j)
+    (between,) = relative_poses(model.poses[[i, j]])
+    turn, way = between[:, :3], between[:, 3]
     axis = int(np.abs(way[:2]).argmax())
     turned = np.linalg.norm(vector_from_rotation(turn))
     if turned > _NO_TURN or abs(way[axis]) < np.cos(_ALONG_AXIS) * np.linalg.norm(way):

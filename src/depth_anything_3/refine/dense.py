@@ -31,7 +31,8 @@ Array = npt.NDArray[np.float64]
 _LEVELS = (0.25, 0.5, 1.0)  # of the working size
 _OLDER = 0.5  # what a confirmation is worth on the next finer level
 _LEAST_PLANES = 9
-_NARROW_PLANES, _NARROW_STEP_PX = 9, 0.7  # of the search on finer levels
+_NARROW_PLANES, _NARROW_STEP_PX = 7, 0.85  # of the search on finer levels
+_FUSED_PIXELS = 2**19  # of the views that are fused at one time: what stays in a processor's cache
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,8 +180,9 @@ def _refined(
     base = level.network + _resized(correction, size)
     measured, sure = measure(level, sources, base, steps, planes)
     sure = confirmed(level, sources, measured, sure)
-    views = zip(base.split(1), measured.split(1), sure.split(1), level.pictures.split(1), strict=True)
-    fused = torch.cat([fuse(*view) for view in views])
+    together = max(1, _FUSED_PIXELS // size.numel())
+    parts = zip(*(maps.split(together) for maps in (base, measured, sure, level.pictures)), strict=True)
+    fused = torch.cat([fuse(*part) for part in parts])
     return fused - level.network, torch.maximum(sure, _OLDER * _resized(confidence, size))
 
 

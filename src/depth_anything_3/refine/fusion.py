@@ -72,9 +72,16 @@ def _halved(target: Tensor, own: Tensor, edges: Edges) -> tuple[Tensor, Tensor, 
     """The problem on blocks of 2 x 2 pixels; an edge between blocks is as strong as the weakest on its way."""
     total = _pooled(own)
     height, width = total.shape[1:]
-    down = -F.max_pool2d(-edges[0], 2, 2, ceil_mode=True)[:, : height - 1]
-    right = -F.max_pool2d(-edges[1], 2, 2, ceil_mode=True)[:, :, : width - 1]
+    down, right = _weakest(edges[0])[:, : height - 1], _weakest(edges[1])[:, :, : width - 1]
     return _pooled(target * own) / total, total, (down, right)
+
+
+def _weakest(edges: Tensor) -> Tensor:
+    """The smallest of each block of 2 x 2; torch's pooling works on one view with one thread."""
+    height, width = edges.shape[1:]
+    even = F.pad(edges, (0, width % 2, 0, height % 2), value=float("inf"))
+    rows = torch.minimum(even[:, ::2], even[:, 1::2])
+    return torch.minimum(rows[:, :, ::2], rows[:, :, 1::2])
 
 
 def _pooled(values: Tensor) -> Tensor:

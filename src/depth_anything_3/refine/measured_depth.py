@@ -20,14 +20,16 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from depth_anything_3.metrics.depth import resized_nearest
-from depth_anything_3.refine.plane_sweep import Windows, agreement, pixel_rays
+from depth_anything_3.refine.plane_sweep import agreement, contrast, pixel_rays, texture
+from depth_anything_3.refine.plane_sweep_cpu import agreement_on_cpu
 from depth_anything_3.refine.semi_global import smooth_costs
+from depth_anything_3.refine.threads import in_threads
 
 Array = npt.NDArray[np.float64]
 Sources = Sequence[Int[np.ndarray, " s"]]
 """Per view, the views that it is compared with."""
 
-_RADIUS = 3  # of the windows, in pixels
+_RADIUS = 2  # of the windows, in pixels
 _STEP_PENALTY, _JUMP_PENALTY = 0.1, 0.6  # of semi-global matching, on a cost of 1 - agreement
 _EDGE = 0.05  # difference of grey values that halves the penalty of a jump
 _LEAST_SCORE, _FULL_SCORE = 0.2, 0.8  # agreement without confidence, and with all of it
@@ -140,29 +142,35 @@ def measure(
     """
     measured, confidence = surface.clone(), torch.zeros_like(surface)
     matched = [i for i, chosen in enumerate(sources) if len(chosen)]
+    compared, rough = contrast(level.pictures, _RADIUS), texture(level.pictures, 1)
     together = max(1, _TOGETHER // (planes * surface[0].numel()))
+
+    def swept(view: int) -> Tensor:
+        others, away = sources[view].tolist(), torch.arange(planes, device=surface.device) - planes // 2
+        sweep = agreement_on_cpu if surface.device.type == "cpu" else agreement
+        return sweep(
+            compared[view],
+            surface[view].exp(),
+            (away * float(steps[view])).exp(),
+            compared[others],
+            level.projections[view, others],
+            radius=_RADIUS,
+        )
+
     for first in range(0, len(matched), together):
         views = matched[first : first + together]
-        scores = surface.new_empty((len(views), planes, *surface.shape[1:]))
-        for own_scores, i in zip(scores, views, strict=True):
-            own_scores[:] = _scores(level, i, sources[i].tolist(), surface[i], float(steps[i]), planes)
+        costs = torch.stack(in_threads(swept, views)).neg_()
         penalties = torch.stack([_jump_penalty(level.pictures[i]) for i in views])
-        costs = smooth_costs(1 - scores, penalties, small=_STEP_PENALTY)
-        for i, own_costs, own_scores in zip(views, costs, scores, strict=True):
-            place, score = _lowest(own_costs, own_scores)
+        smooth = smooth_costs(costs, penalties, small=_STEP_PENALTY)
+        for i, own_smooth, own_costs in zip(views, smooth, costs, strict=True):
+            place, cost = _lowest(own_smooth, own_costs)
+            score = -cost
             measured[i] += (place - planes // 2) * float(steps[i])
             confidence[i] = ((score - _LEAST_SCORE) / (_FULL_SCORE - _LEAST_SCORE)).clamp(0, 1)
             # Beside an edge, a pixel without texture of its own would be given the depth of what is across the edge.
-            confidence[i] *= Windows(level.pictures[i] - 0.5, 1).texture
+            confidence[i] *= rough[i]
             confidence[i] *= (place > 0.5) & (place < planes - 1.5)
     return measured, confidence * level.known
-
-
-def _scores(level: Level, view: int, others: list[int], surface: Tensor, step: float, planes: int) -> Tensor:
-    """(D, H, W): how well other views agree with a view at hypotheses round a surface (H, W)."""
-    factors = ((torch.arange(planes, device=surface.device, dtype=torch.float32) - planes // 2) * step).exp()
-    pictures, projections = level.pictures[others], level.projections[view, others]
-    return agreement(level.pictures[view], surface.exp(), factors, pictures, projections, radius=_RADIUS)
 
 
 def _jump_penalty(picture: Float[Tensor, "H W"]) -> Float[Tensor, "H W"]:
@@ -174,15 +182,15 @@ def _jump_penalty(picture: Float[Tensor, "H W"]) -> Float[Tensor, "H W"]:
 
 
 def _lowest(
-    costs: Float[Tensor, "D H W"], scores: Float[Tensor, "D H W"]
+    smooth: Float[Tensor, "D H W"], costs: Float[Tensor, "D H W"]
 ) -> tuple[Float[Tensor, "H W"], Float[Tensor, "H W"]]:
-    """Place of the lowest cost, between hypotheses by a parabola through three; and the score of the nearest one."""
-    best = costs.min(0, keepdim=True).indices  # argmin, which gives the same, takes ten times as long
-    middle = best.clamp(1, len(costs) - 2)
-    a, b, c = (costs.gather(0, middle + k)[0] for k in (-1, 0, 1))
+    """Place of the lowest smooth cost, between hypotheses by a parabola through three, and the cost of the nearest."""
+    best = smooth.min(0, keepdim=True).indices  # argmin, which gives the same, takes ten times as long
+    middle = best.clamp(1, len(smooth) - 2)
+    a, b, c = (smooth.gather(0, middle + k)[0] for k in (-1, 0, 1))
     bow = a - 2 * b + c
     shift = ((a - c) / (2 * bow.clamp(min=1e-6))).clamp(-0.5, 0.5)
-    return best[0] + torch.where(best == middle, shift, 0.0)[0], scores.gather(0, best)[0]
+    return best[0] + torch.where(best == middle, shift, 0.0)[0], costs.gather(0, best)[0]
 
 
 def confirmed(

@@ -1,25 +1,54 @@
 """How well other views agree with a view at depths round a given one (a plane sweep along a surface).
 
 The surface is what is known so far; the hypotheses are that surface times factors, so that a window lies on it at its
-slant instead of facing the camera. Agreement is normalised cross-correlation over square windows: blind to brightness
-and contrast, and near 0 where there is no texture.
+slant instead of facing the camera. Compared is the contrast of pictures: their grey values less the mean round each
+pixel, over the deviation there. Agreement is the mean over windows of the product of two contrasts: a normalised
+cross-correlation that takes means and deviations from each picture by itself, so that a hypothesis needs one sum over
+windows instead of three. It is blind to brightness and contrast, and near 0 where there is no texture.
 
-Letters: S source views, D hypotheses, H W pixels.
+Letters: N pictures, S source views, D hypotheses, H W pixels.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+NEAREST = 1e-6
+"""Depth in a source over depth in the view, below which a point counts as behind the source: it is far outside."""
+
 _FLAT = (2 / 255) ** 2  # variance of grey values below which a window holds little but noise
-_CHUNK = 100_000  # pixels times hypotheses at one time: what stays in a processor's cache
+_FAINT = 0.05  # mean square of contrast below which it is not made larger
+_CHUNK = 100_000  # pixels times hypotheses at one time
+
+_Map = TypeVar("_Map")
+
+
+def contrast(pictures: Float[Tensor, "N H W"], radius: int) -> Float[Tensor, "N H W"]:
+    """What :func:`agreement` compares: zero in the mean, its square one in the mean, less where there is no texture.
+
+    Args:
+        pictures: grey values from 0 to 1.
+        radius: of the windows that means and deviations are taken from, in pixels.
+    """
+    mean, variance = _moments(pictures, radius)
+    flat = (pictures - mean) * (variance + _FLAT).rsqrt()
+    return flat * (_means(flat * flat, radius) + _FAINT).rsqrt()
+
+
+def texture(pictures: Float[Tensor, "N H W"], radius: int) -> Float[Tensor, "N H W"]:
+    """From 0 to 1: the part of the variance in the window round each pixel that noise does not explain."""
+    variance = _moments(pictures, radius)[1]
+    return variance / (variance + _FLAT)
 
 
 def agreement(
-    picture: Float[Tensor, "H W"],
+    view: Float[Tensor, "H W"],
     surface: Float[Tensor, "H W"],
     factors: Float[Tensor, " D"],
     sources: Float[Tensor, "S H W"],
@@ -27,29 +56,46 @@ def agreement(
     *,
     radius: int,
 ) -> Float[Tensor, "D H W"]:
-    """Cross-correlation of a view with its sources, the mean of the better half of them: occluders differ by source.
+    """Agreement of a view with its sources, the mean of the better half of them: occluders differ by source.
 
     Args:
-        picture: grey values from 0 to 1.
+        view: its :func:`contrast`.
         surface: z-depth, positive everywhere.
         factors: what to multiply the surface by.
-        sources: grey values of the other views.
+        sources: contrast of the other views.
         projections: of each source, from ``(depth * (x, y, 1), 1)`` of a pixel of the view to homogeneous pixels.
         radius: of the windows, in pixels.
 
     Returns:
-        from -1 to 1; 0 where a pixel falls outside of a source.
+        about -1 to 1; what falls outside of a source, or behind it, counts as 0.
     """
-    windows = Windows(picture - 0.5, radius)
-    warps = [_Warp(source - 0.5, projection) for source, projection in zip(sources, projections, strict=True)]
+    own = _with_border(view[None], radius)
+    warps = [_Warp(source, projection) for source, projection in zip(sources, projections, strict=True)]
     nearness = 1 / surface
     scores = surface.new_empty((len(factors), *surface.shape))
-    per_chunk = max(1, _CHUNK // picture.numel())
+    per_chunk = max(1, _CHUNK // view.numel())
     for first in range(0, len(factors), per_chunk):
         chosen = slice(first, first + per_chunk)
         hypotheses = nearness / factors[chosen, None, None]
-        scores[chosen] = _better_half([_score(windows, warp, hypotheses) for warp in warps])
-    return scores
+        products = [_window_sums(_with_border(warp.seen(hypotheses), radius).mul_(own), radius) for warp in warps]
+        scores[chosen] = better_half(products, torch.maximum, torch.minimum)
+    return scores.div_((2 * radius + 1) ** 2)
+
+
+def better_half(values: Sequence[_Map], larger: Callable[..., _Map], smaller: Callable[..., _Map]) -> _Map:
+    """Mean over the larger half (rounded up) of a short list, by exchanging neighbours until it is in order.
+
+    Args:
+        values: of tensors or arrays.
+        larger, smaller: of two of them.
+    """
+    ordered = list(values)
+    half = (len(ordered) + 1) // 2
+    for place in range(half):
+        for i in range(len(ordered) - 1, place, -1):
+            a, b = ordered[i - 1], ordered[i]
+            ordered[i - 1], ordered[i] = larger(a, b), smaller(a, b)
+    return sum(ordered[1:half], ordered[0]) / half  # type: ignore[operator, call-overload, no-any-return]
 
 
 def pixel_rays(height: int, width: int, device: torch.device) -> Float[Tensor, "3 H W"]:
@@ -59,33 +105,40 @@ def pixel_rays(height: int, width: int, device: torch.device) -> Float[Tensor, "
     return torch.stack([columns, rows, torch.ones_like(columns)])
 
 
-class Windows:
-    """Square windows of a picture, with what every correlation needs of them."""
+class _Warp:
+    """A source view, to be looked up where the hypotheses of another view lie in it."""
 
-    def __init__(self, picture: Float[Tensor, "H W"], radius: int) -> None:
-        self.radius = radius
-        self.pixels = (2 * radius + 1) ** 2
-        self.flat = self.pixels * _FLAT
-        self.picture = _with_border(picture[None], radius)
-        self.sum = _window_sums(self.picture, radius)
-        self.inverse_deviation = self._inverse_deviation(self.picture, self.sum)
+    def __init__(self, source: Float[Tensor, "H W"], projection: Float[Tensor, "3 4"]) -> None:
+        self.source = source
+        height, width = source.shape
+        # grid_sample counts from -1 to 1 between the borders of the picture.
+        to_grid = projection.new_tensor([[2 / width, 0, -1], [0, 2 / height, -1], [0, 0, 1]])
+        projection = to_grid @ projection
+        self.far = torch.tensordot(projection[:, :3], pixel_rays(height, width, source.device), 1)
+        self.shift = projection[:, 3].tolist()
 
-    @property
-    def texture(self) -> Float[Tensor, "H W"]:
-        """From 0 to 1: the part of the variance in a window that noise does not explain."""
-        return (1 - self.flat * self.inverse_deviation**2)[0].clamp(min=0)
+    def seen(self, nearness: Float[Tensor, "D H W"]) -> Float[Tensor, "D H W"]:
+        """The source where points of that nearness, one over the depth, lie in it; 0 outside."""
+        x, y, z = (torch.add(far, nearness, alpha=shift) for far, shift in zip(self.far, self.shift, strict=True))
+        inverse = z.clamp_(min=NEAREST).reciprocal_()
+        places = torch.stack([x.mul_(inverse), y.mul_(inverse)])
+        return F.grid_sample(
+            self.source.expand(len(nearness), 1, *self.source.shape),
+            places.permute(1, 2, 3, 0),
+            padding_mode="zeros",
+            align_corners=False,
+        )[:, 0]
 
-    def correlation(self, other: Float[Tensor, "D H W"]) -> Float[Tensor, "D H W"]:
-        """Normalised cross-correlation with other pictures, pixel by pixel."""
-        other = _with_border(other, self.radius)
-        total = _window_sums(other, self.radius)
-        product = _window_sums(other * self.picture, self.radius).addcmul_(total, self.sum, value=-1 / self.pixels)
-        return product.mul_(self._inverse_deviation(other, total)).mul_(self.inverse_deviation)
 
-    def _inverse_deviation(self, bordered: Float[Tensor, "D h w"], total: Float[Tensor, "D H W"]) -> Tensor:
-        """One over the root of the sum of squares about the mean of each window, noise added."""
-        square = _window_sums(bordered * bordered, self.radius).addcmul_(total, total, value=-1 / self.pixels)
-        return square.clamp_(min=0).add_(self.flat).rsqrt_()
+def _moments(pictures: Float[Tensor, "N H W"], radius: int) -> tuple[Float[Tensor, "N H W"], Float[Tensor, "N H W"]]:
+    """Mean and variance of the window round each pixel."""
+    mean = _means(pictures - 0.5, radius)  # about the middle grey, where squares lose less
+    variance = _means((pictures - 0.5) ** 2, radius) - mean**2
+    return mean + 0.5, variance.clamp(min=0)
+
+
+def _means(values: Float[Tensor, "N H W"], radius: int) -> Float[Tensor, "N H W"]:
+    return _window_sums(_with_border(values, radius), radius) / (2 * radius + 1) ** 2
 
 
 def _with_border(values: Float[Tensor, "D H W"], radius: int) -> Float[Tensor, "D h w"]:
@@ -111,49 +164,3 @@ def _run_sums(values: Tensor, length: int, axis: int) -> Tensor:
             parts.append(run.narrow(axis, start, count))
             start += size
     return sum(parts[1:], parts[0])
-
-
-class _Warp:
-    """A source view, to be looked up where the hypotheses of another view lie in it."""
-
-    def __init__(self, source: Float[Tensor, "H W"], projection: Float[Tensor, "3 4"]) -> None:
-        self.source = source
-        height, width = source.shape
-        # grid_sample counts from -1 to 1 between the borders of the picture.
-        to_grid = projection.new_tensor([[2 / width, 0, -1], [0, 2 / height, -1], [0, 0, 1]])
-        projection = to_grid @ projection
-        self.far = torch.tensordot(projection[:, :3], pixel_rays(height, width, source.device), 1)
-        self.shift = projection[:, 3].tolist()
-
-    def grid(self, nearness: Float[Tensor, "D H W"]) -> tuple[Float[Tensor, "2 D H W"], Float[Tensor, "D H W"]]:
-        """Places for grid_sample, and whether they are inside: 1, fading to 0 over the last pixel, and 0 behind."""
-        height, width = self.source.shape
-        x, y, z = (torch.add(far, nearness, alpha=shift) for far, shift in zip(self.far, self.shift, strict=True))
-        # What is behind the source falls far outside.
-        inverse = z.clamp_(min=1e-9).reciprocal_()
-        places = torch.stack([x.mul_(inverse), y.mul_(inverse)])
-        across = torch.rsub(x.abs_(), width / 2, alpha=width / 2)  # pixels to the border: width / 2 * (1 - |x|)
-        along = torch.rsub(y.abs_(), height / 2, alpha=height / 2)
-        return places, torch.minimum(across, along, out=across).clamp_(0, 1)
-
-
-def _score(windows: Windows, warp: _Warp, nearness: Float[Tensor, "D H W"]) -> Float[Tensor, "D H W"]:
-    places, inside = warp.grid(nearness)
-    seen = F.grid_sample(
-        warp.source.expand(len(nearness), 1, *warp.source.shape),
-        places.permute(1, 2, 3, 0),
-        padding_mode="border",
-        align_corners=False,
-    )[:, 0]
-    return windows.correlation(seen).mul_(inside)
-
-
-def _better_half(values: list[Float[Tensor, "D H W"]]) -> Float[Tensor, "D H W"]:
-    """Mean over the larger half (rounded up) of a short list, by exchanging neighbours until it is in order."""
-    ordered = list(values)
-    half = (len(ordered) + 1) // 2
-    for place in range(half):
-        for i in range(len(ordered) - 1, place, -1):
-            a, b = ordered[i - 1], ordered[i]
-            ordered[i - 1], ordered[i] = torch.maximum(a, b), torch.minimum(a, b)
-    return sum(ordered[1:half], ordered[0]) / half

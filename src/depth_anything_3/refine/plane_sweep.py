@@ -95,7 +95,7 @@ def better_half(values: Sequence[_Map], larger: Callable[..., _Map], smaller: Ca
         for i in range(len(ordered) - 1, place, -1):
             a, b = ordered[i - 1], ordered[i]
             ordered[i - 1], ordered[i] = larger(a, b), smaller(a, b)
-    return sum(ordered[1:half], ordered[0]) / half  # type: ignore[operator, call-overload, no-any-return]
+    return sum(ordered[1:half], ordered[0]) / half  # type: ignore[call-overload]
 
 
 def pixel_rays(height: int, width: int, device: torch.device) -> Float[Tensor, "3 H W"]:

@@ -32,8 +32,8 @@ def agreement_on_cpu(
     warps = [_Warp(source.numpy(), projection) for source, projection in zip(sources, projections, strict=True)]
     scores = np.empty((len(factors), *own.shape), np.float32)
     size = 2 * radius + 1
-    for score, factor in zip(scores, factors.tolist(), strict=True):
-        hypothesis = nearness / np.float32(factor)
+    for score, factor in zip(scores, factors.numpy(), strict=True):
+        hypothesis: Array = nearness / factor
         products = [
             cv2.boxFilter(own * warp.seen(hypothesis), -1, (size, size), borderType=cv2.BORDER_REPLICATE)
             for warp in warps
@@ -50,7 +50,8 @@ class _Warp:
         # OpenCV counts from the centre of the first pixel.
         to_centres = projection.new_tensor([[1, 0, -0.5], [0, 1, -0.5], [0, 0, 1]])
         projection = to_centres @ projection
-        rays = pixel_rays(*source.shape, projection.device)
+        height, width = source.shape
+        rays = pixel_rays(height, width, projection.device)
         self.far = torch.tensordot(projection[:, :3], rays, 1).numpy()
         self.shift = projection[:, 3].tolist()
 
@@ -60,5 +61,4 @@ class _Warp:
         np.maximum(z, NEAREST, out=z)
         np.divide(x, z, out=x)
         np.divide(y, z, out=y)
-        found: Array = cv2.remap(self.source, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0.0)
-        return found
+        return np.asarray(cv2.remap(self.source, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT), np.float32)

@@ -16,7 +16,7 @@ Letters: N views, O points in views, G unknowns of a field.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -36,7 +36,7 @@ _GRID = (5, 7)  # nodes, rows and columns
 _STIFFNESS = (0.02, 0.05, 0.1, 0.2)  # standard deviation of the difference of neighbouring nodes, in log depth
 _BEND_SIGMA = 0.5
 _FOLDS = 5
-_ROUNDS = 10
+_ROUNDS, _FOLD_ROUNDS = 10, 2  # of reweighting; where a fold is left out, from the field of all of them
 _CAUCHY = 2.0  # standard deviations at which a residual has half its weight, squared
 _LEAST_GAIN = 0.02  # of the held-out error: a field must be better than one scale by that part
 _FLOOR = 1e-3  # log depth: nobody's residuals are smaller
@@ -234,11 +234,10 @@ def _align_view(
         return np.where(known, z * scale, z), scale, "none", count, before, before, before, _UNKNOWN_SPREAD
     shift = _robust_mean(seen)
     scaled = _middle(seen.residual - shift)
-    stiffness, spread = _stiffness(seen, options)
-    if stiffness is None:
+    field, spread = _best_field(seen, options)
+    if field is None:
         own = np.where(known, z * scale * np.exp(shift), z)
         return own, scale * np.exp(shift), "scale", count, before, scaled, scaled, spread
-    field = _Field.fitted(seen, stiffness)
     correction = field.map(np.log(np.where(known, z, 1.0)) + np.log(scale))
     after = _middle(seen.residual - field.at(seen))
     own = np.where(known, z * scale * np.exp(correction), z)
@@ -282,8 +281,8 @@ def _robust_mean(seen: _Samples) -> float:
     return mean
 
 
-def _stiffness(seen: _Samples, options: AlignmentOptions) -> tuple[float | None, float]:
-    """The best stiffness by cross-validation, None for one scale; and the noise of what is held out."""
+def _best_field(seen: _Samples, options: AlignmentOptions) -> tuple[_Field | None, float]:
+    """The best field by cross-validation, None for one scale; and the noise of what is held out."""
     fold = np.arange(len(seen.residual)) % _FOLDS
     parts = [(seen.where(fold != k), seen.where(fold == k)) for k in range(_FOLDS) if (fold == k).any()]
     plain = np.concatenate([b.residual - _robust_mean(a) for a, b in parts if len(a.residual)] or [seen.residual])
@@ -291,12 +290,13 @@ def _stiffness(seen: _Samples, options: AlignmentOptions) -> tuple[float | None,
     if len(fold) < options.field_points or len(cells) < options.field_cells:
         return None, _noise(plain)
     noise = _noise(plain)
-    best, stiffness = (1 - _LEAST_GAIN) * _cauchy_loss(plain, noise), None
-    for candidate in _STIFFNESS:
-        held_out = np.concatenate([b.residual - _Field.fitted(a, candidate).at(b) for a, b in parts])
+    best, chosen = (1 - _LEAST_GAIN) * _cauchy_loss(plain, noise), None
+    for stiffness in _STIFFNESS:
+        field = _Field.fitted(seen, stiffness)
+        held_out = np.concatenate([b.residual - field.without(a).at(b) for a, b in parts])
         if (loss := _cauchy_loss(held_out, _noise(plain))) < best:
-            best, stiffness, noise = loss, candidate, _noise(held_out)
-    return stiffness, noise
+            best, chosen, noise = loss, field, _noise(held_out)
+    return chosen, noise
 
 
 def _cauchy_loss(residual: Array, noise: float) -> float:
@@ -311,6 +311,7 @@ class _Field:
         grid: values at nodes; the outer ones lie on the border of the picture.
         bend: slope against log depth.
         middle, low, high: of the log depths at the points.
+        stiffness: standard deviation of the difference of neighbouring nodes, before any point is seen.
     """
 
     grid: Array
@@ -318,22 +319,32 @@ class _Field:
     middle: float
     low: float
     high: float
+    stiffness: float
 
     @classmethod
     def fitted(cls, seen: _Samples, stiffness: float) -> _Field:
+        low, high = np.quantile(seen.log_depth, (0.02, 0.98)).tolist()
+        grid = np.full(_GRID, float(np.median(seen.residual)))
         middle = float(np.median(seen.log_depth))
-        rows = np.concatenate([_hats(seen.place), (seen.log_depth - middle)[:, None]], 1)
-        prior = _prior(stiffness)
+        flat = cls(grid=grid, bend=0.0, middle=middle, low=low, high=high, stiffness=stiffness)
+        return flat._refitted(seen, _ROUNDS)
+
+    def without(self, most: _Samples) -> _Field:
+        """The field of most of the samples, from that of all of them: few rounds find which are wrong."""
+        return self._refitted(most, _FOLD_ROUNDS)
+
+    def _refitted(self, seen: _Samples, rounds: int) -> _Field:
+        """Reweighted least squares from this field on."""
+        rows = np.concatenate([_hats(seen.place), (seen.log_depth - self.middle)[:, None]], 1)
+        prior = _prior(self.stiffness)
         # The shift of all nodes is free; a touch on it keeps the matrix regular where a fold is nearly empty.
-        start = float(np.median(seen.residual))
-        solution = np.zeros(rows.shape[1])
-        for _ in range(_ROUNDS):
+        start = float(np.median(self.grid))
+        solution = np.append(self.grid.ravel() - start, self.bend)
+        for _ in range(rounds):
             weight = _weights(seen.residual - start - rows @ solution, seen.sigma)
             normal = rows.T @ (weight[:, None] * rows) + prior
             solution = np.linalg.solve(normal, rows.T @ (weight * (seen.residual - start)))
-        low, high = np.quantile(seen.log_depth, (0.02, 0.98))
-        grid = solution[:-1].reshape(_GRID) + start
-        return cls(grid=grid, bend=float(solution[-1]), middle=middle, low=float(low), high=float(high))
+        return replace(self, grid=solution[:-1].reshape(_GRID) + start, bend=float(solution[-1]))
 
     def at(self, seen: _Samples) -> Array:
         """At points."""

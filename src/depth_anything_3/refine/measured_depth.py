@@ -144,11 +144,11 @@ def measure(
     matched = [i for i, chosen in enumerate(sources) if len(chosen)]
     compared, rough = contrast(level.pictures, _RADIUS), texture(level.pictures, 1)
     together = max(1, _TOGETHER // (planes * surface[0].numel()))
+    on_cpu = surface.device.type == "cpu"
 
     def swept(view: int) -> Tensor:
         others, away = sources[view].tolist(), torch.arange(planes, device=surface.device) - planes // 2
-        sweep = agreement_on_cpu if surface.device.type == "cpu" else agreement
-        return sweep(
+        return (agreement_on_cpu if on_cpu else agreement)(
             compared[view],
             surface[view].exp(),
             (away * float(steps[view])).exp(),
@@ -159,7 +159,7 @@ def measure(
 
     for first in range(0, len(matched), together):
         views = matched[first : first + together]
-        costs = torch.stack(in_threads(swept, views)).neg_()
+        costs = torch.stack(in_threads(swept, views) if on_cpu else [swept(view) for view in views]).neg_()
         penalties = torch.stack([_jump_penalty(level.pictures[i]) for i in views])
         smooth = smooth_costs(costs, penalties, small=_STEP_PENALTY)
         for i, own_smooth, own_costs in zip(views, smooth, costs, strict=True):

@@ -30,7 +30,7 @@ Sources = Sequence[Int[np.ndarray, " s"]]
 """Per view, the views that it is compared with."""
 
 _RADIUS = 2  # of the windows, in pixels
-_STEP_PENALTY, _JUMP_PENALTY = 0.1, 0.6  # of semi-global matching, on a cost of 1 - agreement
+_STEP_PENALTY, _JUMP_PENALTY = 0.1, 0.6  # of semi-global matching, on a cost of minus agreement
 _EDGE = 0.05  # difference of grey values that halves the penalty of a jump
 _LEAST_SCORE, _FULL_SCORE = 0.2, 0.8  # agreement without confidence, and with all of it
 _TOLERANCE, _TOLERANCE_PX = 0.01, 1.0  # of two views' depths of one point: in log depth, and pixels of parallax
@@ -146,9 +146,9 @@ def measure(
     together = max(1, _TOGETHER // (planes * surface[0].numel()))
     on_cpu = surface.device.type == "cpu"
 
-    def swept(view: int) -> Tensor:
+    def sweep(view: int, costs: Float[Tensor, "D H W"]) -> None:
         others, away = sources[view].tolist(), torch.arange(planes, device=surface.device) - planes // 2
-        return (agreement_on_cpu if on_cpu else agreement)(
+        scores = (agreement_on_cpu if on_cpu else agreement)(
             compared[view],
             surface[view].exp(),
             (away * float(steps[view])).exp(),
@@ -156,10 +156,17 @@ def measure(
             level.projections[view, others],
             radius=_RADIUS,
         )
+        torch.neg(scores, out=costs)
 
     for first in range(0, len(matched), together):
         views = matched[first : first + together]
-        costs = torch.stack(in_threads(swept, views) if on_cpu else [swept(view) for view in views]).neg_()
+        costs = surface.new_empty((len(views), planes, *surface.shape[1:]))
+        pairs = list(zip(views, costs, strict=True))
+        if on_cpu:
+            in_threads(lambda pair: sweep(*pair), pairs)
+        else:
+            for pair in pairs:
+                sweep(*pair)
         penalties = torch.stack([_jump_penalty(level.pictures[i]) for i in views])
         smooth = smooth_costs(costs, penalties, small=_STEP_PENALTY)
         for i, own_smooth, own_costs in zip(views, smooth, costs, strict=True):

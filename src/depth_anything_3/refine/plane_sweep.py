@@ -105,6 +105,22 @@ def pixel_rays(height: int, width: int, device: torch.device) -> Float[Tensor, "
     return torch.stack([columns, rows, torch.ones_like(columns)])
 
 
+def along_rays(
+    projection: Float[Tensor, "3 4"], size: torch.Size, places: Sequence[Sequence[float]]
+) -> tuple[Float[Tensor, "3 H W"], list[float]]:
+    """Where the points of a view lie in a source of the same size: homogeneous places far plus nearness times shift.
+
+    Args:
+        projection: as of :func:`agreement`.
+        size: rows and columns.
+        places: 3 x 3, from homogeneous pixels to how places are counted.
+    """
+    height, width = size
+    projection = projection.new_tensor(places) @ projection
+    far = torch.tensordot(projection[:, :3], pixel_rays(height, width, projection.device), 1)
+    return far, projection[:, 3].tolist()
+
+
 class _Warp:
     """A source view, to be looked up where the hypotheses of another view lie in it."""
 
@@ -112,10 +128,8 @@ class _Warp:
         self.source = source
         height, width = source.shape
         # grid_sample counts from -1 to 1 between the borders of the picture.
-        to_grid = projection.new_tensor([[2 / width, 0, -1], [0, 2 / height, -1], [0, 0, 1]])
-        projection = to_grid @ projection
-        self.far = torch.tensordot(projection[:, :3], pixel_rays(height, width, source.device), 1)
-        self.shift = projection[:, 3].tolist()
+        to_grid = [[2 / width, 0.0, -1.0], [0.0, 2 / height, -1.0], [0.0, 0.0, 1.0]]
+        self.far, self.shift = along_rays(projection, source.shape, to_grid)
 
     def seen(self, nearness: Float[Tensor, "D H W"]) -> Float[Tensor, "D H W"]:
         """The source where points of that nearness, one over the depth, lie in it; 0 outside."""
@@ -132,8 +146,9 @@ class _Warp:
 
 def _moments(pictures: Float[Tensor, "N H W"], radius: int) -> tuple[Float[Tensor, "N H W"], Float[Tensor, "N H W"]]:
     """Mean and variance of the window round each pixel."""
-    mean = _means(pictures - 0.5, radius)  # about the middle grey, where squares lose less
-    variance = _means((pictures - 0.5) ** 2, radius) - mean**2
+    centred = pictures - 0.5  # about the middle grey squares lose less
+    mean = _means(centred, radius)
+    variance = _means(centred**2, radius) - mean**2
     return mean + 0.5, variance.clamp(min=0)
 
 

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from depth_anything_3.refine.plane_sweep import NEAREST, better_half, pixel_rays
+from depth_anything_3.refine.plane_sweep import NEAREST, along_rays, better_half
 
 Array = npt.NDArray[np.float32]
 
@@ -29,7 +29,7 @@ def agreement_on_cpu(
 ) -> Float[Tensor, "D H W"]:
     """:func:`~depth_anything_3.refine.plane_sweep.agreement` of tensors that lie in main memory."""
     own, nearness = view.numpy(), (1 / surface).numpy()
-    warps = [_Warp(source.numpy(), projection) for source, projection in zip(sources, projections, strict=True)]
+    warps = [_Warp(source, projection) for source, projection in zip(sources, projections, strict=True)]
     scores = np.empty((len(factors), *own.shape), np.float32)
     size = 2 * radius + 1
     for score, factor in zip(scores, factors.numpy(), strict=True):
@@ -45,15 +45,11 @@ def agreement_on_cpu(
 class _Warp:
     """A source view, to be looked up where the hypotheses of another view lie in it."""
 
-    def __init__(self, source: Array, projection: Float[Tensor, "3 4"]) -> None:
-        self.source = source
+    def __init__(self, source: Float[Tensor, "H W"], projection: Float[Tensor, "3 4"]) -> None:
+        self.source = source.numpy()
         # OpenCV counts from the centre of the first pixel.
-        to_centres = projection.new_tensor([[1, 0, -0.5], [0, 1, -0.5], [0, 0, 1]])
-        projection = to_centres @ projection
-        height, width = source.shape
-        rays = pixel_rays(height, width, projection.device)
-        self.far = torch.tensordot(projection[:, :3], rays, 1).numpy()
-        self.shift = projection[:, 3].tolist()
+        far, self.shift = along_rays(projection, source.shape, [[1, 0, -0.5], [0, 1, -0.5], [0, 0, 1]])
+        self.far = far.numpy()
 
     def seen(self, nearness: Array) -> Array:
         """The source where points of that nearness, one over the depth, lie in it; 0 outside."""

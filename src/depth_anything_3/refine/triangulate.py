@@ -102,7 +102,10 @@ def triangulate(
         observations, points, poses, lenses, distortion
     )
     points = np.where(better[:, None], far, points)
-    moving = observations
+    # A direction from one view is exact, and a step would turn it into a place by what is rounded.
+    moving = observations.where(
+        np.bincount(observations.point[observations.weight > 0], minlength=count)[observations.point] > 1
+    )
     for _ in range(rounds):
         points, better = _stepped(moving, points, poses, lenses, distortion)
         moving = moving.where(better[moving.point])

@@ -200,7 +200,8 @@ def _second_look(
 ) -> Reconstruction:
     """The same with what was found as the prior, which tells far better where to look for matches.
 
-    Kept if it places more views, or as many of them by more observations.
+    Kept if it has more observations, even if it places fewer views: one that does not stand a second look was placed by
+    wrong ones.
     """
     placed, count = found.source.count("matches"), len(found.source)
     if placed < 3 or (placed == count and found.seen.min() >= WELL_SEEN):
@@ -215,7 +216,7 @@ def _second_look(
     scene = Scene.of(features, pairs, found.intrinsics, longer, prior.focal)
     models = [_believable(model, prior, prior.rotation_sigma) for model in grow_models(scene)]
     again = _completed(scene, models, prior, sizes)
-    return again if again.says_more_than(found) else found
+    return again if len(again.observations.point) > len(found.observations.point) else found
 
 
 def _at_one_size(points: SeenPoints, sizes: Sequence[tuple[int, int]]) -> SeenPoints:

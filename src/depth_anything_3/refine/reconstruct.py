@@ -59,7 +59,7 @@ _NO_TURN, _ALONG_AXIS = np.radians(0.3), np.radians(1.0)  # of a rectified pair:
 _KNOWN_ROTATION = 0.02  # radians, of cameras that are given
 # Where a first look says to look again: radians, of the longer side, matches of a pair; and how alike a rival is taken
 # to be at least, since hardly any is near enough, and wrong matches along the epipolar line turn the cameras.
-_FOUND_ROTATION, _FOUND_SEARCH, _FOUND_ENOUGH, _FOUND_RIVAL = 0.03, 0.03, 300, 0.75
+_FOUND_ROTATION, _FOUND_SEARCH, _FOUND_ENOUGH, _FOUND_RIVAL = 0.03, 0.03, 300, 0.8
 _ERROR_OF_ONE = 3.5  # radians: k points tell the orientation of a view to about this over k, as it turned out
 _WRONG_ROTATION = 0.07  # radians between cameras that are given and what the matches say: 4 degrees
 _TRUSTED_ROTATION = 0.35  # radians: a prior that errs by more does not know where to look

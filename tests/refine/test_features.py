@@ -73,18 +73,6 @@ def test_a_prediction_leaves_repeated_texture_unambiguous() -> None:
     assert (np.abs(shift - [30, 0]).max(1) < 1.5).mean() > 0.95
 
 
-def test_what_is_alone_near_a_prediction_is_compared_with_a_rival_that_could_be_there() -> None:
-    """Two pictures of other things: hardly any keypoint has a second one near enough, and twice as many would match."""
-    one, other = detect_all([blobs(0), blobs(1)])
-    near = near_prediction(one, other, one.xy, radius=8)
-    wrong = len(match_features(one, other, allowed=near))
-    assert wrong > 0.1 * len(one.xy)
-    assert len(match_features(one, other, allowed=near, rival=0.75)) < 0.6 * wrong
-    same = detect_sift(warped(blobs(0), np.array([[1.0, 0, 5], [0, 1, 3], [0, 0, 1]])))
-    near = near_prediction(one, same, one.xy + np.array([5.0, 3.0]), radius=8)
-    assert len(match_features(one, same, allowed=near, rival=0.75)) > 0.5 * len(one.xy)
-
-
 def test_where_nothing_is_predicted_anything_is_allowed() -> None:
     some = Features(xy=np.array([[5.0, 5.0], [50.0, 50.0]]), descriptors=np.eye(2, 128, dtype=np.float32))
     expected = np.array([[5.0, 5.0], [np.nan, 0.0]])

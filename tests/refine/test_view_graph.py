@@ -35,26 +35,6 @@ def test_expectations_find_matches_that_alikeness_alone_does_not() -> None:
     assert len(more) == 1 and more[0].support > 100
 
 
-def test_what_is_merely_near_its_expectation_does_not_connect_views() -> None:
-    """Two pictures of other things, each keypoint of one with a single one of the other where it is expected."""
-    rng = np.random.default_rng(4)
-    xy = np.stack(np.meshgrid(np.arange(20.0, 620, 40), np.arange(20.0, 460, 40)), -1).reshape(-1, 2)
-    shift = np.array([20.0, 0.0])
-    unlike = np.abs(rng.normal(size=(2, len(xy), 128)))  # as descriptors, without negative entries
-    unlike /= np.linalg.norm(unlike, axis=-1, keepdims=True)
-    views = [
-        Features(xy=xy + rng.normal(0, 1, xy.shape) + k * shift, descriptors=unlike[k].astype(np.float32))
-        for k in range(2)
-    ]
-
-    def found(rival: float) -> int:
-        more = connect_more([], views, [SIZE] * 2, lambda i, j: views[i].xy + shift, radius=10, rival=rival)
-        return sum(pair.support for pair in more)
-
-    assert found(0.0) > 50
-    assert found(0.75) == 0
-
-
 def test_how_far_off_a_prior_is() -> None:
     views = random_views(2)
     pairs = with_poses(

@@ -92,7 +92,6 @@ def match_features(
     *,
     allowed: Bool[np.ndarray, "k1 k2"] | None = None,
     ratio: float = _RATIO,
-    rival: float = 0.0,
 ) -> Int[np.ndarray, "m 2"]:
     """Pairs of keypoints that are each other's most alike, and clearly more alike than the next.
 
@@ -100,8 +99,6 @@ def match_features(
         one, other: of two views.
         allowed: pairs that may match; the next best counts only among those. None for all.
         ratio: largest distance of descriptors, as a part of that to the next best (Lowe's ratio).
-        rival: how alike the next best counts as being at least: where few pairs are allowed there may be no rival at
-            all, and then anything would match.
 
     Returns:
         indices into the keypoints of the two views.
@@ -118,7 +115,7 @@ def match_features(
     best, top, rest = best[rows], top[rows], alike[rows]
     rest[np.arange(len(rows)), best] = -1.0
     # Distances of unit vectors. A keypoint without any rival that is allowed is compared with one at a right angle.
-    distance, next_best = (np.sqrt(np.maximum(2 - 2 * v, 0)) for v in (top, np.maximum(rest.max(1), rival)))
+    distance, next_best = (np.sqrt(np.maximum(2 - 2 * v, 0)) for v in (top, np.maximum(rest.max(1), 0.0)))
     good = (top > 0) & (distance < ratio * next_best)
     return np.stack([rows[good], best[good]], 1).astype(np.int64)
 

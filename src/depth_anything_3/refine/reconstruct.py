@@ -57,9 +57,11 @@ _NOISE_PX = 0.7  # of keypoints, for how well a point's depth is known
 _GIVEN: PoseSource = "given"
 _NO_TURN, _ALONG_AXIS = np.radians(0.3), np.radians(1.0)  # of a rectified pair: rotation, baseline off an axis
 _KNOWN_ROTATION = 0.02  # radians, of cameras that are given
-# Where a first look says to look again: radians, of the longer side, matches of a pair; and how alike a rival is taken
-# to be at least, since hardly any is near enough, and wrong matches along the epipolar line turn the cameras.
-_FOUND_ROTATION, _FOUND_SEARCH, _FOUND_ENOUGH, _FOUND_RIVAL = 0.03, 0.03, 300, 0.8
+_FOUND_ROTATION, _FOUND_SEARCH, _FOUND_ENOUGH = (
+    0.03,
+    0.03,
+    300,
+)  # radians; of the longer side: where a first look says to look again
 _ERROR_OF_ONE = 3.5  # radians: k points tell the orientation of a view to about this over k, as it turned out
 _WRONG_ROTATION = 0.07  # radians between cameras that are given and what the matches say: 4 degrees
 _TRUSTED_ROTATION = 0.35  # radians: a prior that errs by more does not know where to look
@@ -200,8 +202,7 @@ def _second_look(
 ) -> Reconstruction:
     """The same with what was found as the prior, which tells far better where to look for matches.
 
-    Kept if it has more observations, even if it places fewer views: one that does not stand a second look was placed by
-    wrong ones.
+    Kept if it places more views, or as many of them by more observations.
     """
     placed, count = found.source.count("matches"), len(found.source)
     if placed < 3 or (placed == count and found.seen.min() >= WELL_SEEN):
@@ -211,12 +212,11 @@ def _second_look(
         prior, extrinsics=found.extrinsics, intrinsics=found.intrinsics, depth=depth, rotation_sigma=_FOUND_ROTATION
     )
     longer = float(max(max(size) for size in sizes))
-    reach = _FOUND_SEARCH * longer
-    pairs = _guided(found.pairs, features, sizes, found.intrinsics, sure, reach, seed, _FOUND_ENOUGH, _FOUND_RIVAL)
+    pairs = _guided(found.pairs, features, sizes, found.intrinsics, sure, _FOUND_SEARCH * longer, seed, _FOUND_ENOUGH)
     scene = Scene.of(features, pairs, found.intrinsics, longer, prior.focal)
     models = [_believable(model, prior, prior.rotation_sigma) for model in grow_models(scene)]
     again = _completed(scene, models, prior, sizes)
-    return again if len(again.observations.point) > len(found.observations.point) else found
+    return again if again.says_more_than(found) else found
 
 
 def _at_one_size(points: SeenPoints, sizes: Sequence[tuple[int, int]]) -> SeenPoints:
@@ -322,7 +322,7 @@ def _turned_round(pair: ViewPair, prior: Prior) -> bool:
 
 def _guided(
     pairs: Sequence[ViewPair], features: Sequence[Features], sizes: Sequence[tuple[int, int]], lenses: Array,
-    prior: Prior, radius: float, seed: int, enough: int = SAFE_MATCHES, rival: float = 0.0,
+    prior: Prior, radius: float, seed: int, enough: int = SAFE_MATCHES,
 ) -> list[ViewPair]:  # fmt: skip
     """Pairs, those with few matches with what is found within a radius of where the prior has it."""
     turns = np.asarray(prior.extrinsics, np.float64)[..., :3]
@@ -333,7 +333,6 @@ def _guided(
         lambda i, j: expected_pixels(features[i].xy, i, j, prior, sizes),
         radius=radius,
         enough=enough,
-        rival=rival,
     )
     found = {pair.views: pair for pair in pairs}
     for pair in with_poses(more, features, lenses, turns, prior.rotation_sigma, seed=seed):

@@ -139,7 +139,6 @@ def connect_more(
     *,
     radius: float,
     enough: int = SAFE_MATCHES,
-    rival: float = 0.0,
 ) -> list[ViewPair]:
     """Pairs that gained by looking for matches only near where each keypoint is expected.
 
@@ -153,7 +152,6 @@ def connect_more(
         expected: where.
         radius: how far from there, in pixels.
         enough: matches from which a pair is not asked.
-        rival: see :func:`~depth_anything_3.refine.features.match_features`.
     """
     had = {pair.views: pair.support for pair in pairs}
 
@@ -165,8 +163,7 @@ def connect_more(
         i, j = views
         places = expected(i, j)
         near = near_prediction(features[i], features[j], places, radius)
-        indices = match_features(features[i], features[j], allowed=near, rival=rival)
-        found = _on_epipolar_lines(features, sizes, views, indices)
+        found = _on_epipolar_lines(features, sizes, views, match_features(features[i], features[j], allowed=near))
         return found if found is not None and found.support > had.get(views, 0) else None
 
     weak = [views for views in all_pairs(len(features)) if had.get(views, 0) < enough]

@@ -103,9 +103,8 @@ def triangulate(
     )
     points = np.where(better[:, None], far, points)
     # A direction from one view is exact, and a step would turn it into a place by what is rounded.
-    moving = observations.where(
-        np.bincount(observations.point[observations.weight > 0], minlength=count)[observations.point] > 1
-    )
+    views = np.bincount(observations.point[observations.weight > 0], minlength=count)
+    moving = observations.where(views[observations.point] > 1)
     for _ in range(rounds):
         points, better = _stepped(moving, points, poses, lenses, distortion)
         moving = moving.where(better[moving.point])
